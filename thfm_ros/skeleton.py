@@ -79,7 +79,8 @@ JOINT_SETS: dict[str, JointSet] = {
             "coco17",
             "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
             "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
-            _LIMBS + " nose-left_eye nose-right_eye left_eye-left_ear right_eye-right_ear left_shoulder-right_shoulder "
+            _LIMBS + " nose-left_eye nose-right_eye left_eye-left_ear right_eye-right_ear left_ear-left_shoulder "
+            "right_ear-right_shoulder left_shoulder-right_shoulder "
             "left_hip-right_hip left_shoulder-left_hip right_shoulder-right_hip",
         ),
         # Right leg first, the order of raw joints [0,1,2,3,6,7,8,12,13,14,15,17,18,19,25,26,27].
@@ -94,7 +95,8 @@ JOINT_SETS: dict[str, JointSet] = {
             "h36m14",
             "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
             "left_shoulder left_elbow left_wrist neck head_top",
-            _LIMBS + " left_hip-right_hip neck-left_shoulder neck-right_shoulder neck-head_top",
+            _LIMBS + " left_hip-right_hip neck-left_hip neck-right_hip neck-left_shoulder neck-right_shoulder "
+            "neck-head_top",
         ),
         # hri_msgs/Skeleton2D (REP-155).
         _joint_set(

@@ -38,32 +38,33 @@ class VideoReader:
             raise UserError(f"cannot read {self.path} as a video: no frame rate or size in its header")
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        start: float | None = None
+        time = 0.0
         with av.open(str(self.path)) as container:
-            start: float | None = None
             try:
                 for number, frame in enumerate(container.decode(video=0)):
-                    time = frame.time if frame.time is not None else number / self.fps
-                    start = time if start is None else start
-                    yield time - start, frame.to_ndarray(format="rgb24")
+                    stamp = frame.time if frame.time is not None else number / self.fps
+                    start = stamp if start is None else start
+                    time = stamp - start
+                    yield time, frame.to_ndarray(format="rgb24")
             except av.FFmpegError as error:
-                raise UserError(
-                    f"{self.path} is damaged after {time if start is not None else 0:.2f} s: {error}"
-                ) from None
+                raise UserError(f"{self.path} is damaged after {time:.2f} s: {error}") from None
 
 
 def read_clip(path: str | Path, frames: int, fps: float, start: float = 0.0) -> np.ndarray:
-    """(frames, H, W, 3) uint8 RGB sampled at `fps` from `start` seconds on, the nearest earlier frame each."""
+    """(frames, H, W, 3) uint8 RGB sampled at `fps` from `start` seconds on: at each instant the frame then shown."""
+    reader = VideoReader(path)
     wanted = [start + i / fps for i in range(frames)]
     picked: list[np.ndarray] = []
-    previous: np.ndarray | None = None
-    for time, image in VideoReader(path):
-        while len(picked) < frames and previous is not None and time > wanted[len(picked)] + 1e-6:
-            picked.append(previous)
-        previous = image
+    shown, shown_until = None, 0.0
+    for time, image in reader:
+        while shown is not None and len(picked) < frames and wanted[len(picked)] < time - 1e-6:
+            picked.append(shown)
         if len(picked) == frames:
             break
-    if previous is not None and len(picked) == frames - 1:
-        picked.append(previous)
+        shown, shown_until = image, time + 1 / reader.fps
+    while shown is not None and len(picked) < frames and wanted[len(picked)] < shown_until - 1e-6:
+        picked.append(shown)
     if len(picked) < frames:
         raise UserError(f"{path} is too short: {frames} frames at {fps:g} fps from {start:g} s, found {len(picked)}")
     return np.stack(picked)

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from thfm_ros.errors import UserError
+from thfm_ros.skeleton import JOINT_SETS, convert, mapping
+
+
+@pytest.mark.parametrize("name", JOINT_SETS)
+def test_flip_is_an_involution_that_keeps_bones(name):
+    joints = JOINT_SETS[name]
+    flip = joints.flip
+    assert [flip[flip[i]] for i in range(len(joints))] == list(range(len(joints)))
+    bones = {frozenset(b) for b in joints.bones}
+    assert {frozenset((flip[a], flip[b])) for a, b in bones} == bones
+
+
+@pytest.mark.parametrize("name", JOINT_SETS)
+def test_bones_connect_every_joint(name):
+    joints = JOINT_SETS[name]
+    reached, grown = {0}, True
+    while grown:
+        grown = False
+        for a, b in joints.bones:
+            if (a in reached) != (b in reached):
+                reached |= {a, b}
+                grown = True
+    assert len(reached) == len(joints)
+
+
+@pytest.mark.parametrize("target", JOINT_SETS)
+def test_superset_gives_every_set(target):
+    weights = mapping("thfm32", target)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    points = np.random.default_rng(0).normal(size=(5, 32, 3))
+    out = convert(points, "thfm32", target)
+    for i, joint in enumerate(JOINT_SETS[target].joints):
+        if joint in JOINT_SETS["thfm32"].joints:
+            np.testing.assert_array_equal(out[:, i], points[:, JOINT_SETS["thfm32"].index(joint)])
+
+
+def test_coco_body_joints_have_the_published_smpl_indices():
+    smpl = JOINT_SETS["smpl24"]
+    expected = [16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8]
+    assert [smpl.index(j) for j in JOINT_SETS["coco17"].joints[5:]] == expected
+
+
+def test_hri_neck_is_between_the_shoulders():
+    points = np.random.default_rng(1).normal(size=(32, 2))
+    hri = convert(points, "thfm32", "hri18")
+    source = JOINT_SETS["thfm32"]
+    middle = (points[source.index("left_shoulder")] + points[source.index("right_shoulder")]) / 2
+    np.testing.assert_allclose(hri[1], middle)
+
+
+def test_impossible_conversion_names_the_joints():
+    with pytest.raises(UserError, match=r"smpl24.*cannot give nose, left_eye"):
+        mapping("smpl24", "coco17")
+
+
+def test_wrong_joint_count_is_refused():
+    with pytest.raises(ValueError, match=r"\(\.\.\., 32, D\)"):
+        convert(np.zeros((17, 3)), "thfm32", "coco17")

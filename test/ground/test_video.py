@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from thfm_ros.errors import UserError
+from thfm_ros.geometry import Intrinsics, project
+from thfm_ros.video import Fit, VideoReader, VideoWriter, fit, read_clip
+
+
+def write_ramp(path, frames=12, fps=10):
+    with VideoWriter(path, fps) as video:
+        for i in range(frames):
+            video.write(np.full((32, 48, 3), 20 * i, np.uint8))
+
+
+def test_written_frames_come_back(tmp_path):
+    write_ramp(tmp_path / "a.mp4")
+    reader = VideoReader(tmp_path / "a.mp4")
+    assert (reader.width, reader.height, reader.fps) == (48, 32, 10)
+    times, images = zip(*reader, strict=True)
+    np.testing.assert_allclose(times, np.arange(12) / 10, atol=1e-6)
+    np.testing.assert_allclose([im.mean() for im in images], 20 * np.arange(12), atol=3)
+    assert len(list(reader)) == 12  # again from the start
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.mp4"]
+
+
+def test_clip_shows_the_frame_of_each_instant(tmp_path):
+    write_ramp(tmp_path / "a.mp4")
+    clip = read_clip(tmp_path / "a.mp4", frames=5, fps=5, start=0.1)
+    np.testing.assert_allclose(clip.mean((1, 2, 3)) / 20, [1, 3, 5, 7, 9], atol=0.15)
+    faster = read_clip(tmp_path / "a.mp4", frames=4, fps=20)
+    np.testing.assert_allclose(faster.mean((1, 2, 3)) / 20, [0, 0, 1, 1], atol=0.15)
+    with pytest.raises(UserError, match="too short: 9 frames at 5 fps"):
+        read_clip(tmp_path / "a.mp4", frames=9, fps=5)
+
+
+def test_bad_videos_are_named(tmp_path):
+    with pytest.raises(UserError, match="not found"):
+        VideoReader(tmp_path / "none.mp4")
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(UserError, match=r"cannot read .*text\.mp4 as a video"):
+        VideoReader(tmp_path / "text.mp4")
+
+
+def test_failed_writing_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "b.mp4", 10) as video:  # noqa: PT012
+        video.write(np.zeros((32, 32, 3), np.uint8))
+        raise RuntimeError
+    with pytest.raises(UserError, match="no frame was given"), VideoWriter(tmp_path / "c.mp4", 10):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("source", [(640, 480), (480, 640), (320, 192), (33, 700)])
+def test_fit_keeps_the_aspect_and_inverts(source):
+    image = np.zeros((source[1], source[0], 3), np.uint8)
+    fitted, placement = fit(image, 320, 192)
+    assert fitted.shape == (192, 320, 3)
+    assert 320 in placement.content or 192 in placement.content
+    assert placement.crop(fitted).shape[:2] == placement.content[::-1]
+    points = np.random.default_rng(0).uniform(0, source, (10, 2))
+    np.testing.assert_allclose(placement.points_to_source(placement.points_to_target(points)), points, atol=1e-9)
+
+
+def test_fit_moves_the_camera_with_the_image():
+    camera = Intrinsics(500, 500, 320, 240, 640, 480)
+    placement = Fit.of((640, 480), (320, 192))
+    points = np.random.default_rng(0).uniform([-1, -1, 2], [1, 1, 5], (10, 3))
+    np.testing.assert_allclose(
+        project(points, placement.intrinsics(camera)), placement.points_to_target(project(points, camera)), atol=1e-9
+    )
