@@ -1,0 +1,294 @@
+"""The estimator that the node and `thfm run` drive: frames in, everything about each frame out. No ROS, no torch."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from thfm_ros.errors import UserError
+from thfm_ros.geometry import Intrinsics
+from thfm_ros.skeleton import get_joint_set
+from thfm_ros.stream.align import align_affine
+from thfm_ros.stream.people import Person, PersonTracker, locate
+from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
+from thfm_ros.tasks import TASKS
+from thfm_ros.video import Fit
+
+if TYPE_CHECKING:
+    from thfm_ros.engine.runtime import Runtime
+
+FIELDS = {  # task -> field of FrameResult
+    "scene_depth": "disparity",
+    "human_depth": "disparity",
+    "scene_normals": "normals",
+    "human_normals": "normals",
+    "foreground": "foreground",
+    "dense_pose": "dense_pose",
+    "keypoints_2d": "people",
+    "keypoints_3d": "people",
+}
+
+MetricSource = Literal["none", "skeleton", "depth_camera"]
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """What may change while a stream runs.
+
+    warmup: "pad" answers from the first stride on, with the oldest frame repeated in front (outputs of the first
+        window are less accurate); "hold" waits for a full window.
+    output: maps at the model's own resolution ("model", letterbox borders removed) or the camera's ("input").
+    """
+
+    warmup: Literal["pad", "hold"] = "pad"
+    output: Literal["model", "input"] = "model"
+    newest_only: bool = False
+    min_score: float = 0.3  # people below it are not reported
+    max_depth_m: float = 100.0
+    scale_half_life_s: float = 1.0
+
+
+@dataclass
+class FrameResult:
+    """Everything about one frame. Maps (H, W[, 3]) share one geometry: the camera's view at `size`.
+
+    Fields of tasks that were not asked for are None (`people`: empty).
+    """
+
+    stamp_ns: int
+    image: np.ndarray  # (H, W, 3) uint8 RGB at `size`
+    source_size: tuple[int, int]  # width, height of the camera's image
+    intrinsics: Intrinsics | None  # of the maps
+    disparity: np.ndarray | None = None  # float32, consistent over the stream, unknown scale and shift
+    depth: np.ndarray | None = None  # float32 metres along z, NaN invalid; None without a metric scale
+    metric_source: MetricSource = "none"
+    normals: np.ndarray | None = None  # float32 unit vectors facing the camera, 0 where none
+    foreground: np.ndarray | None = None  # float32 alpha in [0, 1]
+    dense_pose: np.ndarray | None = None  # float32 in [0, 1]^3, 0 background
+    people: list[Person] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    stamp_ns: int
+    pixels: np.ndarray  # (H, W, 3) uint8, the model's size, letterboxed
+    image: np.ndarray | None  # the camera's own image, kept only for output "input"
+    intrinsics: Intrinsics | None  # of the camera's image
+    depth: np.ndarray | None  # (h, w) metres, registered to the camera's image
+
+
+class StreamEstimator:
+    """One camera's stream through one runtime. Not thread-safe: one worker owns it.
+
+    `push` new frames, then `step` runs one pass over the window of the last T frames and returns a result for each
+    frame pushed since the last step (the newest T of them).
+    """
+
+    def __init__(self, runtime: Runtime, config: StreamConfig = StreamConfig()) -> None:
+        self.runtime = runtime
+        self.config = config
+        self.frames, self.fps = int(runtime.manifest.frames), float(runtime.manifest.fps)
+        self.size = (int(runtime.manifest.width), int(runtime.manifest.height))
+        self.joint_set = get_joint_set(runtime.manifest.joint_set)
+        self.timings_ms: dict[str, float] = {}  # of the last step
+        self._window: deque[_Frame] = deque(maxlen=self.frames)
+        self._tracker = PersonTracker()
+        self._scale = MetricScale()
+        self._fit: Fit | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the stream: the next frame is its first."""
+        self._window.clear()
+        self._new = 0
+        self._fit = None
+        self._reference: dict[int, np.ndarray] = {}  # stamp -> aligned disparity (h, w) of the last window
+        self._reference_task = ""
+        self._metric_source: MetricSource = "none"
+        self._tracker.reset()
+        self._scale.reset()
+
+    def push(
+        self,
+        stamp_ns: int,
+        image: np.ndarray,
+        intrinsics: Intrinsics | None = None,
+        depth: np.ndarray | None = None,
+    ) -> None:
+        """One frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres.
+
+        Another image size than before starts a new stream. Raises UserError for anything else than such an image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise UserError(f"expected a uint8 RGB image (h, w, 3), found {image.dtype} {image.shape}")
+        size = (image.shape[1], image.shape[0])
+        if self._fit is None or self._fit.source != size:
+            self.reset()
+            self._fit = Fit.of(size, self.size)
+        kept = image if self.config.output == "input" else None
+        self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth))
+        self._new += 1
+
+    @property
+    def ready(self) -> bool:
+        """True where `step` would answer something."""
+        return self._new > 0 and (self.config.warmup == "pad" or len(self._window) == self.frames)
+
+    def step(self, tasks: Sequence[str]) -> list[FrameResult]:
+        """One pass over the window; a result for every frame that has none yet, oldest first.
+
+        Frames longer ago than one window get none. [] while holding for the first full window. An error of the
+        runtime passes through: the frames of that pass then stay unanswered, and the stream goes on.
+        """
+        if not self.ready:
+            return []
+        started = time.perf_counter()
+        wanted = self._with_dependencies(tasks)
+        frames = list(self._window)
+        padding = self.frames - len(frames)
+        frames = [frames[0]] * padding + frames
+        new = min(self._new, len(self._window))
+        first = len(frames) - (1 if self.config.newest_only else new)
+        self._new = 0
+        video = _to_video(frames)
+        prepared = time.perf_counter()
+        prediction = self.runtime.predict(video, wanted)
+        predicted = time.perf_counter()
+        results = self._results(frames, first, padding, wanted, prediction)
+        self.timings_ms = {
+            "prepare": 1e3 * (prepared - started),
+            **prediction.timings_ms,
+            "postprocess": 1e3 * (time.perf_counter() - predicted),
+        }
+        return results
+
+    def _with_dependencies(self, tasks: Sequence[str]) -> list[str]:
+        """The asked tasks that the model has, and what they need: human depth cannot tell its far end from the
+        background without the mask."""
+        known = [t for t in tasks if t in self.runtime.manifest.tasks]
+        if "human_depth" in known and "foreground" in self.runtime.manifest.tasks:
+            known.append("foreground")
+        return list(dict.fromkeys(known))
+
+    def _results(
+        self, frames: list[_Frame], first: int, padding: int, tasks: list[str], prediction: Any
+    ) -> list[FrameResult]:
+        assert self._fit is not None
+        maps = {
+            name: TASKS[name].codec.from_rgb(self._fit.crop(np.asarray(rgb))).astype(np.float32)  # type: ignore[union-attr]
+            for name, rgb in prediction.dense.items()
+        }
+        depth_task = next((n for n in ("scene_depth", "human_depth") if n in maps), "")
+        if depth_task == "human_depth" and "foreground" in maps:
+            maps[depth_task] = np.where(maps["foreground"] > 0.5, maps[depth_task], np.nan)
+        if depth_task:
+            maps[depth_task] = self._aligned(depth_task, maps[depth_task], frames, padding)
+        results = []
+        for index in range(first, len(frames)):
+            frame = frames[index]
+            result = self._blank(frame)
+            for name in maps.keys() & set(tasks):
+                setattr(result, FIELDS[name], maps[name][index])
+            if prediction.keypoints is not None:
+                result.people = self._people(frame, prediction.keypoints, index)
+            if depth_task:
+                self._to_metres(result, frame)
+            if self.config.output == "input":
+                self._enlarge(result, frame)
+            results.append(result)
+        return results
+
+    def _blank(self, frame: _Frame) -> FrameResult:
+        assert self._fit is not None
+        intrinsics = frame.intrinsics.resized(*self._fit.content) if frame.intrinsics else None
+        image = np.ascontiguousarray(self._fit.crop(frame.pixels))
+        return FrameResult(frame.stamp_ns, image, self._fit.source, intrinsics)
+
+    def _aligned(self, task: str, disparity: np.ndarray, frames: list[_Frame], padding: int) -> np.ndarray:
+        """The window's disparity (T, h, w) in the units of the stream's first window."""
+        if task != self._reference_task:
+            self._reference, self._reference_task = {}, task
+        stamps = [f.stamp_ns for f in frames]
+        shared = [i for i in range(padding, len(frames)) if stamps[i] in self._reference]
+        if shared:
+            reference = np.stack([self._reference[stamps[i]] for i in shared])
+            scale, shift = align_affine(disparity[shared], reference)
+            disparity = scale * disparity + shift
+        elif self._reference:  # the worker was away for a whole window: new units
+            self._scale.reset()
+        self._reference = {stamps[i]: disparity[i] for i in range(padding, len(frames))}
+        return disparity
+
+    def _people(self, frame: _Frame, keypoints: Any, index: int) -> list[Person]:
+        assert self._fit is not None
+        confidence = np.asarray(keypoints.visibility[index], dtype=float)
+        relative = np.asarray(keypoints.xyz[index], dtype=float)
+        xy = self._fit.points_to_source(np.asarray(keypoints.xy[index], dtype=float) * np.array(self.size))
+        finite = np.isfinite(confidence).all() and np.isfinite(relative).all() and np.isfinite(xy).all()
+        if not finite or confidence.mean() < self.config.min_score:
+            return []
+        identity = self._tracker.identify(frame.stamp_ns, xy, confidence)
+        xyz = locate(xy, relative, confidence, frame.intrinsics)
+        return [Person(identity, self.joint_set, xy, xyz, relative, confidence, self._fit.source)]
+
+    def _to_metres(self, result: FrameResult, frame: _Frame) -> None:
+        """Metric depth of this frame, from the depth camera where there is one, else from the skeleton.
+
+        Frames between two depth images use the last scale; the skeleton does not compete with the depth camera.
+        """
+        assert result.disparity is not None
+        assert self._fit is not None
+        self._scale.half_life_s = self.config.scale_half_life_s
+        if frame.depth is not None:
+            if self._metric_source == "skeleton":
+                self._scale.reset()
+            self._metric_source = "depth_camera"
+            measured = cv2.resize(frame.depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
+            self._scale.update(frame.stamp_ns, from_depth_camera(result.disparity, measured))
+        elif self._metric_source != "depth_camera" and result.people and result.people[0].located:
+            self._metric_source = "skeleton"
+            person = result.people[0]
+            factor = np.array(self._fit.content) / np.array(self._fit.source)
+            estimate = from_skeleton(result.disparity, person.xy * factor, person.xyz, person.confidence)
+            self._scale.update(frame.stamp_ns, estimate)
+        value = self._scale.at(frame.stamp_ns)
+        if value is not None:
+            result.depth = metric_depth(result.disparity, *value, self.config.max_depth_m)
+            result.metric_source = self._metric_source
+        else:
+            self._metric_source = "none"  # a depth camera that went silent hands over to the skeleton
+
+    def _enlarge(self, result: FrameResult, frame: _Frame) -> None:
+        """All maps at the camera's resolution. Depth is enlarged without blending across edges."""
+        width, height = result.source_size
+        if frame.image is not None:
+            result.image = frame.image
+        else:
+            result.image = cv2.resize(result.image, (width, height), interpolation=cv2.INTER_LINEAR)
+        for name, method in (
+            ("disparity", cv2.INTER_NEAREST),
+            ("depth", cv2.INTER_NEAREST),
+            ("normals", cv2.INTER_NEAREST),
+            ("foreground", cv2.INTER_LINEAR),
+            ("dense_pose", cv2.INTER_NEAREST),
+        ):
+            value = getattr(result, name)
+            if value is not None:
+                setattr(result, name, cv2.resize(value, (width, height), interpolation=method))
+        result.intrinsics = frame.intrinsics
+
+
+def _to_video(frames: list[_Frame]) -> np.ndarray:
+    """(1, 3, T, H, W) float32 in [-1, 1]."""
+    clip = np.stack([f.pixels for f in frames])
+    return (clip.transpose(3, 0, 1, 2)[None].astype(np.float32) / 127.5) - 1.0

@@ -1,0 +1,94 @@
+"""Metres for a relative disparity: from a depth camera, or from the 3D skeleton and the camera's intrinsics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from thfm_ros.geometry import fit_affine, metric_disparity
+
+NEAR_M, FAR_M = 0.15, 20.0  # what a depth camera measures reliably
+SAMPLES = 4096
+
+
+def from_depth_camera(disparity: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
+    """(scale, shift) with 1/z = scale * disparity + shift, from a registered depth image.
+
+    Least squares, then once more without what lies off by more than three median deviations (flying pixels,
+    reflections). NaN twice where too little is measured or near and far are swapped.
+
+    Args:
+        disparity: (H, W), NaN where unknown. depth: (H, W) metres, NaN or 0 where invalid.
+    """
+    if disparity.shape != depth.shape:
+        raise ValueError(f"the depth image has shape {depth.shape}, the disparity {disparity.shape}")
+    with np.errstate(invalid="ignore"):
+        valid = np.isfinite(disparity) & (depth > NEAR_M) & (depth < FAR_M)
+    d, q = disparity[valid].astype(float), 1.0 / depth[valid].astype(float)
+    spacing = max(1, len(d) // SAMPLES)
+    d, q = d[::spacing], q[::spacing]
+    if len(d) < 64:
+        return math.nan, math.nan
+    scale, shift = fit_affine(d, q)
+    residual = np.abs(scale * d + shift - q)
+    kept = residual <= max(3.0 * float(np.median(residual)), 1e-9)
+    scale, shift = fit_affine(d[kept], q[kept])
+    return (scale, shift) if scale > 0 else (math.nan, math.nan)
+
+
+def from_skeleton(
+    disparity: np.ndarray, xy_px: np.ndarray, xyz_m: np.ndarray, visibility: np.ndarray
+) -> tuple[float, float]:
+    """(scale, shift) from joints whose distance is known; only visible ones count. NaN twice where too few.
+
+    Args:
+        disparity: (H, W). xy_px: (K, 2) continuous pixels of it. xyz_m: (K, 3) in the camera frame.
+        visibility: (K,) probabilities.
+    """
+    weights = np.where(visibility > 0.5, visibility, 0.0)
+    return metric_disparity(disparity, xy_px, xyz_m[:, 2], weights)
+
+
+class MetricScale:
+    """Smooths (scale, shift) over time, because one frame's skeleton is noisy and depth must not pump.
+
+    `half_life_s` is the time after which an old estimate counts half, `max_age_s` the time after which the last one
+    is no longer trusted (nobody in view: the disparity's own scale drifts). Time is the frames' own.
+    """
+
+    def __init__(self, half_life_s: float = 1.0, max_age_s: float = 5.0) -> None:
+        self.half_life_s, self.max_age_s = half_life_s, max_age_s
+        self.reset()
+
+    def reset(self) -> None:
+        self._value: np.ndarray | None = None
+        self._stamp_ns = 0
+
+    def update(self, stamp_ns: int, estimate: tuple[float, float]) -> None:
+        """One frame's estimate; NaN is no estimate."""
+        if not all(math.isfinite(v) for v in estimate):
+            return
+        new = np.array(estimate)
+        if self._value is None:
+            self._value = new
+        else:
+            elapsed = max(0.0, (stamp_ns - self._stamp_ns) / 1e9)
+            keep = 0.5 ** (elapsed / self.half_life_s) if self.half_life_s > 0 else 0.0
+            self._value = keep * self._value + (1.0 - keep) * new
+        self._stamp_ns = stamp_ns
+
+    def at(self, stamp_ns: int) -> tuple[float, float] | None:
+        """(scale, shift) for a frame of this stamp; None where nothing recent is known."""
+        if self._value is None or (stamp_ns - self._stamp_ns) / 1e9 > self.max_age_s:
+            self._value = None
+            return None
+        return float(self._value[0]), float(self._value[1])
+
+
+def metric_depth(disparity: np.ndarray, scale: float, shift: float, max_depth_m: float) -> np.ndarray:
+    """(H, W) float32 metres along z; NaN beyond `max_depth_m` and where the disparity is not finite."""
+    inverse = scale * disparity + shift
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.where(inverse >= 1.0 / max_depth_m, 1.0 / inverse, np.nan)
+    return depth.astype(np.float32)
