@@ -1,0 +1,1 @@
+"""THFM on diffusers' Wan classes."""
