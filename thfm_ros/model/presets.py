@@ -93,7 +93,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "nano",
-            _vae22(32, 16, 32, [0.0] * 32, [1.0] * 32),
+            _vae22(32, 16, 32, [0.0] * 32, [1.0] * 32, num_res_blocks=1),
             {
                 "patch_size": (1, 1, 1),
                 "num_attention_heads": 6,

@@ -36,6 +36,7 @@ class TransformStage(nn.Module):
         xy (B, T, K, 2), xyz (B, T, K, 3), visibility logits (B, T, K)."""
         prompt = self.prompt if prompt is None else prompt
         modulation = Modulation(self.temb, self.blocks)
+        latents = latents.to(self.temb.dtype)
         out = self.transformer(
             latents, prompt.expand(len(latents), -1, -1), keypoints=self.keypoints, modulation=modulation
         )

@@ -88,7 +88,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
                 "expected a text-to-video Wan transformer (in_channels = out_channels, no image conditioning), found "
                 f"in_channels={in_channels}, out_channels={out_channels}, image_dim={image_dim}: use a T2V checkpoint"
             )
-        if tuple(patch_size)[0] != 1:
+        if next(iter(patch_size)) != 1:
             raise UserError(f"expected patches of one latent frame, found patch_size={tuple(patch_size)}")
         _check_attention(attention, window)
         super().__init__(
@@ -115,7 +115,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
 
     @classmethod
     def from_wan(cls, source: str, **kwargs: Any) -> THFMTransformer3DModel:
-        """A stock Wan checkpoint's weights plus fresh keypoint tokens; see `thfm_ros.model.wan.transformer_from_wan`."""
+        """A stock Wan checkpoint's weights plus fresh keypoint tokens; see `wan.transformer_from_wan`."""
         from thfm_ros.model.wan import transformer_from_wan
 
         return transformer_from_wan(cls, source, **kwargs)

@@ -1,4 +1,4 @@
-"""Stateless forms of `AutoencoderKLWan`: a whole clip in one pass (flat), or chunk by chunk with explicit caches (stream).
+"""Stateless forms of `AutoencoderKLWan`: a whole clip in one pass (flat), or chunks with explicit caches (stream).
 
 Normalisation is inside: latents are (mean - latents_mean) / latents_std, as the transformer wants them, so the stages
 chain: encode -> transform (already negated) -> decode. Both forms equal the stock class; streamed latents equal those

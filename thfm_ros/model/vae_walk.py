@@ -154,7 +154,7 @@ def _average_down(block: wan.AvgDown3D, x: Tensor) -> Tensor:
 def _duplicate_up(block: wan.DupUp3D, x: Tensor, time: Temporal) -> Tensor:
     """The decoder's shortcut of Wan 2.2: repeated channels to space-time; the stream's first frame stays one frame."""
     ft, fs = block.factor_t, block.factor_s
-    b, c, t, h, w = x.shape
+    b, _, t, h, w = x.shape
     x = x[:, :, None].expand(-1, -1, block.repeats, -1, -1, -1).reshape(b, block.out_channels, ft, fs, fs, t, h, w)
     x = x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, block.out_channels, t * ft, h * fs, w * fs)
     return x[:, :, ft - 1 :] if time.start else x

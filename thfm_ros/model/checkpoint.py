@@ -1,0 +1,186 @@
+"""A checkpoint folder: both networks, the prompt embeddings, and what a user must know about them.
+
+vae/ transformer/      diffusers' save_pretrained, safetensors
+prompts.safetensors    one (P, L, D) tensor a task: P paraphrases, the canonical prompt first
+thfm.json              `CheckpointConfig`
+README.md              the model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.loading import load_model, refuse_pickles
+from thfm_ros.model.presets import Preset
+from thfm_ros.model.transformer import THFMTransformer3DModel
+from thfm_ros.skeleton import DEFAULT_JOINT_SET, get_joint_set
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class CheckpointConfig:
+    """What `thfm.json` holds.
+
+    height, width, frames, fps: the native clip. attentions: the masks it was trained with (`full`, `causal`).
+    trained: False for random weights. samples_seen: training samples so far. notes: free, for the trainer.
+    """
+
+    preset: str
+    height: int
+    width: int
+    frames: int
+    fps: float
+    text_encoder: str
+    text_length: int
+    joint_set: str = DEFAULT_JOINT_SET
+    trained: bool = False
+    samples_seen: int = 0
+    attentions: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def of(cls, preset: Preset, **kwargs: Any) -> CheckpointConfig:
+        """With the native clip of a preset."""
+        return cls(
+            preset.name,
+            preset.height,
+            preset.width,
+            preset.frames,
+            preset.fps,
+            preset.text_encoder,
+            preset.text_length,
+            **kwargs,
+        )
+
+
+@dataclass
+class Checkpoint:
+    """Both networks in evaluation mode, prompts (P, L, D) a task, and the configuration."""
+
+    vae: AutoencoderKLWan
+    transformer: THFMTransformer3DModel
+    prompts: dict[str, Tensor]
+    config: CheckpointConfig
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
+    """Write all of it under a temporary name, then rename; an older checkpoint at `path` is replaced."""
+    path = Path(path)
+    _check_consistent(path, checkpoint)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        checkpoint.vae.save_pretrained(temporary / "vae")
+        checkpoint.transformer.save_pretrained(temporary / "transformer")
+        prompts = {name: tensor.contiguous().float().cpu() for name, tensor in checkpoint.prompts.items()}
+        save_file(prompts, temporary / "prompts.safetensors")
+        (temporary / "thfm.json").write_text(json.dumps(asdict(checkpoint.config), indent=2) + "\n")
+        (temporary / "README.md").write_text(model_card(checkpoint))
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"cannot write the checkpoint {path}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def load_checkpoint(
+    path: str | Path, dtype: torch.dtype = torch.float32, vae_dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """Read and check a checkpoint folder; UserError with expected, found and the fix where anything is wrong.
+
+    vae_dtype: where the VAE needs more precision than the transformer (a low-precision encode drifts).
+    """
+    path = Path(path)
+    config = load_config(path)
+    refuse_pickles(path)
+    vae = load_model(AutoencoderKLWan, path / "vae", vae_dtype or dtype)
+    transformer = load_model(THFMTransformer3DModel, path / "transformer", dtype)
+    file = path / "prompts.safetensors"
+    try:
+        prompts = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read the prompt embeddings {file}: {error}") from None
+    checkpoint = Checkpoint(vae, transformer, {name: p.to(dtype) for name, p in prompts.items()}, config)
+    _check_consistent(path, checkpoint)
+    return checkpoint
+
+
+def load_config(path: str | Path) -> CheckpointConfig:
+    """`thfm.json` of a checkpoint folder, without its weights."""
+    file = Path(path) / "thfm.json"
+    try:
+        raw = json.loads(file.read_text())
+    except OSError:
+        raise UserError(
+            f"not a THFM checkpoint: {file} is missing (make one with `thfm init PRESET --out DIR`)"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"damaged {file}: {error}") from None
+    found = raw.get("format_version") if isinstance(raw, dict) else None
+    if found != FORMAT_VERSION:
+        raise UserError(f"{file}: expected format_version {FORMAT_VERSION}, found {found}: convert or retrain it")
+    known = {f.name for f in fields(CheckpointConfig)}
+    try:
+        return CheckpointConfig(**{key: value for key, value in raw.items() if key in known})
+    except TypeError as error:
+        raise UserError(f"damaged {file}: {str(error).replace('CheckpointConfig.__init__()', 'it is')}") from None
+
+
+def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
+    transformer, vae, config = checkpoint.transformer.config, checkpoint.vae.config, checkpoint.config
+    if transformer.in_channels != vae.z_dim:
+        raise UserError(
+            f"{path}: expected a transformer for the VAE's {vae.z_dim} latent channels, found {transformer.in_channels}"
+        )
+    joints = len(get_joint_set(config.joint_set))
+    if transformer.num_joints != joints:
+        raise UserError(
+            f"{path}: expected {joints} joints ({config.joint_set}) in the transformer, found {transformer.num_joints}"
+        )
+    for name, prompt in checkpoint.prompts.items():
+        if prompt.ndim != 3 or prompt.shape[1:] != (config.text_length, transformer.text_dim):
+            raise UserError(
+                f"{path}: expected prompt embeddings (P, {config.text_length}, {transformer.text_dim}) for '{name}', "
+                f"found {tuple(prompt.shape)}"
+            )
+
+
+def model_card(checkpoint: Checkpoint) -> str:
+    """README.md of a checkpoint folder."""
+    config = checkpoint.config
+    parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
+    parts["transformer"] = checkpoint.transformer
+    sizes = "\n".join(f"| {name} | {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M |" for name, m in parts.items())
+    state = f"trained on {config.samples_seen} samples" if config.trained else "RANDOM WEIGHTS, not trained"
+    return f"""# THFM `{config.preset}`
+
+{state}. Native clip: {config.width}x{config.height}, {config.frames} frames at {config.fps:g} fps.
+Attention masks trained: {", ".join(config.attentions) or "none"}. Joints: {config.joint_set}.
+Prompts: {config.text_encoder}, {config.text_length} tokens; tasks: {", ".join(checkpoint.prompts)}.
+
+| part | parameters |
+|---|---|
+{sizes}
+
+Depth is affine-invariant disparity until aligned; 3D keypoints are metres relative to the pelvis, camera axes.
+"""
