@@ -1,0 +1,73 @@
+"""Reads the generator's one artefact, `assets/synth/`: bodies, motions, environments, textures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thfm_ros.errors import UserError
+
+FORMAT_VERSION = 1
+FILES = ("body.npz", "motions.npz", "environments.npz", "textures.npz")
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The artefact in memory. `body`: see docs/synth.md; `motions`: (N, 44) frames by name; `environments`:
+    (256, 512, 3) float32 linear radiance by name; `textures`: uint8 images by name; `digest`: of all files."""
+
+    path: Path
+    body: dict[str, np.ndarray]
+    motions: dict[str, np.ndarray]
+    environments: dict[str, np.ndarray]
+    textures: dict[str, np.ndarray]
+    digest: str
+
+
+def default_path() -> Path:
+    """THFM_SYNTH_ASSETS, or assets/synth next to the package (a checkout)."""
+    if "THFM_SYNTH_ASSETS" in os.environ:
+        return Path(os.environ["THFM_SYNTH_ASSETS"])
+    return Path(__file__).resolve().parents[2] / "assets" / "synth"
+
+
+def _read(path: Path, expected: str) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise UserError(f"the generator's asset {path} is missing: restore assets/synth or set THFM_SYNTH_ASSETS")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise UserError(f"asset {path} is damaged: expected SHA-256 {expected[:12]}, found {found[:12]}; restore it")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {k: arrays[k] for k in arrays.files}
+
+
+def load_assets(path: str | Path | None = None) -> Assets:
+    """Loads and checks the artefact (about half a second).
+
+    Raises UserError naming the file that is missing, damaged, or of another format version.
+    """
+    folder = Path(path) if path is not None else default_path()
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.is_file():
+        raise UserError(f"no generator assets at {folder}: expected manifest.json; set THFM_SYNTH_ASSETS to the folder")
+    manifest = json.loads(manifest_path.read_text())
+    if manifest.get("format") != FORMAT_VERSION:
+        raise UserError(f"assets at {folder} have format {manifest.get('format')}, expected {FORMAT_VERSION}: rebuild")
+    missing = [name for name in FILES if name not in manifest["files"]]
+    if missing:
+        raise UserError(f"{manifest_path} does not list {', '.join(missing)}: rebuild the assets")
+    body, motions, environments, textures = (_read(folder / f, manifest["files"][f]) for f in FILES)
+    digest = hashlib.sha256("".join(manifest["files"][f] for f in FILES).encode()).hexdigest()
+    return Assets(
+        path=folder,
+        body=body,
+        motions=motions,
+        environments={k: v.astype(np.float32) for k, v in environments.items()},
+        textures=textures,
+        digest=digest,
+    )

