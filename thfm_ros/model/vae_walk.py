@@ -44,7 +44,7 @@ class WholeClip:
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         if self.caches is not None:
             self.caches.append(_last_frames(x))
-        return conv(x)
+        return conv(x) if x.shape[2] > 1 else _image_conv(conv, x)
 
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         if self.caches is not None:
@@ -82,6 +82,12 @@ class NextChunk:
 
     def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         return _interleave(F.conv3d(self._extend(x, CACHE_FRAMES), conv.weight, conv.bias))
+
+
+def _image_conv(conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+    """A causal convolution of a single frame: its past is zeros, so only the last slice of the kernel counts."""
+    padding = (conv._padding[2], conv._padding[0])
+    return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, conv.stride[1:], padding).unsqueeze(2)
 
 
 def _last_frames(x: Tensor) -> Tensor:
