@@ -91,6 +91,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
         save_file(prompts, temporary / "prompts.safetensors")
         (temporary / "thfm.json").write_text(json.dumps(asdict(checkpoint.config), indent=2) + "\n")
         (temporary / "README.md").write_text(model_card(checkpoint))
+        for file in temporary.rglob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes for its owner alone
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             path.rename(old)

