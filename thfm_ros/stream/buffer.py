@@ -69,7 +69,6 @@ class ClipBuffer:
         self._last_ns = 0  # newest stamp seen
         self._slot = -1  # newest instant of the grid that has its frame
         self._starts = True
-        self._closed = False
 
     def offer(self, stamp_ns: int, payload: Any) -> bool:
         """One frame from the camera; True when it was kept for the worker. Never blocks on the worker."""
@@ -100,11 +99,10 @@ class ClipBuffer:
             self._arrived.notify_all()
             return True
 
-    def take(self, count: int, timeout: float | None = 0.0) -> list[Item]:
-        """Every waiting frame once there are `count`; [] after `timeout` seconds (None: no limit) or when closed."""
+    def take(self, count: int, timeout: float = 0.0) -> list[Item]:
+        """Every waiting frame once there are `count`; [] where that takes more than `timeout` seconds."""
         with self._arrived:
-            ready = self._arrived.wait_for(lambda: self._closed or len(self._waiting) >= count, timeout)
-            if not ready or self._closed:
+            if not self._arrived.wait_for(lambda: len(self._waiting) >= count, timeout):
                 return []
             items = list(self._waiting)
             self._waiting.clear()
@@ -118,12 +116,6 @@ class ClipBuffer:
         """Forgets everything that waits; the next frame starts a new stream."""
         with self._arrived:
             self._restart()
-
-    def close(self) -> None:
-        """Wakes the worker for good."""
-        with self._arrived:
-            self._closed = True
-            self._arrived.notify_all()
 
     def answered(self, count: int = 1) -> None:
         with self._arrived:

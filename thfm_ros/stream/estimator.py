@@ -124,20 +124,23 @@ class StreamEstimator:
         image: np.ndarray,
         intrinsics: Intrinsics | None = None,
         depth: np.ndarray | None = None,
-    ) -> None:
+    ) -> bool:
         """One frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres.
 
-        Another image size than before starts a new stream. Raises UserError for anything else than such an image.
+        Another image size than before starts a new stream: True, and earlier frames get no result any more.
+        Raises UserError for anything else than such an image.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise UserError(f"expected a uint8 RGB image (h, w, 3), found {image.dtype} {image.shape}")
         size = (image.shape[1], image.shape[0])
-        if self._fit is None or self._fit.source != size:
+        anew = self._fit is not None and self._fit.source != size
+        if self._fit is None or anew:
             self.reset()
             self._fit = Fit.of(size, self.size)
         kept = image if self.config.output == "input" else None
         self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth))
         self._new += 1
+        return anew
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,157 @@
+"""Between sensor_msgs images and numpy arrays. Every function is pure; errors are UserErrors of one line."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from thfm_ros.errors import UserError
+
+MAX_PIXELS = 64_000_000  # a larger size is a corrupt header, not a camera
+
+
+def _scale_16(pixels: np.ndarray) -> np.ndarray:
+    return (pixels >> 8).astype(np.uint8)
+
+
+# encoding -> (channels, dtype, to RGB). The names are those of sensor_msgs/image_encodings.hpp.
+_PACKED: dict[str, tuple[int, type, Callable[[np.ndarray], np.ndarray]]] = {
+    "rgb8": (3, np.uint8, lambda p: p),
+    "bgr8": (3, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_BGR2RGB)),
+    "8UC3": (3, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_BGR2RGB)),  # OpenCV's order, as cv_bridge has it
+    "rgba8": (4, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_RGBA2RGB)),
+    "bgra8": (4, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_BGRA2RGB)),
+    "mono8": (1, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_GRAY2RGB)),
+    "8UC1": (1, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_GRAY2RGB)),
+    "mono16": (1, np.uint16, lambda p: cv2.cvtColor(_scale_16(p), cv2.COLOR_GRAY2RGB)),
+    "rgb16": (3, np.uint16, _scale_16),
+    "bgr16": (3, np.uint16, lambda p: cv2.cvtColor(_scale_16(p), cv2.COLOR_BGR2RGB)),
+    "yuv422": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_UYVY)),
+    "uyvy": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_UYVY)),
+    "yuv422_yuy2": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_YUY2)),
+    "yuyv": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_YUY2)),
+}
+for _pattern in ("rggb", "bggr", "gbrg", "grbg"):
+    _code = getattr(cv2, f"COLOR_Bayer{_pattern.upper()}2RGB")
+    _PACKED[f"bayer_{_pattern}8"] = (1, np.uint8, lambda p, c=_code: cv2.cvtColor(p, c))
+    _PACKED[f"bayer_{_pattern}16"] = (1, np.uint16, lambda p, c=_code: _scale_16(cv2.cvtColor(p, c)))
+
+_PLANAR = {  # 4:2:0: a plane of Y, then half as many rows of interleaved chroma
+    "nv12": cv2.COLOR_YUV2RGB_NV12,
+    "nv21": cv2.COLOR_YUV2RGB_NV21,
+}
+
+COLOR_ENCODINGS = (*_PACKED, *_PLANAR)
+DEPTH_ENCODINGS = ("32FC1", "16UC1", "mono16")
+
+
+def _rows(msg: Image, rows: int, row_bytes: int) -> np.ndarray:
+    """(rows, row_bytes) uint8 view of the data without the padding that `step` allows."""
+    step = msg.step or row_bytes
+    if step < row_bytes:
+        raise UserError(f"malformed {msg.encoding} image: step {step} is less than {msg.width} px need ({row_bytes})")
+    if len(msg.data) < step * (rows - 1) + row_bytes:
+        raise UserError(
+            f"malformed {msg.encoding} image: {msg.width}x{msg.height} with step {step} needs {step * rows} bytes, "
+            f"found {len(msg.data)}"
+        )
+    data = np.frombuffer(msg.data, np.uint8)
+    if len(data) < step * rows:  # the last row may lack its padding
+        data = np.concatenate([data, np.zeros(step * rows - len(data), np.uint8)])
+    return data[: step * rows].reshape(rows, step)[:, :row_bytes]
+
+
+def _check_size(msg: Image) -> None:
+    if msg.width == 0 or msg.height == 0 or len(msg.data) == 0:
+        raise UserError(f"empty image: {msg.width}x{msg.height}, {len(msg.data)} bytes")
+    if msg.width * msg.height > MAX_PIXELS:
+        raise UserError(f"malformed image: {msg.width}x{msg.height} is no camera's size")
+
+
+def _pixels(msg: Image, channels: int, dtype: type) -> np.ndarray:
+    """(H, W[, channels]) in the machine's byte order."""
+    size = np.dtype(dtype).itemsize
+    rows = np.ascontiguousarray(_rows(msg, msg.height, msg.width * channels * size))
+    order = ">" if msg.is_bigendian else "<"
+    pixels = rows.view(np.dtype(dtype).newbyteorder(order)).astype(dtype, copy=False)
+    return pixels.reshape((msg.height, msg.width) if channels == 1 else (msg.height, msg.width, channels))
+
+
+def image_to_rgb(msg: Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a colour or gray image. UserError for anything malformed or unknown."""
+    _check_size(msg)
+    if msg.encoding in _PACKED:
+        channels, dtype, convert = _PACKED[msg.encoding]
+        if channels == 2 and msg.width % 2:
+            raise UserError(f"malformed {msg.encoding} image: its width has to be even, found {msg.width}")
+        return convert(_pixels(msg, channels, dtype))
+    if msg.encoding in _PLANAR:
+        if msg.width % 2 or msg.height % 2:
+            raise UserError(f"malformed {msg.encoding} image: its size has to be even, found {msg.width}x{msg.height}")
+        planes = np.ascontiguousarray(_rows(msg, msg.height * 3 // 2, msg.width))
+        return cv2.cvtColor(planes, _PLANAR[msg.encoding])
+    return _by_cv_bridge(msg)
+
+
+def _by_cv_bridge(msg: Image) -> np.ndarray:
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except ImportError:
+        raise UserError(
+            f"image encoding '{msg.encoding}' is not supported without cv_bridge: install ros-<distro>-cv-bridge, "
+            f"or publish one of {', '.join(COLOR_ENCODINGS)}"
+        ) from None
+    try:
+        return CvBridge().imgmsg_to_cv2(msg, "rgb8")
+    except (CvBridgeError, RuntimeError, ValueError) as error:
+        raise UserError(f"image encoding '{msg.encoding}' is not supported by cv_bridge either: {error}") from None
+
+
+def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a JPEG or PNG image as image_transport's `compressed` publishes it."""
+    image = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_COLOR) if len(msg.data) else None
+    if image is None:
+        raise UserError(f"malformed compressed image: format '{msg.format}', {len(msg.data)} bytes cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def depth_to_metres(msg: Image) -> np.ndarray:
+    """(H, W) float32 metres, NaN invalid, from REP-118's 32FC1 (m) or 16UC1 (mm, 0 = invalid)."""
+    _check_size(msg)
+    if msg.encoding not in DEPTH_ENCODINGS:
+        raise UserError(f"depth encoding '{msg.encoding}' is unknown: expected one of {', '.join(DEPTH_ENCODINGS)}")
+    if msg.encoding == "32FC1":
+        depth = _pixels(msg, 1, np.float32).copy()
+    else:
+        depth = _pixels(msg, 1, np.uint16).astype(np.float32) / 1000.0
+    with np.errstate(invalid="ignore"):
+        depth[~(depth > 0) | ~np.isfinite(depth)] = np.nan
+    return depth
+
+
+_LAYOUTS = {"rgb8": (np.uint8, 3), "mono8": (np.uint8, 1), "32FC1": (np.float32, 1), "32FC3": (np.float32, 3)}
+
+
+def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """An Image message of (H, W[, 3]) pixels in rgb8, mono8, 32FC1 or 32FC3; the dtype has to be the encoding's."""
+    dtype, channels = _LAYOUTS[encoding]
+    found = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if pixels.dtype != dtype or found != channels:
+        raise ValueError(f"{encoding} needs {np.dtype(dtype)} x {channels}, found {pixels.dtype} x {found}")
+    pixels = np.ascontiguousarray(pixels)
+    data = array.array("B")
+    data.frombytes(memoryview(pixels).cast("B"))  # bytes or an ndarray would be checked element by element
+    return Image(
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.strides[0],
+        data=data,
+    )

@@ -1,0 +1,192 @@
+"""The node's parameters as reviewed data: default, meaning, range, and when a change takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from thfm_ros.errors import UserError
+from thfm_ros.tasks import TASKS
+
+Effect = Literal["start", "configure", "activate", "now"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parameter. `effect` says when a change is taken up: "start" cannot change while the node lives."""
+
+    name: str
+    default: Any
+    effect: Effect
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] | None = None
+
+    def check(self, value: Any) -> str | None:
+        """Why this value is refused, in one line; None where it is fine. Ranges are checked by rclpy too."""
+        if self.limits and not self.limits[0] <= value <= self.limits[1]:
+            return f"{self.name} = {value}: expected {self.limits[0]:g} to {self.limits[1]:g}"
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if self.choices and item not in self.choices:
+                return f"{self.name} = '{item}': expected {'a list of ' if item is not value else ''}" + ", ".join(
+                    self.choices
+                )
+        return _CHECKS[self.name](value) if self.name in _CHECKS else None
+
+
+DEFAULT_TASKS = ["scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d"]
+
+PARAMETERS: dict[str, Spec] = {
+    s.name: s
+    for s in (
+        Spec("bundle", "", "configure", "Folder of the bundle or checkpoint to run; empty: the one that ships."),
+        Spec(
+            "backend",
+            "auto",
+            "configure",
+            "What runs the network; auto: the bundle's own choice for this machine.",
+            choices=("auto", "torch", "onnxruntime", "openvino", "tensorrt"),
+        ),
+        Spec("threads", 0, "configure", "CPU threads of the network; 0: the backend's choice.", (0, 256)),
+        Spec("autostart", True, "start", "Configure and activate by itself; false: wait for a lifecycle manager."),
+        Spec(
+            "image_transport",
+            "raw",
+            "activate",
+            "raw: subscribe to `image`; compressed: to `image/compressed`.",
+            choices=("raw", "compressed"),
+        ),
+        Spec(
+            "rectified",
+            False,
+            "now",
+            "The image is rectified (image_rect): P of camera_info applies, else K.",
+        ),
+        Spec(
+            "horizontal_fov_deg",
+            0.0,
+            "now",
+            "Horizontal field of view in degrees, used while no camera_info came; 0: 3D outputs wait for camera_info.",
+            (0.0, 179.0),
+        ),
+        Spec(
+            "use_depth_camera",
+            False,
+            "activate",
+            "Subscribe to `depth_camera/image`, registered to the colour image, for metric scale.",
+        ),
+        Spec(
+            "depth_slop_s",
+            0.03,
+            "activate",
+            "A colour and a depth image are a pair when their stamps are less apart, in seconds.",
+            (0.001, 1.0),
+        ),
+        Spec(
+            "tasks",
+            DEFAULT_TASKS,
+            "now",
+            "Tasks that may run, one depth and one normals task at most; those whose topics nobody listens to do not.",
+            choices=tuple(TASKS),
+        ),
+        Spec("stride", 4, "now", "New frames (at the model's rate) that trigger the next pass.", (1, 81)),
+        Spec("newest_only", False, "now", "Answer only the newest frame of each pass, not every frame of the stride."),
+        Spec(
+            "warmup",
+            "pad",
+            "now",
+            "Before the first full window. pad: answer at once, the oldest frame repeated; hold: wait for the window.",
+            choices=("pad", "hold"),
+        ),
+        Spec(
+            "output_resolution",
+            "model",
+            "now",
+            "Size of output images. model: the network's, without letterbox borders; input: the camera's.",
+            choices=("model", "input"),
+        ),
+        Spec("min_score", 0.3, "now", "People with a lower mean joint confidence are not reported.", (0.0, 1.0)),
+        Spec("max_depth_m", 100.0, "now", "Farther metric depth becomes NaN, metres.", (0.5, 10000.0)),
+        Spec(
+            "scale_half_life_s",
+            1.0,
+            "now",
+            "Smoothing of the metric scale: the age in seconds at which an estimate counts half; 0: none.",
+            (0.0, 60.0),
+        ),
+        Spec("gap_s", 1.0, "now", "A larger step between two stamps starts the clip anew, seconds.", (0.05, 60.0)),
+        Spec("max_failures", 3, "now", "Failed passes in a row after which the model is reloaded.", (1, 100)),
+        Spec("retry_s", 2.0, "now", "Seconds until the first retry; doubles up to 30 s.", (0.05, 30.0)),
+        Spec("max_age_s", 5.0, "now", "Older input stamps are an error in /diagnostics, seconds.", (0.1, 60.0)),
+        Spec(
+            "min_output_hz",
+            1.0,
+            "configure",
+            "Fewer answered frames a second are a warning in /diagnostics.",
+            (0.01, 240.0),
+        ),
+        Spec(
+            "diagnostics_period_s",
+            1.0,
+            "start",
+            "Period of /diagnostics and ~/stats, seconds (by the steady clock, also under simulated time).",
+            (0.05, 60.0),
+        ),
+    )
+}
+
+
+def _check_tasks(tasks: list[str]) -> str | None:
+    for kind in ("depth", "normals"):
+        if {f"scene_{kind}", f"human_{kind}"} <= set(tasks):
+            return f"tasks: scene_{kind} and human_{kind} share their topics, choose one"
+    return None
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks}
+
+
+def _descriptor(spec: Spec) -> ParameterDescriptor:
+    notes = {"start": "", "configure": " Applied at the next configure.", "activate": " Applied at the next activate."}
+    choices = f" One of: {', '.join(spec.choices)}." if spec.choices else ""
+    descriptor = ParameterDescriptor(
+        name=spec.name,
+        description=spec.description + choices + notes.get(spec.effect, ""),
+        read_only=spec.effect == "start",
+    )
+    if spec.limits and isinstance(spec.default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=spec.limits[0], to_value=spec.limits[1])]
+    elif spec.limits:
+        descriptor.integer_range = [IntegerRange(from_value=int(spec.limits[0]), to_value=int(spec.limits[1]), step=1)]
+    return descriptor
+
+
+def validate(parameters: list[Parameter]) -> SetParametersResult:
+    """For add_on_set_parameters_callback: refuses with the reason."""
+    for parameter in parameters:
+        spec = PARAMETERS.get(parameter.name)
+        reason = spec.check(parameter.value) if spec and parameter.value is not None else None
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+    return SetParametersResult(successful=True)
+
+
+def declare(node: Node) -> None:
+    """Declares and validates all of them. UserError with the reason where an override is refused."""
+    node.add_on_set_parameters_callback(validate)
+    for spec in PARAMETERS.values():
+        try:
+            node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+            raise UserError(f"parameter {spec.name}: {' '.join(str(error).split())}") from None
+
+
+def values(node: Node) -> Mapping[str, Any]:
+    """name -> current value."""
+    return {name: node.get_parameter(name).value for name in PARAMETERS}

@@ -1,0 +1,316 @@
+"""The lifecycle node `perception`: parameters, states and reports around the stream estimator.
+
+unconfigured -configure-> inactive (model loaded, publishers made) -activate-> active (subscribed, worker runs).
+Transitions run in their own callback group, so that get_state answers while a model loads.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from thfm_ros.errors import UserError
+from thfm_ros.nodes import parameters
+from thfm_ros.nodes.inputs import Inputs
+from thfm_ros.nodes.outputs import Outputs
+from thfm_ros.nodes.reports import Reports
+from thfm_ros.nodes.worker import Settings, Worker
+from thfm_ros.stream.buffer import ClipBuffer
+from thfm_ros.stream.estimator import StreamConfig, StreamEstimator
+
+if TYPE_CHECKING:
+    from thfm_ros.engine.runtime import Runtime
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+LONGEST_RETRY_S = 30.0
+
+
+def default_loader(bundle: str, backend: str, threads: int) -> Runtime:
+    """The engine's runtime; imported here, so that the node starts (and explains itself) without it."""
+    from thfm_ros.engine.runtime import load_runtime
+
+    return load_runtime(bundle or None, backend=backend, threads=threads or None)
+
+
+class PerceptionNode(LifecycleNode):
+    """See docs/node.md for topics and parameters.
+
+    Args:
+        load: (bundle, backend, threads) -> Runtime.
+        **options: of rclpy's Node (namespace, context, parameter_overrides, ...).
+    """
+
+    def __init__(
+        self,
+        name: str = "perception",
+        load: Callable[[str, str, int], Runtime] = default_loader,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, callback_group=ReentrantCallbackGroup(), **options)
+        self._load = load
+        parameters.declare(self)
+        self._current = parameters.values(self)
+        self.add_post_set_parameters_callback(self._on_parameters)
+        self._runtime: Runtime | None = None
+        self._estimator: StreamEstimator | None = None
+        self.buffer: ClipBuffer | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._worker: Worker | None = None
+        self._warned: dict[str, float] = {}
+        self.reason = ""  # why the last transition failed, or the model was lost
+        self._lost = threading.Event()
+        self._driving = False  # a transition of our own, not of a manager
+        self._wants_active = bool(self._current["autostart"])
+        self._retry_at, self._retry_s = 0.0, 0.0
+        self.reports = Reports(self)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._supervisor = self.create_timer(
+            0.1, self._supervise, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
+        )
+        self._reporter = self.create_timer(
+            self._current["diagnostics_period_s"],
+            self._report,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=steady,
+        )
+
+    # Transitions. An exception in one would be swallowed by rclpy: each reports and returns FAILURE instead.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self._current
+        started = time.monotonic()
+        try:
+            self._runtime = self._load(p["bundle"], p["backend"], p["threads"])
+            self._estimator = StreamEstimator(self._runtime, self.settings().stream)
+            self._first_pass(self._runtime)
+            manifest = self._runtime.manifest
+            self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, gap_s=p["gap_s"])
+            self._outputs = Outputs(self)
+            self.reports.configure(manifest, p["min_output_hz"])
+        except Exception as error:
+            self._release()
+            return self._fail("configure", error)
+        seconds = time.monotonic() - started
+        self.get_logger().info(
+            f"model ready in {seconds:.1f} s: {manifest.frames} frames of {manifest.width}x{manifest.height} at "
+            f"{manifest.fps:g} Hz, backend {manifest.backend}{'' if manifest.trained else ', RANDOM WEIGHTS'}"
+        )
+        self.reason = ""
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        p = self._current
+        assert self.buffer is not None
+        assert self._estimator is not None
+        assert self._outputs is not None
+        try:
+            self.buffer.reset()
+            self._estimator.reset()
+            self._lost.clear()
+            slop = p["depth_slop_s"] if p["use_depth_camera"] else None
+            self._inputs = Inputs(self, self._offer, p["image_transport"] == "compressed", slop)
+            self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
+            result = super().on_activate(state)
+            self._worker.start()
+        except Exception as error:
+            self._stop()
+            return self._fail("activate", error)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if not self._driving:
+            self._wants_active = False
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if not self._driving:
+            self._wants_active = False
+        result = super().on_cleanup(state)
+        self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._wants_active = False
+        self._stop()
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._release()
+        return SUCCESS  # back to unconfigured, from where a manager may try again
+
+    def _fail(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        self.reason = f"{transition} failed: {' '.join(text.split())}"
+        self.get_logger().error(self.reason)
+        if isinstance(error, UserError) and self._retry_s == 0.0:
+            self._wants_active = False  # waiting does not mend a wrong parameter
+        return FAILURE
+
+    def _first_pass(self, runtime: Runtime) -> None:
+        """One pass on black frames: what is compiled or allocated at first use is paid for here, not on a robot's
+        first frame; and a bundle that cannot run fails at configure."""
+        m = runtime.manifest
+        tasks = [t for t in self._current["tasks"] if t in m.tasks]
+        if not tasks:
+            raise UserError(f"the bundle has none of the tasks asked for: it has {', '.join(m.tasks)}")
+        runtime.predict(np.full((1, 3, m.frames, m.height, m.width), -1.0, np.float32), tasks)
+
+    def _stop(self) -> None:
+        """Ends subscriptions and the worker; what waits is dropped and counted."""
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        if self._worker is not None:
+            if not self._worker.stop():
+                self.get_logger().error("the running pass does not end; going on without waiting for it")
+            self._worker = None
+        if self.buffer is not None:
+            self.buffer.reset()
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        if self._runtime is not None:
+            try:
+                self._runtime.close()
+            except Exception as error:  # a lost device may refuse even this
+                self.get_logger().warning(f"closing the model: {error}")
+            self._runtime = None
+        self._estimator = None
+
+    # Supervision: autostart, and retries after the model was lost.
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return self._state_machine.current_state[1]
+
+    def _supervise(self) -> None:
+        if self._lost.is_set():
+            self._lost.clear()
+            self.get_logger().error(f"the model is lost, unloading it: {self.reason}")
+            self._drive(self.trigger_deactivate)
+            self._drive(self.trigger_cleanup)
+            self._retry_s = float(self._current["retry_s"])
+            self._retry_at = time.monotonic() + self._retry_s
+        elif self._wants_active and self.state == "unconfigured" and time.monotonic() >= self._retry_at:
+            if self._drive(self.trigger_configure) == SUCCESS and self._drive(self.trigger_activate) == SUCCESS:
+                self._retry_s = 0.0
+            elif self._wants_active:
+                self._retry_s = min(max(2 * self._retry_s, float(self._current["retry_s"])), LONGEST_RETRY_S)
+                self._retry_at = time.monotonic() + self._retry_s
+                self.get_logger().info(f"next try in {self._retry_s:g} s")
+
+    def _drive(self, transition: Callable[[], TransitionCallbackReturn]) -> TransitionCallbackReturn:
+        self._driving = True
+        try:
+            return transition()
+        finally:
+            self._driving = False
+
+    # What the worker and the callbacks ask for.
+
+    def _offer(self, stamp_ns: int, message: Any) -> bool:
+        assert self.buffer is not None
+        self.reports.on_received(stamp_ns, self.now_ns())
+        return self.buffer.offer(stamp_ns, message)
+
+    def settings(self) -> Settings:
+        p = self._current
+        stream = StreamConfig(
+            warmup=p["warmup"],
+            output=p["output_resolution"],
+            newest_only=p["newest_only"],
+            min_score=p["min_score"],
+            max_depth_m=p["max_depth_m"],
+            scale_half_life_s=p["scale_half_life_s"],
+        )
+        return Settings(
+            list(p["tasks"]), p["stride"], stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"]
+        )
+
+    def now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def warn(self, text: str) -> None:
+        """Logs, but the same text at most every 5 s."""
+        now = time.monotonic()
+        if now - self._warned.get(text, -10.0) > 5.0:
+            if len(self._warned) > 100:
+                self._warned.clear()
+            self._warned[text] = now
+            self.get_logger().warning(text)
+
+    def on_answered(self, count: int, ages_s: list[float]) -> None:
+        self.reports.on_answered(count, ages_s)
+
+    def on_lost(self, reason: str) -> None:
+        self.reason = reason
+        self._lost.set()
+
+    def _on_parameters(self, changed: list[Any]) -> None:
+        self._current = parameters.values(self)
+        if self.buffer is not None:
+            self.buffer.gap_s = self._current["gap_s"]
+
+    def _report(self) -> None:
+        worker = self._worker
+        self.reports.publish(
+            state=self.state,
+            reason=self.reason,
+            totals=self.buffer.totals() if self.buffer else None,
+            waiting=self.buffer.waiting if self.buffer else 0,
+            camera_problem=worker.camera_problem if worker else "",
+            pass_error=worker.last_error if worker else "",
+            max_age_s=self._current["max_age_s"],
+        )
+
+    def close(self) -> None:
+        """Ends everything, also in the middle of a pass; to be called before destroy_node."""
+        self._wants_active = False
+        for timer in (self._supervisor, self._reporter):
+            timer.cancel()
+        self._stop()
+        self._release()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the executable `perception_node`."""
+    rclpy.init(args=args)
+    try:
+        node = PerceptionNode()
+    except UserError as error:
+        print(f"perception_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = MultiThreadedExecutor(num_threads=4)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown(timeout_sec=5.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
