@@ -1,0 +1,57 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from thfm_ros.engine.device import cpu_name
+from thfm_ros.engine.manifest import Manifest, Stage
+from thfm_ros.engine.runtime import StageRuntime, bundle_prompts
+from thfm_ros.errors import UserError
+
+
+class OnnxRuntime(StageRuntime):
+    def __init__(self, manifest: Manifest, threads: int) -> None:
+        import onnxruntime
+
+        info = {
+            "backend": "onnxruntime",
+            "version": onnxruntime.__version__,
+            "threads": str(threads),
+            "device": cpu_name(),
+        }
+        super().__init__(manifest, bundle_prompts(manifest), info)
+        self._ort = onnxruntime
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = 3
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+
+    def precision(self, stage: Stage) -> str:
+        return "fp32" if stage.precision == "auto" else stage.precision
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        session = self._sessions.get(stage)
+        if session is None:
+            entry = self.manifest.stages[stage].onnx
+            assert entry is not None
+            session = self._ort.InferenceSession(
+                str(self.manifest.path(entry)), self._options, providers=["CPUExecutionProvider"]
+            )
+            self._sessions[stage] = session
+        names = [t.name for t in self.manifest.stages[stage].inputs]
+        return session.run(None, dict(zip(names, inputs, strict=True)))
+
+    def close(self) -> None:
+        self._sessions.clear()
+        super().close()
+
+
+def open_runtime(manifest: Manifest, threads: int) -> OnnxRuntime:
+    """UserError where ONNX Runtime is not installed."""
+    try:
+        return OnnxRuntime(manifest, threads)
+    except ImportError:
+        raise UserError("expected the package onnxruntime, found none: pip install 'thfm_ros[cpu]'") from None

@@ -1,0 +1,76 @@
+"""OpenVINO on the CPU. Compiled models are cached in the user's cache folder, so a warm start skips compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from thfm_ros.engine.device import cpu_name, fast_bf16
+from thfm_ros.engine.golden import cache_dir
+from thfm_ros.engine.manifest import Manifest, Stage
+from thfm_ros.engine.runtime import StageRuntime, bundle_prompts
+from thfm_ros.errors import UserError
+
+HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class OpenVino(StageRuntime):
+    """Stages of precision "auto" run in bf16 where the CPU has instructions for it, in float32 elsewhere."""
+
+    def __init__(self, manifest: Manifest, threads: int) -> None:
+        import openvino
+
+        self._auto = "bf16" if fast_bf16() else "fp32"
+        info = {
+            "backend": "openvino",
+            "version": openvino.__version__,
+            "threads": str(threads),
+            "device": cpu_name(),
+            "auto": self._auto,
+        }
+        super().__init__(manifest, bundle_prompts(manifest), info)
+        self._core = openvino.Core()
+        self._properties = {
+            "CACHE_DIR": str(cache_dir() / "openvino"),
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share a core
+        }
+        self._requests: dict[str, openvino.InferRequest] = {}
+
+    def precision(self, stage: Stage) -> str:
+        return self._auto if stage.precision == "auto" else stage.precision
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        request = self._requests.get(stage)
+        if request is None:
+            request = self._requests[stage] = self._compile(stage)
+        for index, value in enumerate(inputs):
+            request.get_input_tensor(index).data[...] = value
+        request.infer()
+        return [request.get_output_tensor(i).data.copy() for i in range(len(self.manifest.stages[stage].outputs))]
+
+    def _compile(self, name: str):
+        stage = self.manifest.stages[name]
+        assert stage.onnx is not None
+        # Set explicitly: OpenVINO's own default is bf16 on CPUs that have it, also where a stage asks for float32.
+        properties = {**self._properties, "INFERENCE_PRECISION_HINT": HINTS[self.precision(stage)]}
+        try:
+            model = self._core.compile_model(str(self.manifest.path(stage.onnx)), "CPU", properties)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"OpenVINO cannot compile {name}: {reason}") from None
+        return model.create_infer_request()
+
+    def close(self) -> None:
+        self._requests.clear()
+        super().close()
+
+
+def open_runtime(manifest: Manifest, threads: int) -> OpenVino:
+    """UserError where OpenVINO is not installed."""
+    try:
+        return OpenVino(manifest, threads)
+    except ImportError:
+        raise UserError("expected the package openvino, found none: pip install 'thfm_ros[cpu]'") from None

@@ -1,0 +1,167 @@
+"""torch: runs a checkpoint folder directly, or the checkpoint inside a bundle; optionally through Torch-TensorRT.
+
+The only backend that needs `thfm_ros.model` (and so diffusers). It is the reference of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thfm_ros.engine.device import cpu_name
+from thfm_ros.engine.manifest import FORMAT, Manifest, Stage
+from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.errors import UserError
+
+if TYPE_CHECKING:
+    from thfm_ros.engine.modules import Clip
+    from thfm_ros.model.checkpoint import Checkpoint
+
+
+class TorchRuntime(StageRuntime):
+    """Stages as torch modules, on the GPU where there is one.
+
+    threads: None leaves torch's setting, which is one for the whole process.
+    """
+
+    def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
+        import torch
+
+        from thfm_ros.engine.modules import stream_modules, whole_clip_modules
+
+        if threads:
+            torch.set_num_threads(threads)
+        cuda = torch.cuda.is_available()
+        self._torch, self._device = torch, torch.device("cuda" if cuda else "cpu")
+        info = {
+            "backend": manifest.backend,
+            "version": torch.__version__,
+            "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+            "threads": str(torch.get_num_threads()),
+        }
+        prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
+        modules = whole_clip_modules(checkpoint, clip) | stream_modules(checkpoint, clip)
+        stages = {name: Stage("fp32", m.inputs, m.outputs) for name, m in modules.items()}
+        if not manifest.stages:
+            manifest = dataclasses.replace(manifest, stages=stages)
+        super().__init__(manifest, prompts, info)
+        self._stages: dict[str, Any] = {
+            name: m.module.to(self._device).eval().requires_grad_(False) for name, m in modules.items()
+        }
+
+    def precision(self, stage: Stage) -> str:
+        return "fp32"
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with self._torch.inference_mode():
+            tensors = [self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs]
+            return [y.float().cpu().numpy() for y in self._stages[stage](*tensors)]
+
+    def close(self) -> None:
+        self._stages.clear()
+        super().close()
+
+
+class TorchTensorRT(TorchRuntime):
+    """Every stage through torch.export and Torch-TensorRT's dynamo compiler. NEVER RUN: written without a GPU at hand.
+
+    Engines are compiled at first use and kept in Torch-TensorRT's own cache below the user's cache folder.
+    """
+
+    def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
+        self._compiler = _torch_tensorrt()
+        super().__init__(manifest, checkpoint, clip, threads)
+        self._compiled: set[str] = set()
+        self.info["compiler"] = self._compiler.__version__
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        from thfm_ros.engine.golden import cache_dir
+
+        if stage not in self._compiled:
+            examples = tuple(self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs)
+            program = self._torch.export.export(self._stages[stage], examples)
+            self._stages[stage] = self._compiler.dynamo.compile(
+                program,
+                inputs=list(examples),
+                use_explicit_typing=True,
+                cache_built_engines=True,
+                reuse_cached_engines=True,
+                engine_cache_dir=str(cache_dir() / "torch_tensorrt"),
+            )
+            self._compiled.add(stage)
+        return super().run(stage, inputs)
+
+
+def _torch_tensorrt() -> Any:
+    try:
+        import torch
+        import torch_tensorrt
+    except (ImportError, OSError) as error:  # OSError: libnvinfer is missing
+        raise UserError(
+            f"the torch-tensorrt target needs torch_tensorrt and a CUDA build of torch, found {error}: on the GPU "
+            "machine: pip install torch-tensorrt"
+        ) from None
+    if not torch.cuda.is_available():
+        raise UserError("the torch-tensorrt target needs an NVIDIA GPU, found none")
+    return torch_tensorrt
+
+
+def open_runtime(manifest: Manifest, threads: int) -> TorchRuntime:
+    """Of the checkpoint inside a bundle."""
+    if not manifest.weights:
+        raise UserError(f"{manifest.root}: expected the checkpoint inside the bundle, found none; use another backend")
+    return _open(manifest.root / "checkpoint", manifest, threads)
+
+
+def open_checkpoint(root: Path, backend: str, threads: int | None) -> TorchRuntime:
+    """Of a checkpoint folder: its manifest holds the native clip and no files."""
+    return _open(root, None, threads, backend)
+
+
+def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: str = "torch") -> TorchRuntime:
+    try:
+        from thfm_ros.engine.modules import Clip
+        from thfm_ros.model.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise UserError(
+            f"the torch backend needs torch and diffusers, found {error}: pip install 'thfm_ros[model]'"
+        ) from None
+    checkpoint = load_checkpoint(root)
+    if manifest is None:
+        clip = Clip.of(checkpoint)
+        manifest = checkpoint_manifest(root, checkpoint, clip, backend)
+    else:
+        clip = Clip(manifest.frames, manifest.height, manifest.width, manifest.latent_shape)
+    kind = TorchTensorRT if manifest.backend == "torch_tensorrt" else TorchRuntime
+    return kind(manifest, checkpoint, clip, threads)
+
+
+def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend: str) -> Manifest:
+    """What is known of a checkpoint, in a manifest's words."""
+    config = checkpoint.config
+    return Manifest(
+        format=FORMAT,
+        target="checkpoint",
+        backends=("torch", "torch_tensorrt"),
+        checkpoint=str(root),
+        recipe="",
+        preset=config.preset,
+        trained=config.trained,
+        frames=clip.frames,
+        height=clip.height,
+        width=clip.width,
+        fps=float(config.fps),
+        latent_shape=clip.latent_shape,
+        tasks=tuple(checkpoint.prompts),
+        joint_set=config.joint_set,
+        stages={},
+        weights=(),
+        weights_sha256="",
+        prompts=None,
+        root=root,
+        backend=backend,
+    )

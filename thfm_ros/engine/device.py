@@ -1,0 +1,102 @@
+"""What this machine is, and whether a bundle's engines fit it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from thfm_ros.engine.manifest import Manifest
+from thfm_ros.errors import UserError
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines[::-1])  # reversed: the first CPU wins
+    return {key.strip(): value.strip() for key, _, value in pairs if value}
+
+
+def cpu_name() -> str:
+    info = _cpuinfo()
+    return info.get("model name") or info.get("Model") or platform.processor() or platform.machine()
+
+
+def fast_bf16() -> bool:
+    """True where the CPU multiplies bf16 matrices in hardware (AMX, AVX512-BF16, Arm BF16); elsewhere it is slower."""
+    info = _cpuinfo()
+    flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
+    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def platform_name() -> str:
+    """Such as "Linux-x86_64" or "Linux-aarch64": an engine holds code for one of them."""
+    return f"{platform.system()}-{platform.machine()}"
+
+
+def available_memory_mb() -> int:
+    """Free memory, caches that the kernel would give up included. A Jetson's GPU shares it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) // 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
+
+
+def check_device(manifest: Manifest, version: str, capability: str, here: str) -> None:
+    """UserError unless engines of `manifest` can run with this package version, GPU and platform.
+
+    version: of the installed package. capability: the GPU's, such as "SM89". here: `platform_name()`.
+    """
+    info = manifest.engine
+    again = f"rebuild: {device_rebuild(manifest)}"
+    if info is None or any(s.engine is None for s in manifest.stages.values()):
+        raise UserError(f"{manifest.root}: expected compiled engines, found an unfinished bundle; {again}")
+    if info.platform != here:
+        raise UserError(f"{manifest.root}: platform: expected {info.platform}, found {here}; {again}")
+    if info.version != version:
+        raise UserError(f"{manifest.root}: {info.flavor} version: expected {info.version}, found {version}; {again}")
+    if capability not in info.compute_capabilities:
+        raise UserError(
+            f"{manifest.root}: GPU: expected {' or '.join(info.compute_capabilities)}, found {capability}; {again}"
+        )
+
+
+def device_rebuild(manifest: Manifest) -> str:
+    """The command that compiles the bundle's own ONNX files again, on this machine."""
+    return f"thfm build {manifest.root} --force"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first NVIDIA GPU. capability: "SM87". memory_mb: of the GPU, on a Jetson the system's."""
+
+    name: str
+    capability: str
+    memory_mb: int
+
+
+def current_gpu() -> Gpu | None:
+    """Asks the CUDA driver itself, so that a robot needs no torch to build; None without a driver or a GPU."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, value, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(128)
+    memory = ctypes.c_size_t()
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    numbers = []
+    for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+        if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+            return None
+        numbers.append(value.value)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(name.value.decode(), f"SM{numbers[0]}{numbers[1]}", memory.value >> 20)

@@ -1,0 +1,190 @@
+"""`thfm export`: a checkpoint to a bundle. torch -> ONNX a stage, golden outputs, prompts, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from thfm_ros.engine.golden import SEED, TOLERANCE, golden_inputs, statistics
+from thfm_ros.engine.manifest import (
+    FORMAT,
+    MANIFEST,
+    EngineInfo,
+    Golden,
+    Manifest,
+    Stage,
+    file_entry,
+    open_bundle,
+    sha256,
+    write_manifest,
+)
+from thfm_ros.engine.modules import Clip, StageModule, stream_modules, whole_clip_modules
+from thfm_ros.engine.recipes import Recipe
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+
+OPSET = 20
+DTYPES = {"fp32": torch.float32, "auto": torch.float32, "int8": torch.float32} | {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+ONNX_LIMIT = 1_800_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
+Report = Callable[[str], None]  # told what begins
+
+
+def export_bundle(
+    checkpoint: str | Path, recipe: Recipe, out: str | Path, report: Report = lambda what: None
+) -> Manifest:
+    """Writes the bundle under a temporary name, then renames it; an older bundle at `out` is replaced.
+
+    Engines are not compiled here: see `build_trt.build_bundle`. Returns the manifest, read back with every check.
+    """
+    root, out = Path(checkpoint), Path(out)
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise UserError(f"{out}: expected a new folder or an older bundle, found something else; choose another --out")
+    report("load")
+    reference = load_checkpoint(root)
+    clip = Clip.of(reference, recipe.frames, recipe.height, recipe.width)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        manifest = _write(root, reference, clip, recipe, temporary, report)
+        write_manifest(manifest)
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    except OSError as error:
+        raise UserError(f"cannot write the bundle {out}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_bundle(out)
+
+
+def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder: Path, report: Report) -> Manifest:
+    config = reference.config
+    prompts = {name: p[0].float().numpy() for name, p in reference.prompts.items()}
+    save_file(prompts, folder / "prompts.safetensors")
+    (folder / "prompts.safetensors").chmod(0o644)  # written 0600: another user runs the robot
+    modules = stage_modules(reference, clip, recipe)
+    stages, weights = {}, ()
+    if recipe.format == "torch":
+        shutil.copytree(root, folder / "checkpoint")
+        weights = tuple(file_entry(folder, f) for f in sorted((folder / "checkpoint").rglob("*")) if f.is_file())
+        stages = {name: Stage(recipe.precision_of(name), m.inputs, m.outputs) for name, m in modules.items()}
+    else:
+        by_type = {torch.float32: modules}
+        for name in modules:
+            report(f"export {name}")
+            precision = recipe.precision_of(name)
+            dtype = DTYPES[precision]
+            if dtype not in by_type:
+                by_type[dtype] = stage_modules(load_checkpoint(root, dtype), clip, recipe)
+            stages[name] = _export_stage(folder, name, by_type[dtype][name], precision)
+    report("golden outputs")
+    golden = Golden(SEED, TOLERANCE, {name: _golden(name, m, prompts) for name, m in modules.items()})
+    options = recipe.tensorrt
+    engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
+    return Manifest(
+        format=FORMAT,
+        target=recipe.target,
+        backends=recipe.backends,
+        checkpoint=str(root),
+        recipe=recipe.path,
+        preset=config.preset,
+        trained=config.trained,
+        frames=clip.frames,
+        height=clip.height,
+        width=clip.width,
+        fps=float(config.fps),
+        latent_shape=clip.latent_shape,
+        tasks=tuple(prompts),
+        joint_set=config.joint_set,
+        stages=stages,
+        weights=weights,
+        weights_sha256=weights_digest(root),
+        prompts=file_entry(folder, folder / "prompts.safetensors"),
+        engine=engine,
+        golden=golden,
+        root=folder,
+    )
+
+
+def stage_modules(checkpoint: Checkpoint, clip: Clip, recipe: Recipe) -> dict[str, StageModule]:
+    """Every stage that the recipe asks for."""
+    modules = whole_clip_modules(checkpoint, clip, recipe.batch)
+    return modules | stream_modules(checkpoint, clip) if recipe.stream else modules
+
+
+def weights_digest(root: Path) -> str:
+    """One sha256 over all weights of a checkpoint folder."""
+    lines = [f"{sha256(f)} {f.relative_to(root)}" for f in sorted(root.rglob("*.safetensors"))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _golden(name: str, module: StageModule, prompts: dict[str, np.ndarray]) -> dict:
+    outputs = module(golden_inputs(name, module.inputs, prompts))
+    return {spec.name: statistics(x) for spec, x in zip(module.outputs, outputs, strict=True)}
+
+
+def _export_stage(folder: Path, name: str, stage: StageModule, precision: str) -> Stage:
+    path = folder / f"{name}.onnx"
+    big = sum(p.numel() * p.element_size() for p in stage.module.parameters()) > ONNX_LIMIT
+    export_onnx(stage, path, external_data=big)
+    if precision == "int8":
+        quantise(path)
+    data = path.with_name(path.name + ".data")
+    return Stage(
+        precision,
+        stage.inputs,
+        stage.outputs,
+        onnx=file_entry(folder, path),
+        onnx_data=file_entry(folder, data) if data.exists() else None,
+    )
+
+
+def export_onnx(stage: StageModule, path: Path, external_data: bool = False) -> None:
+    """Traces a stage for its fixed shapes and writes ONNX with the manifest's names of inputs and outputs."""
+    examples = tuple(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in stage.inputs)
+    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            stage.module.eval(),
+            examples,
+            str(path),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[t.name for t in stage.inputs],
+            output_names=[t.name for t in stage.outputs],
+            external_data=external_data,
+            verbose=False,
+        )
+
+
+def quantise(path: Path) -> None:
+    """Dynamic int8 of the matrix products in place: int8 weights by channel, activations quantised as they come."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(path)
+    del model.graph.value_info[:]  # shapes recorded by the exporter confuse the quantiser's own inference
+    onnx.save(model, path)
+    temporary = path.with_suffix(".tmp.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger().setLevel(logging.ERROR)
+        quantize_dynamic(
+            path, temporary, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm"]
+        )
+    os.replace(temporary, path)

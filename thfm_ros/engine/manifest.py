@@ -1,0 +1,366 @@
+"""The manifest of a bundle: what the folder holds, for which machine, and how to tell that it is whole.
+
+`open_bundle` checks, in this order and each with its own message: the folder, the JSON, the format version, the fields,
+the paths, the presence, the size and the sha256 of every file, the geometry and the shapes, and the prompts. The
+machine is checked by `device.check_device`, the numbers by `golden.check_golden`. numpy and the standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from thfm_ros.errors import UserError
+from thfm_ros.skeleton import JOINT_SETS
+from thfm_ros.tasks import TASKS
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PRECISIONS = (
+    "fp32",
+    "fp16",
+    "bf16",
+    "int8",
+    "auto",
+)  # auto: float32 graph, bf16 arithmetic where the CPU is fast at it
+SUFFIXES = (".onnx", ".data", ".engine", ".safetensors", ".json", ".md")  # nothing that can hold a pickle
+WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
+STREAM = ("encode_init", "encode_step", "decode_init", "decode_step")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a stage. dtype by its numpy name ("bfloat16" besides)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle: POSIX path relative to the folder, bytes, sha256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One compiled function. `onnx_data` holds the weights of an ONNX file above 2 GB."""
+
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    onnx: FileEntry | None = None
+    onnx_data: FileEntry | None = None
+    engine: FileEntry | None = None
+
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(f for f in (self.onnx, self.onnx_data, self.engine) if f is not None)
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """For which machine the engines were compiled.
+
+    flavor: "tensorrt" or "tensorrt_rtx". version: exact version of that package; "" until compiled.
+    compute_capabilities: such as "SM87". platform: "Linux-x86_64".
+    workspace_mb: memory limit of the builder; None: the builder's own choice.
+    """
+
+    flavor: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    platform: str
+    workspace_mb: int | None = None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Summary of an output: `blocks` are the means of its flattened values in 64 equal pieces."""
+
+    mean: float
+    std: float
+    blocks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Outputs of every stage for seeded inputs, as torch computed them in float32.
+
+    tolerance: by precision, the largest difference of any statistic in units of the output's standard deviation.
+    """
+
+    seed: int
+    tolerance: dict[str, float]
+    stages: dict[str, dict[str, Statistics]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a machine needs to know about a bundle."""
+
+    format: int
+    target: str
+    backends: tuple[str, ...]
+    checkpoint: str
+    recipe: str
+    preset: str
+    trained: bool
+    frames: int
+    height: int
+    width: int
+    fps: float
+    latent_shape: tuple[int, int, int, int]
+    tasks: tuple[str, ...]
+    joint_set: str
+    stages: dict[str, Stage]
+    weights: tuple[FileEntry, ...]  # the checkpoint inside the bundle, for backends that run torch
+    weights_sha256: str  # of the checkpoint that was exported
+    prompts: FileEntry | None
+    engine: EngineInfo | None = None
+    golden: Golden | None = None
+    root: Path = field(default=Path(), compare=False)
+    backend: str = field(default="", compare=False)  # the one that runs it; set by load_runtime
+
+    @property
+    def rebuild(self) -> str:
+        """The command that makes this bundle anew."""
+        return shlex.join(["thfm", "export", self.checkpoint, "--recipe", self.recipe, "--out", str(self.root)])
+
+    def path(self, entry: FileEntry) -> Path:
+        return self.root / entry.path
+
+    def files(self) -> tuple[FileEntry, ...]:
+        stages = (entry for stage in self.stages.values() for entry in stage.files())
+        return (*((self.prompts,) if self.prompts else ()), *stages, *self.weights)
+
+    def variants(self, stage: str) -> dict[int, str]:
+        """Batch size -> stage name of the compiled sizes of `stage`, largest first."""
+        found = {s.inputs[0].shape[0]: n for n, s in self.stages.items() if base_name(n) == stage}
+        return dict(sorted(found.items(), reverse=True))
+
+
+def base_name(stage: str) -> str:
+    """ "decode_x4" -> "decode"."""
+    head, _, tail = stage.rpartition("_x")
+    return head if head and tail.isdigit() else stage
+
+
+def file_entry(root: Path, path: Path) -> FileEntry:
+    return FileEntry(path.relative_to(root).as_posix(), path.stat().st_size, sha256(path))
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Writes manifest.json into `manifest.root`, complete or not at all."""
+    data = dataclasses.asdict(manifest)
+    del data["root"], data["backend"]
+    target = manifest.root / MANIFEST
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=1) + "\n")
+    os.replace(temporary, target)
+
+
+def open_bundle(path: str | Path) -> Manifest:
+    """The manifest of the bundle at `path` after every check of the files; UserError with the first that fails."""
+    root = Path(path)
+    generic = f"rebuild: thfm export CHECKPOINT --recipe engines/RECIPE.yaml --out {shlex.quote(str(root))}"
+    if not root.is_dir():
+        raise UserError(f"no bundle at {root}: expected a folder with {MANIFEST}, found none; {generic}")
+    if not (root / MANIFEST).is_file():
+        raise UserError(f"{root} is not a bundle: expected {MANIFEST} in it, found none; {generic}")
+    try:
+        data = json.loads((root / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{root / MANIFEST} is damaged: expected JSON, found {error}; {generic}") from None
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{root}: bundle format: expected {FORMAT}, found {found}; {generic}")
+    try:
+        manifest = dataclasses.replace(_parse(Manifest, data, "manifest"), root=root)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{root / MANIFEST}: fields: {error}; {generic}") from None
+    check_files(manifest)
+    check_shapes(manifest)
+    check_prompts(manifest)
+    return manifest
+
+
+def check_files(manifest: Manifest) -> None:
+    """Paths inside the folder, of harmless kinds; every file there, whole and unchanged."""
+    root, again = manifest.root, f"rebuild: {manifest.rebuild}"
+    for entry in manifest.files():
+        relative, path = PurePosixPath(entry.path), manifest.path(entry)
+        inside = path.resolve().is_relative_to(root.resolve())
+        if relative.is_absolute() or ".." in relative.parts or "\\" in entry.path or not inside:
+            raise UserError(f"{root}: expected paths inside the bundle, found '{entry.path}'; {again}")
+        if relative.suffix not in SUFFIXES:
+            raise UserError(
+                f"{root}: expected files of kind {', '.join(SUFFIXES)}, found '{entry.path}' (refused); {again}"
+            )
+        if not path.is_file():
+            raise UserError(f"{root}: expected the file {entry.path}, found none; {again}")
+        size = path.stat().st_size
+        if size != entry.size:
+            kind = "truncated" if size < entry.size else "longer than written"
+            raise UserError(f"{path} is {kind}: expected {entry.size} bytes, found {size}; {again}")
+        digest = sha256(path)
+        if digest != entry.sha256:
+            raise UserError(f"{path} was changed: expected sha256 {entry.sha256}, found {digest}; {again}")
+
+
+def check_shapes(manifest: Manifest) -> None:
+    """The clip geometry is possible, and every stage's inputs and outputs follow from it."""
+    m, again = manifest, f"rebuild: {manifest.rebuild}"
+
+    def expect(what: str, expected: Any, found: Any) -> None:
+        if expected != found:
+            raise UserError(f"{m.root}: {what}: expected {expected}, found {found}; {again}")
+
+    if m.frames < 1 or m.frames % 4 != 1:
+        raise UserError(f"{m.root}: frames of a clip: expected 4k + 1, found {m.frames}; {again}")
+    unknown = [t for t in m.tasks if t not in TASKS]
+    if unknown or not m.tasks:
+        raise UserError(f"{m.root}: tasks: expected some of {', '.join(TASKS)}, found {unknown or 'none'}; {again}")
+    if m.joint_set not in JOINT_SETS:
+        raise UserError(f"{m.root}: joint set: expected one of {', '.join(JOINT_SETS)}, found {m.joint_set}; {again}")
+    expect("latent frames of a clip", 1 + (m.frames - 1) // 4, m.latent_shape[1])
+    joints = len(JOINT_SETS[m.joint_set].joints)
+    for name, stage in m.stages.items():
+        kind = base_name(name)
+        if kind not in WHOLE_CLIP + STREAM:
+            raise UserError(f"{m.root}: stages: expected {', '.join(WHOLE_CLIP + STREAM)}, found {name}; {again}")
+        if stage.precision not in PRECISIONS:
+            raise UserError(
+                f"{m.root}: precision of {name}: expected one of {', '.join(PRECISIONS)}, found {stage.precision}; "
+                f"{again}"
+            )
+        if not stage.inputs or not stage.inputs[0].shape:
+            raise UserError(f"{m.root}: stage {name}: expected inputs with shapes, found none; {again}")
+        batch = stage.inputs[0].shape[0]
+        shapes = _expected_shapes(m, kind, batch, joints)
+        given = {("input", t.name): t.shape for t in stage.inputs} | {
+            ("output", t.name): t.shape for t in stage.outputs
+        }
+        for (direction, tensor), shape in shapes.items():
+            expect(f"{direction} '{tensor}' of stage {name}", shape, given.get((direction, tensor)))
+        if kind.endswith("_step"):
+            caches = [(t.shape, t.dtype) for t in stage.inputs[1:]]
+            expect(f"caches out of stage {name}", caches, [(t.shape, t.dtype) for t in stage.outputs[1:]])
+
+
+def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
+    c, _, h, w = m.latent_shape
+    video, latents = (batch, 3, m.frames, m.height, m.width), (batch, *m.latent_shape)
+    count = 1 if kind.endswith("_init") else 4  # frames of a stream's call; both make or take one latent frame
+    few, latent = (batch, 3, count, m.height, m.width), (batch, c, 1, h, w)
+    tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
+        "encode": {("input", "video"): video, ("output", "latents"): latents},
+        "transform": {("input", "latents"): latents, ("output", "target"): latents},
+        "keypoints": {
+            ("input", "latents"): latents,
+            ("output", "xy"): (batch, m.frames, joints, 2),
+            ("output", "xyz"): (batch, m.frames, joints, 3),
+            ("output", "visibility"): (batch, m.frames, joints),
+        },
+        "decode": {("input", "latents"): latents, ("output", "video"): video},
+        "encode_init": {("input", "video"): few, ("output", "latents"): latent},
+        "decode_init": {("input", "latents"): latent, ("output", "video"): few},
+    }
+    tables["encode_step"], tables["decode_step"] = tables["encode_init"], tables["decode_init"]
+    return tables[kind]
+
+
+def check_prompts(manifest: Manifest) -> None:
+    """An embedding for every task, of the shape that the transform takes."""
+    if manifest.prompts is None:
+        return
+    stage = manifest.stages.get("transform") or manifest.stages.get("keypoints")
+    expected = next((t.shape[1:] for t in stage.inputs if t.name == "prompt"), None) if stage else None
+    prompts = read_prompts(manifest)
+    for task in manifest.tasks:
+        found = prompts[task].shape if task in prompts else None
+        if found is None or (expected is not None and found != expected):
+            raise UserError(
+                f"{manifest.root}: prompt of {task}: expected {expected or 'an embedding'}, found {found}; "
+                f"rebuild: {manifest.rebuild}"
+            )
+
+
+def read_prompts(manifest: Manifest) -> dict[str, np.ndarray]:
+    """Task -> (L, D) float32."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    assert manifest.prompts is not None
+    path = manifest.path(manifest.prompts)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: expected safetensors, found {error}; rebuild: {manifest.rebuild}") from None
+
+
+# --- JSON -> dataclasses: every field there, of its type, and none besides
+
+
+def _parse(cls: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise TypeError(f"{where}: expected an object, found {type(data).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in ("root", "backend")}
+    if extra := sorted(set(data) - set(fields)):
+        raise ValueError(f"{where}: expected {', '.join(fields)}, found also {', '.join(extra)}")
+    if missing := [n for n in fields if n not in data]:
+        raise ValueError(f"{where}: expected {', '.join(missing)}, found none")
+    return cls(**{name: _value(f.type, data[name], f"{where}.{name}") for name, f in fields.items()})
+
+
+_CLASSES = {c.__name__: c for c in (TensorSpec, FileEntry, Stage, EngineInfo, Statistics, Golden)}
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    """`value` as the annotation `kind` (a string) says."""
+    kind = str(kind)
+    if kind.endswith(" | None"):
+        return None if value is None else _value(kind.removesuffix(" | None"), value, where)
+    if kind in _CLASSES:
+        return _parse(_CLASSES[kind], value, where)
+    if kind.startswith("tuple["):
+        inner = kind[6:-1]
+        if not isinstance(value, list):
+            raise TypeError(f"{where}: expected a list, found {type(value).__name__}")
+        item = inner.split(",")[0].strip()
+        if not inner.endswith("...") and len(value) != inner.count(",") + 1:
+            raise ValueError(f"{where}: expected {inner.count(',') + 1} values, found {len(value)}")
+        return tuple(_value(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if kind.startswith("dict["):
+        inner = kind[9:-1]  # dict[str, ...]
+        if not isinstance(value, dict):
+            raise TypeError(f"{where}: expected an object, found {type(value).__name__}")
+        return {k: _value(inner.strip(), v, f"{where}.{k}") for k, v in value.items()}
+    expected = {"int": int, "float": (int, float), "str": str, "bool": bool}[kind]
+    if not isinstance(value, expected) or (isinstance(value, bool) and kind != "bool"):
+        raise TypeError(f"{where}: expected {kind}, found {value!r}")
+    if kind == "float":
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: expected a finite number, found {value}")
+        return float(value)
+    return value

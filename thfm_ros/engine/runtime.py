@@ -1,0 +1,242 @@
+"""One interface to run a model, whatever runs it. numpy only: a robot needs neither torch nor diffusers for it.
+
+`load_runtime` opens a bundle (or, with the torch backends, a checkpoint folder). `auto` takes the best backend that
+works here, and `runtime.notes` says why not the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
+from thfm_ros.engine.manifest import MANIFEST, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.errors import UserError
+from thfm_ros.tasks import get_task
+
+BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
+Check = Literal["first", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """xy (T, K, 2) normalised image coordinates, xyz (T, K, 3) metres from the pelvis in camera axes,
+    visibility (T, K) probabilities."""
+
+    xy: np.ndarray
+    xyz: np.ndarray
+    visibility: np.ndarray
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """latents: dense task -> (1, C, T', h, w); keypoints: None unless a sparse task was asked for."""
+
+    latents: dict[str, np.ndarray]
+    keypoints: Keypoints | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """dense: task -> RGB (T, H, W, 3) in [-1, 1] (see the task's codec); timings_ms: stage -> milliseconds."""
+
+    dense: dict[str, np.ndarray]
+    keypoints: Keypoints | None
+    timings_ms: dict[str, float]
+
+
+class Runtime(Protocol):
+    """What the stream estimator and the evaluation need. Not thread-safe: one thread uses it at a time."""
+
+    manifest: Manifest
+
+    def encode(self, video: np.ndarray) -> np.ndarray: ...
+
+    def transform(self, latents: np.ndarray, tasks: Sequence[str]) -> Transformed: ...
+
+    def decode(self, latents: np.ndarray) -> np.ndarray: ...
+
+    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction: ...
+
+    def close(self) -> None: ...
+
+
+class StageRuntime(ABC):
+    """Everything but running one stage, which is each backend's own.
+
+    notes: why other backends were not taken. info: what the backend chose (precision, threads, device).
+    """
+
+    def __init__(self, manifest: Manifest, prompts: dict[str, np.ndarray], info: dict[str, str]) -> None:
+        self.manifest, self.info = manifest, info
+        self.notes: list[str] = []
+        self._prompts = prompts
+
+    @abstractmethod
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One stage by the manifest's name: inputs and outputs in the manifest's order, float32."""
+
+    def precision(self, stage: Stage) -> str:
+        """What a stage is computed in here."""
+        return stage.precision
+
+    @property
+    def device(self) -> str:
+        """Names the machine and the software, for the record of the golden check."""
+        return " ".join(f"{k}={v}" for k, v in sorted(self.info.items()))
+
+    def encode(self, video: np.ndarray) -> np.ndarray:
+        """video (1, 3, T, H, W) in [-1, 1] -> normalised latents (1, C, T', h, w)."""
+        m = self.manifest
+        self._expect("video", (1, 3, m.frames, m.height, m.width), video)
+        return self.run("encode", [np.ascontiguousarray(video, np.float32)])[0]
+
+    def transform(self, latents: np.ndarray, tasks: Sequence[str]) -> Transformed:
+        """latents (1, C, T', h, w) -> latents of every dense task, and keypoints (one pass for both kinds)."""
+        self._expect("latents", (1, *self.manifest.latent_shape), latents)
+        self._check_tasks(tasks)
+        latents = np.ascontiguousarray(latents, np.float32)
+        dense = [t for t in tasks if get_task(t).kind == "dense"]
+        sparse = [t for t in tasks if get_task(t).kind == "sparse"]
+        targets: list[np.ndarray] = []
+        for count, name in self._plan("transform", len(dense)):
+            names = dense[len(targets) : len(targets) + count]
+            prompt = np.stack([self._prompts[n] for n in names])
+            targets += np.split(self.run(name, [np.repeat(latents, count, 0), prompt])[0], count)
+        keypoints = None
+        if sparse:
+            prompt = self._prompts["keypoints_3d" if "keypoints_3d" in sparse else sparse[0]]
+            xy, xyz, logits = self.run("keypoints", [latents, prompt[None]])
+            keypoints = Keypoints(xy[0], xyz[0], 1.0 / (1.0 + np.exp(-logits[0])))
+        return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """latents (N, C, T', h, w) -> video (N, 3, T, H, W) in [-1, 1], in the batch sizes that the bundle holds."""
+        self._expect("latents", (len(latents), *self.manifest.latent_shape), latents)
+        latents = np.ascontiguousarray(latents, np.float32)
+        videos: list[np.ndarray] = []
+        done = 0
+        for count, name in self._plan("decode", len(latents)):
+            videos.append(self.run(name, [latents[done : done + count]])[0])
+            done += count
+        return np.concatenate(videos) if len(videos) != 1 else videos[0]
+
+    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction:
+        """Encode, transform, decode: one pass over a clip for all `tasks`."""
+        start = time.perf_counter()
+        latents = self.encode(video)
+        encoded = time.perf_counter()
+        out = self.transform(latents, tasks)
+        transformed = time.perf_counter()
+        dense = {}
+        if out.latents:
+            videos = self.decode(np.concatenate(list(out.latents.values())))
+            dense = {t: v.transpose(1, 2, 3, 0) for t, v in zip(out.latents, videos, strict=True)}
+        decoded = time.perf_counter()
+        times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}
+        return Prediction(dense, out.keypoints, {k: 1e3 * v for k, v in times.items()})
+
+    def close(self) -> None:
+        """Frees what the backend holds; the runtime is of no use afterwards."""
+        self._prompts = {}
+
+    def _plan(self, stage: str, count: int) -> list[tuple[int, str]]:
+        """(batch size, stage name) for `count` items: the largest compiled size that fits, again and again."""
+        variants, plan = self.manifest.variants(stage), []
+        while count:
+            size = next((s for s in variants if s <= count), None)
+            if size is None:
+                raise UserError(
+                    f"{self.manifest.root}: expected stage {stage} for batches of 1, found {sorted(variants) or 'none'}"
+                )
+            plan.append((size, variants[size]))
+            count -= size
+        return plan
+
+    def _check_tasks(self, tasks: Sequence[str]) -> None:
+        for name in tasks:
+            get_task(name)
+            if name not in self._prompts:
+                raise UserError(f"expected tasks of this bundle ({', '.join(self._prompts)}), found '{name}'")
+
+    @staticmethod
+    def _expect(what: str, shape: tuple[int, ...], x: np.ndarray) -> None:
+        if x.shape != shape:
+            raise UserError(f"expected {what} of shape {shape}, found {x.shape}")
+
+
+def default_threads() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_runtime(
+    path: str | Path, backend: str = "auto", threads: int | None = None, check: Check = "first"
+) -> StageRuntime:
+    """Opens a bundle, or a checkpoint folder with a torch backend, ready to run.
+
+    threads: of CPU backends; None: all. check: when the golden input is compared on this machine: "first" time that
+    the bundle is loaded with this backend here, "always" or "never". UserError where nothing works, which says why.
+    """
+    root = Path(path)
+    if backend != "auto" and backend not in BACKENDS:
+        raise UserError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
+    if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
+        return _load_checkpoint(root, backend, threads)
+    manifest = open_bundle(root)
+    offered = [b for b in BACKENDS if b in manifest.backends]
+    if backend != "auto" and backend not in offered:
+        raise UserError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
+    notes = []
+    for name in offered if backend == "auto" else [backend]:
+        try:
+            runtime = _open(name, manifest, threads)
+            _check_once(runtime, name, check)
+        except UserError as error:
+            if backend != "auto":
+                raise
+            notes.append(f"{name}: {error}")
+            continue
+        taken = offered.index(name)
+        runtime.notes = notes + [f"{b}: not tried, {name} works" for b in offered[taken + 1 :] if backend == "auto"]
+        return runtime
+    raise UserError(f"{root}: no backend works here: {'; '.join(notes)}")
+
+
+def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
+    if backend not in ("auto", "torch", "torch_tensorrt"):
+        raise UserError(
+            f"{root} is a checkpoint, which only torch runs: expected backend torch, found '{backend}'; "
+            f"export it first: thfm export {root} --recipe engines/cpu.yaml --out BUNDLE"
+        )
+    module = importlib.import_module("thfm_ros.engine.backends.torch_backend")
+    return module.open_checkpoint(root, "torch" if backend == "auto" else backend, threads)
+
+
+def _open(name: str, manifest: Manifest, threads: int | None) -> StageRuntime:
+    module = "torch_backend" if name == "torch_tensorrt" else f"{name}_backend"
+    opened = importlib.import_module(f"thfm_ros.engine.backends.{module}")
+    return opened.open_runtime(dataclasses.replace(manifest, backend=name), threads or default_threads())
+
+
+def _check_once(runtime: StageRuntime, name: str, check: Check) -> None:
+    manifest = runtime.manifest
+    if check == "never" or (check == "first" and passed_before(manifest, runtime.device)):
+        return
+    worst = check_golden(manifest, runtime.run, runtime.precision, f"rebuild: {manifest.rebuild}")
+    remember_passed(manifest, runtime.device, worst)
+
+
+def bundle_prompts(manifest: Manifest) -> dict[str, np.ndarray]:
+    """Task -> (L, D) of the tasks that the bundle offers."""
+    prompts = read_prompts(manifest)
+    return {task: prompts[task].astype(np.float32) for task in manifest.tasks}
