@@ -1,0 +1,30 @@
+"""Where the files that ship beside the code are: in the source tree, or in share/thfm_ros of an installation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from thfm_ros.errors import UserError
+
+
+def resource(*parts: str) -> Path:
+    """The path of a shipped file or folder, such as resource("samples", "pedestrians.mp4").
+
+    Raises UserError where no such thing was installed.
+    """
+    module = Path(__file__).resolve()
+    roots = [module.parents[1], *(parent / "share" / "thfm_ros" for parent in module.parents)]
+    for root in roots:
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    raise UserError(f"{Path(*parts)} is not part of this installation (looked in {roots[0]}): reinstall thfm_ros")
+
+
+def cache_folder(name: str) -> Path:
+    """A folder for what this machine can make again, under THFM_CACHE_DIR or the user's cache; created."""
+    base = os.environ.get("THFM_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "thfm_ros"
+    path = Path(base).expanduser() / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Makes .venv with everything that the demo and the tests need: ROS 2 Kilted as wheels, torch for the CPU, this package.
+# Idempotent: each step leaves a stamp of what it was made from in .venv/.setup and is skipped while that is unchanged.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+stamps=.venv/.setup
+extras=model,prompts,cpu,export,synth,train,scale,bags,ros,dev
+
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+fail() { printf '[setup] %s\n' "$*" >&2; exit 2; }
+
+# step NAME FINGERPRINT COMMAND...: run once for each fingerprint
+step() {
+  local stamp="$stamps/$1" fingerprint="$2"
+  shift 2
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ]; then return; fi
+  "$@"
+  mkdir -p "$stamps"
+  printf '%s' "$fingerprint" >"$stamp.tmp" && mv "$stamp.tmp" "$stamp"
+}
+
+make_environment() {
+  say "virtual environment in .venv"
+  "$python" -m venv .venv
+}
+
+install_packages() {
+  say "Python packages (3.8 GB on disk; about 4 minutes the first time)"
+  # torch first: a plain requirement would take the CUDA build, several GB that a machine without a GPU cannot use.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" "setuptools<80"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+  if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
+    # Builds engines without a GPU. Its dependencies are the CUDA runtime, which building does not need.
+    say "TensorRT for RTX"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+      "tensorrt-rtx-cu13-bindings>=1.7,<1.8" "tensorrt-rtx-cu13-libs>=1.7,<1.8" "tensorrt-rtx-cu13>=1.7,<1.8"
+  fi
+}
+
+fix_exported_paths() {
+  # The wheels' CMake files name the include folders of the machine that built them.
+  say "CMake paths of the ROS wheels"
+  local include numpy_include
+  include=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
+  numpy_include=$(.venv/bin/python -c 'import numpy; print(numpy.get_include())')
+  [ -f "$include/Python.h" ] || fail "the C headers of $(.venv/bin/python -V) are missing ($include/Python.h): install them (Debian: apt install python3-dev)"
+  find .venv/share -path '*/cmake/*' -name '*xport*.cmake' -exec sed -i -E \
+    -e "s#/opt/python/cp[0-9]+-cp[0-9]+/lib/python3\.[0-9]+/site-packages/numpy/_core/include#$numpy_include#g" \
+    -e "s#/opt/python/cp[0-9]+-cp[0-9]+/include/python3\.[0-9]+#$include#g" {} +
+}
+
+build_package() {
+  say "colcon build"
+  local prefix=$PWD/.venv
+  # Into the environment itself: its Python finds the messages without any setup file being sourced.
+  if ! env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" CMAKE_PREFIX_PATH="$prefix" \
+    COLCON_LOG_LEVEL=error LD_LIBRARY_PATH="$(.venv/bin/python -c 'import os; print(os.environ["LD_LIBRARY_PATH"])')" \
+    "$prefix/bin/colcon" --log-base build/log build --merge-install --symlink-install --install-base "$prefix" \
+    --build-base build --event-handlers console_stderr- --paths . --cmake-args -DBUILD_TESTING=OFF \
+    "-DPython3_EXECUTABLE=$prefix/bin/python" >build.log 2>&1; then
+    cat build.log build/log/latest_build/thfm_ros/stderr.log >&2
+    fail "colcon build failed (above)"
+  fi
+  mkdir -p build && mv build.log build/colcon.log
+}
+
+command -v cc >/dev/null || fail "no C compiler: install one (Debian: apt install build-essential)"
+"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
+  fail "Python 3.10-3.13 is needed, found $("$python" -V): set PYTHON=/path/to/python3"
+
+[ -x .venv/bin/python ] || make_environment
+step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_packages
+step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
+step build "$PWD $(cat CMakeLists.txt package.xml msg/*.msg tools/node_executable.py.in "$stamps/packages" | sha256sum | cut -c1-16)" build_package
+say "ready"
