@@ -1,0 +1,1 @@
+"""Training: losses, data, the three stages, the loop (paper section 1.3)."""

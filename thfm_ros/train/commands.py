@@ -1,0 +1,42 @@
+"""`thfm train` and `thfm plot-training`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(train)
+    app.command("plot-training")(plot_training)
+
+
+def train(
+    config: Path = typer.Argument(..., help="YAML file, see config/train/"),
+    out: Path = typer.Option(..., help="folder of the run; one that holds a run of the same config is resumed"),
+    max_minutes: float = typer.Option(math.inf, help="end cleanly after this time, with a resumable state"),
+    override: list[str] = typer.Option([], "--set", help="key=value or table.key=value in place of the file's"),
+) -> None:
+    """Train one stage; several processes with `accelerate launch -m thfm_ros.cli train ...`."""
+    from thfm_ros.train.config import load_config
+    from thfm_ros.train.trainer import Trainer
+
+    trainer = Trainer(load_config(config, override), out)
+    done = trainer.fit(max_minutes)
+    if trainer.accelerator.is_main_process:
+        state = "finished" if done else "out of time, run the same command to go on"
+        typer.echo(f"{out / 'model'}: {state} at step {trainer.step} of {trainer.config.steps}")
+
+
+def plot_training(
+    runs: list[Path] = typer.Argument(..., help="folders of runs (log.jsonl); several are compared"),
+    out: Path = typer.Option(Path("training.png"), help="picture to write"),
+    metric: list[str] = typer.Option([], help="held-out metrics to show; all by default"),
+) -> None:
+    """Held-out metrics over samples seen, one curve a run: where the next hour of training pays."""
+    from thfm_ros.train.plots import plot_runs
+
+    plot_runs(runs, out, metric)
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,201 @@
+"""Training configs: YAML tables with every key known; one file an experiment (config/train/)."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from thfm_ros.errors import UserError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Synthetic clips, numbered from 0; clip i is a function of (settings, seed, i) alone.
+
+    source: `generate` makes every clip when it is needed; `cache` also keeps it in the folder `path` and reads it from
+        there the next time; `folder` reads `path` only, and a missing file is an error.
+    clips: how many different ones training draws from; 0: without end (every sample is new).
+    height, width, frames, fps: 0 means the preset's. frames 1: still images.
+    settings: further keys of the generator's configuration.
+    workers: background threads that prepare batches.
+    """
+
+    source: Literal["generate", "cache", "folder"] = "generate"
+    path: str = ""
+    clips: int = 0
+    seed: int = 0
+    height: int = 0
+    width: int = 0
+    frames: int = 0
+    fps: float = 0.0
+    workers: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adam with linear warm-up, clipping and dropping (paper section 2.1).
+
+    warmup: fraction of the steps. schedule: after it. clip: gradient norm; drop: a batch above it is skipped (0: off).
+    ema: decay of the averaged weights, warmed up as (1 + n) / (10 + n); 0: off.
+    """
+
+    name: Literal["adam", "adam8bit"] = "adam"
+    lr: float = 5e-5
+    betas: tuple[float, ...] = (0.9, 0.999)
+    warmup: float = 0.1
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip: float = 1.0
+    drop: float = 10.0
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training.
+
+    stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder).
+    preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
+    init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
+    prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
+    latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
+    batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
+    accumulate: the batch is processed in that many parts.
+    tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
+    attention: sampling weights of the masks `full` and `causal`.
+    stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent).
+    latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
+    anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
+    background: weight of L2 outside the person for the human tasks.
+    keypoints: weights of the 2D, 3D and visibility terms.
+    train_encoder, train_decoder: what moves besides the transformer in `pixel`.
+    decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
+    lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).
+    precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
+    """
+
+    stage: Literal["vae", "latent", "pixel"]
+    preset: str = "nano"
+    vae: dict[str, Any] = field(default_factory=dict)
+    transformer: dict[str, Any] = field(default_factory=dict)
+    init: str = ""
+    init_vae: str = ""
+    prompts: str = ""
+    latents: str = ""
+    seed: int = 0
+    steps: int = 20000
+    batch: int = 16
+    accumulate: int = 1
+    tasks_per_clip: int = 1
+    tasks: dict[str, float] = field(default_factory=dict)
+    attention: dict[str, float] = field(default_factory=lambda: {"full": 1.0})
+    stream: float = 0.0
+    latent_noise: float = 0.05
+    anchor: float = 0.1
+    background: float = 1.0
+    keypoints: tuple[float, ...] = (1.0, 1.0, 0.1)
+    train_encoder: bool = False
+    train_decoder: bool = False
+    decode_latents: int = 0
+    lora: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    log_every: int = 20
+    picture_every: int = 500
+    evaluate_every: int = 500
+    evaluate_clips: int = 16
+    checkpoint_every: int = 200
+    keep: int = 2
+
+
+def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = ()) -> TrainConfig:
+    """A YAML file, with `key=value` or `table.key=value` overrides (values are YAML)."""
+    path = Path(path)
+    try:
+        table = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the training config {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: expected a table of keys, found {type(table).__name__}")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"expected key=value after --set, found '{override}'")
+        place = table
+        *tables, last = key.split(".")
+        for name in tables:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise UserError(f"--set {override}: '{name}' is a value, not a table")
+        place[last] = yaml.safe_load(value)
+    return parse(TrainConfig, table, str(path))
+
+
+def parse(kind: type, table: dict[str, Any], where: str) -> Any:
+    """A dataclass out of a table; UserError for unknown keys, missing keys and wrong types."""
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(hints)}"
+            raise UserError(f"{where}: unknown key '{key}': {hint}")
+    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    needed = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise UserError(f"{where}: key '{missing[0]}' is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected a table, found {value!r}")
+        return parse(typing.cast(type, hint), value, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise UserError(f"{where}: expected one of {', '.join(map(str, args))}, found {value!r}")
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where}: expected a list, found {value!r}")
+        return tuple(_value(args[0], v, where) for v in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected a table, found {value!r}")
+        return {str(k): _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is types.UnionType or hint is Any:
+        return value
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            raise UserError(f"{where}: expected a number, found {value!r}") from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value
+
+
+def to_table(config: Any) -> dict[str, Any]:
+    """The inverse of `parse`, of plain values only."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}

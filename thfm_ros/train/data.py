@@ -1,0 +1,193 @@
+"""Where training clips come from: the generator, with or without a cache on disk, and batches prepared in advance.
+
+Everything is a function of (config, step): no state to save, and any number of processes sees the same global batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from thfm_ros.errors import UserError
+from thfm_ros.tasks import TASKS, get_task
+from thfm_ros.train.config import DataConfig, TrainConfig
+from thfm_ros.train.samples import TrainingClip
+
+HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
+IN_MEMORY = 4000  # clips that a process keeps decoded
+
+
+class ClipSource(Protocol):
+    def __call__(self, index: int) -> TrainingClip: ...
+
+
+class Generator:
+    """Clips made by `thfm_ros.synth` when they are asked for."""
+
+    def __init__(self, data: DataConfig, device: str | None = None) -> None:
+        from thfm_ros.synth.assets import load_assets
+        from thfm_ros.synth.clip import generate_clip
+        from thfm_ros.synth.config import SynthConfig
+
+        settings = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
+        try:
+            self.config = SynthConfig(**{**settings, **data.settings})
+        except TypeError as error:
+            raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
+        self.seed, self.assets, self.generate = data.seed, load_assets(), generate_clip
+
+    def __call__(self, index: int) -> TrainingClip:
+        return TrainingClip.of(self.generate(self.config, self.seed, index, self.assets))
+
+
+class Folder:
+    """Clips as one .npz file each; those that are missing come from `make`, or are an error without it."""
+
+    def __init__(self, path: str | Path, make: ClipSource | None = None) -> None:
+        self.path, self.make = Path(path), make
+        if make is None and not self.path.is_dir():
+            raise UserError(f"data.path: expected a folder of clips, found none at {self.path}")
+        self.memory: OrderedDict[int, TrainingClip] = OrderedDict()
+
+    def __call__(self, index: int) -> TrainingClip:
+        if index not in self.memory:
+            clip = self._read(index)
+            if clip is None:
+                if self.make is None:
+                    raise UserError(f"clip {index} is missing: no {self._file(index)}; use data.source: cache")
+                clip = self.make(index)
+                self._write(index, clip)
+            self.memory[index] = clip
+            if len(self.memory) > IN_MEMORY:
+                self.memory.popitem(last=False)
+        return self.memory[index]
+
+    def _file(self, index: int) -> Path:
+        return self.path / f"{index // 1000:07d}" / f"{index:010d}.npz"
+
+    def _read(self, index: int) -> TrainingClip | None:
+        file = self._file(index)
+        if not file.exists():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as data:
+                return TrainingClip(**{f.name: data[f.name] for f in fields(TrainingClip)})
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"damaged clip {file}: {error}; delete it") from None
+
+    def _write(self, index: int, clip: TrainingClip) -> None:
+        file = self._file(index)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as out:
+                np.savez(out, **{f.name: getattr(clip, f.name) for f in fields(clip)})
+            temporary.replace(file)
+        except OSError as error:
+            raise UserError(f"cannot write the clip {file}: {error.strerror or error}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def open_source(data: DataConfig) -> ClipSource:
+    if data.source == "generate":
+        return Generator(data)
+    if not data.path:
+        raise UserError(f"data.source '{data.source}' needs data.path, a folder")
+    return Folder(data.path, Generator(data) if data.source == "cache" else None)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one step trains on, before any pixel exists.
+
+    clips: (B,) clip numbers. tasks: for every clip, its tasks. prompts: for each of those, which paraphrase.
+    attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
+    """
+
+    step: int
+    clips: tuple[int, ...]
+    tasks: tuple[tuple[str, ...], ...]
+    prompts: tuple[tuple[int, ...], ...]
+    attention: str
+    stream: bool
+    first: float
+
+    def part(self, index: int, count: int) -> Draw:
+        """The samples of one process or one accumulation part of `count`."""
+        pick = slice(index * len(self.clips) // count, (index + 1) * len(self.clips) // count)
+        return Draw(
+            self.step,
+            self.clips[pick],
+            self.tasks[pick],
+            self.prompts[pick],
+            self.attention,
+            self.stream,
+            self.first,
+        )
+
+
+def draw(config: TrainConfig, step: int) -> Draw:
+    """The global batch of a step, a function of (seed, step)."""
+    rng = np.random.default_rng((config.seed, step))
+    if config.data.clips:
+        clips = rng.integers(config.data.clips, size=config.batch)
+    else:
+        clips = step * config.batch + np.arange(config.batch)
+    weights = task_weights(config)
+    names, chance = list(weights), np.array(list(weights.values()))
+    count = min(config.tasks_per_clip, len(names))
+    tasks = [
+        tuple(names[i] for i in rng.choice(len(names), count, replace=False, p=chance / chance.sum())) for _ in clips
+    ]
+    prompts = [
+        tuple(int(rng.integers(len(get_task(t).prompts))) if t != "rgb" else 0 for t in chosen) for chosen in tasks
+    ]
+    masks = np.array(list(config.attention.values()), dtype=float)
+    attention = str(rng.choice(list(config.attention), p=masks / masks.sum()))
+    stream = bool(rng.random() < config.stream)
+    return Draw(step, tuple(map(int, clips)), tuple(tasks), tuple(prompts), attention, stream, float(rng.random()))
+
+
+def task_weights(config: TrainConfig) -> dict[str, float]:
+    """Sampling weights of the tasks with a positive one; all alike where the config names none."""
+    weights = config.tasks
+    if not weights:
+        weights = {name: 1.0 for name, task in TASKS.items() if config.stage != "vae" or task.kind == "dense"}
+        if config.stage == "vae":
+            weights["rgb"] = 2.0
+    for name in weights:
+        if name == "rgb" and config.stage == "vae":
+            continue
+        if get_task(name).kind == "sparse" and config.stage == "vae":
+            raise UserError(f"tasks: the VAE stage knows dense tasks and 'rgb', found '{name}'")
+    weights = {name: weight for name, weight in weights.items() if weight > 0}
+    if not weights:
+        raise UserError("tasks: expected at least one task with a weight above 0, found none")
+    return weights
+
+
+def prefetch(make: Callable[[int], object], steps: Sequence[int] | range, workers: int) -> Iterator:
+    """make(step) for every step, in order, computed up to `workers` steps ahead in threads; 0: in place."""
+    if workers == 0:
+        yield from map(make, steps)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        pending = []
+        try:
+            for step in steps:
+                pending.append(pool.submit(make, step))
+                if len(pending) > workers:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,93 @@
+"""The losses of paper section 1.3: one value a sample, (B,), averaged over what the mask keeps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thfm_ros.model.keypoints import Keypoints
+
+EPS = 1e-6
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x (B, ...) over mask (same shape, bool or weights), (B,); 0 where a sample's mask is empty."""
+    weight = mask.to(x.dtype).flatten(1)
+    return (x.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(EPS)
+
+
+def masked_median(x: Tensor, mask: Tensor) -> Tensor:
+    """Lower median of x (B, ...) over the True of mask, (B,): masked values take no part; 0 for an empty mask."""
+    values = torch.where(mask, x, x.new_full((), float("nan"))).flatten(1)
+    return values.nanmedian(1).values.nan_to_num(0.0)
+
+
+def normal_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Equation 3: ||y - y^||_2 + (1 - cos(y, y^)).
+
+    prediction, target: (B, 3, T, H, W), not necessarily of unit length; mask (B, 1, T, H, W) bool.
+    """
+    difference = (prediction - target).square().sum(1, keepdim=True)
+    distance = (difference + EPS**2).sqrt()
+    length = prediction.norm(dim=1, keepdim=True) * target.norm(dim=1, keepdim=True)
+    cosine = (prediction * target).sum(1, keepdim=True) / length.clamp_min(EPS)
+    return masked_mean(distance + 1 - cosine, mask)
+
+
+def standardise(disparity: Tensor, mask: Tensor) -> Tensor:
+    """Equation 5: (d - t) / s, t the median and s the mean absolute deviation from it, over the whole masked clip."""
+    shape = (-1, *[1] * (disparity.ndim - 1))
+    shifted = disparity - masked_median(disparity, mask).view(shape)
+    return shifted / masked_mean(shifted.abs(), mask).clamp_min(1e-3).view(shape)
+
+
+def ssi_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Equation 4, scale-and-shift-invariant: mean |d* - d^*| over the clip, all (B, 1, T, H, W)."""
+    return masked_mean((standardise(prediction, mask) - standardise(target, mask)).abs(), mask)
+
+
+def l2_loss(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared difference of (B, C, ...), over mask (B, 1, ...) where one is given."""
+    square = (prediction - target).square().mean(1, keepdim=True)
+    return square.flatten(1).mean(1) if mask is None else masked_mean(square, mask)
+
+
+def dense_loss(
+    kind: str, prediction: Tensor, target: Tensor, mask: Tensor, human: bool, anchor: float, background: float
+) -> Tensor:
+    """The loss of one dense task in RGB space, (B,).
+
+    Args:
+        kind: `Task.loss`. prediction: (B, 3, T, H, W) decoded and not clamped; target: in [-1, 1].
+        mask: (B, 1, T, H, W) bool, pixels where the target is defined (for human tasks: the person).
+        anchor: weight of L2 on depth, whose own loss is blind to the range. background: weight of L2 off the mask.
+    """
+    if kind == "l2":
+        return l2_loss(prediction, target)
+    if kind == "normal":
+        loss = normal_loss(prediction, target, mask)
+    else:  # the three channels repeat one quantity; 2 d - 1 has the same standard form as d
+        loss = ssi_loss(prediction.mean(1, keepdim=True), target[:, :1], mask)
+        loss = loss + anchor * l2_loss(prediction, target, mask)
+    return loss + background * l2_loss(prediction, target, ~mask) if human else loss
+
+
+def keypoint_loss(prediction: Keypoints, target: Keypoints, weights: tuple[float, float, float]) -> Tensor:
+    """L2 (Euclidean distance, joint by joint) on 2D and 3D plus cross-entropy on visibility, (B,).
+
+    target.visibility: 1 visible, 0.5 hidden but inside the image, 0 outside (no 2D loss there), negative: unknown
+    joint (no loss at all).
+    """
+    known = target.visibility >= 0
+    inside = target.visibility > 0
+    xy = masked_mean(_distance(prediction.xy, target.xy), inside)
+    xyz = masked_mean(_distance(prediction.xyz, target.xyz), known)
+    seen = F.binary_cross_entropy_with_logits(
+        prediction.visibility, (target.visibility > 0.75).to(prediction.visibility.dtype), reduction="none"
+    )
+    return weights[0] * xy + weights[1] * xyz + weights[2] * masked_mean(seen, known)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return ((a - b).square().sum(-1) + EPS**2).sqrt()

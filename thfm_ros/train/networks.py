@@ -1,0 +1,110 @@
+"""The networks that a run trains: from a preset or checkpoint folders, and back into a checkpoint folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from thfm_ros.model.presets import Preset, build, get_preset
+from thfm_ros.model.prompts import embed_tasks, get_embedder
+from thfm_ros.model.transformer import THFMTransformer3DModel
+from thfm_ros.train.config import TrainConfig
+
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
+
+
+def preset_of(config: TrainConfig) -> Preset:
+    """The preset with the config's own arguments and clip size in place."""
+    preset, data = get_preset(config.preset), config.data
+    for name, own, known in (
+        ("vae", config.vae, preset.vae),
+        ("transformer", config.transformer, preset.transformer),
+    ):
+        from inspect import signature
+
+        from diffusers import AutoencoderKLWan
+
+        kind = AutoencoderKLWan if name == "vae" else THFMTransformer3DModel
+        allowed = signature(kind.__init__).parameters
+        for key in own:
+            if key not in allowed and key not in known:
+                raise UserError(f"{name}: unknown key '{key}'")
+    return replace(
+        preset,
+        vae={**preset.vae, **config.vae},
+        transformer={**preset.transformer, **config.transformer},
+        height=data.height or preset.height,
+        width=data.width or preset.width,
+        frames=data.frames or preset.frames,
+        fps=data.fps or preset.fps,
+    )
+
+
+def open_networks(config: TrainConfig) -> Checkpoint:
+    """Both networks in float32 with prompts, ready to train, on the CPU."""
+    preset = preset_of(config)
+    clip = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
+    if config.init:
+        checkpoint = load_checkpoint(config.init)
+        checkpoint.config = replace(checkpoint.config, **clip)
+    else:
+        try:
+            vae, transformer = build(preset, config.seed)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise UserError(f"the network cannot be built: {error}") from None
+        checkpoint = Checkpoint(vae, transformer, {}, CheckpointConfig.of(preset))
+        if not config.prompts:
+            embedder = get_embedder(preset.text_encoder, preset.source, preset.transformer["text_dim"])
+            checkpoint.prompts = embed_tasks(embedder, preset.text_length)
+    if config.prompts:
+        checkpoint.prompts = load_checkpoint(config.prompts).prompts
+    if config.init_vae:
+        checkpoint.vae = load_checkpoint(config.init_vae).vae
+    width = checkpoint.transformer.config.text_dim
+    for name, prompt in checkpoint.prompts.items():
+        if prompt.shape[-1] != width:
+            raise UserError(f"prompts: expected embeddings {width} wide, found {prompt.shape[-1]} for '{name}'")
+    return checkpoint
+
+
+def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:
+    """Freeze the transformer but for fresh low-rank adapters and the keypoint tokens."""
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise UserError("lora needs peft: pip install 'thfm_ros[train]', or set lora: 0") from None
+    transformer.requires_grad_(False)
+    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)))
+    transformer.keypoint_tokens.requires_grad_(True)
+
+
+def merge_lora(transformer: THFMTransformer3DModel) -> None:
+    """Adapters into the weights, so that the checkpoint is an ordinary one."""
+    transformer.fuse_lora()
+    transformer.unload_lora()
+
+
+def optimiser(config: TrainConfig, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    betas = (config.optim.betas[0], config.optim.betas[1])
+    if config.optim.name == "adam":
+        return torch.optim.Adam(parameters, lr=config.optim.lr, betas=betas)
+    try:
+        from bitsandbytes.optim import Adam8bit
+    except ImportError:
+        raise UserError("optim.name adam8bit needs bitsandbytes: pip install bitsandbytes, or use adam") from None
+    return Adam8bit(parameters, lr=config.optim.lr, betas=betas)
+
+
+def has_fast_bf16(device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the hardware multiplies bf16 natively; where it does not, bf16 can be hundreds of times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        flags = cpuinfo.read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -1,0 +1,56 @@
+"""Held-out metrics over samples seen, from the logs of one or more runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from thfm_ros.errors import UserError
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The held-out lines of a run's log.jsonl; a repeated step (a resumed run) counts once, the last one."""
+    file = run / "log.jsonl"
+    try:
+        lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"expected a run's log at {file}: {error}") from None
+    found = {line["step"]: line for line in lines if line.get("kind") == "metrics"}
+    if not found:
+        raise UserError(f"{file} has no held-out metrics yet: train longer or lower evaluate_every")
+    return [found[step] for step in sorted(found)]
+
+
+def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> None:
+    """A small panel for every metric, a curve for every run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    logs = {run.name: read_metrics(run) for run in runs}
+    skip = {"kind", "step", "samples", "seconds", "score"}
+    known = list(dict.fromkeys(key for log in logs.values() for line in log for key in line if key not in skip))
+    for name in metrics:
+        if name not in known:
+            raise UserError(f"unknown metric '{name}': the logs have {', '.join(known)}")
+    names = list(metrics) or known
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for label, log in logs.items():
+            points = [(line["samples"], line[name]) for line in log if name in line]
+            axis.plot(*zip(*points, strict=True), marker=".", label=label) if points else None
+        axis.set(title=name, xlabel="samples seen")
+        axis.grid(alpha=0.3)
+    for axis in list(axes.flat)[len(names) :]:
+        axis.set_visible(False)
+    axes.flat[0].legend()
+    figure.tight_layout()
+    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
+    figure.savefig(temporary, dpi=110)
+    temporary.replace(out)
+    plt.close(figure)

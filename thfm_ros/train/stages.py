@@ -1,0 +1,294 @@
+"""What one step computes, for each of the three stages: a module that maps (clips, draw) to one loss a row.
+
+A row is one (clip, task) pair. All stages average over rows, so that any split of a batch over processes or
+accumulation parts gives the same gradient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from thfm_ros.model.checkpoint import Checkpoint
+from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.vae import FlatDecoder, FlatEncoder
+from thfm_ros.tasks import get_task
+from thfm_ros.train.config import TrainConfig
+from thfm_ros.train.data import Draw
+from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss
+from thfm_ros.train.networks import add_lora
+from thfm_ros.train.samples import ClipBatch
+
+
+class Rows(NamedTuple):
+    """(clip, task) pairs: index of the clip in the batch, task, paraphrase, and the loss (R,) once it is known."""
+
+    clips: list[int]
+    tasks: list[str]
+    prompts: list[int]
+
+    @classmethod
+    def of(cls, draw: Draw) -> Rows:
+        pairs = [
+            (i, task, prompt)
+            for i, (tasks, prompts) in enumerate(zip(draw.tasks, draw.prompts, strict=True))
+            for task, prompt in zip(tasks, prompts, strict=True)
+        ]
+        return cls(*(list(column) for column in zip(*pairs, strict=True)))
+
+    def of_task(self, task: str) -> list[int]:
+        return [row for row, name in enumerate(self.tasks) if name == task]
+
+
+class Stage(nn.Module):
+    """Base: holds both networks; `forward` gives the loss of every row (R,) and the rows themselves."""
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.config = config
+        self.vae, self.transformer = checkpoint.vae, checkpoint.transformer
+        checkpointing = config.gradient_checkpointing
+        self.encode, self.decode = FlatEncoder(self.vae, checkpointing), FlatDecoder(self.vae, checkpointing)
+        self.requires_grad_(False)
+
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        raise NotImplementedError
+
+    def targets(self, batch: ClipBatch, rows: Rows, which: list[int]) -> Tensor:
+        """(len(which), 3, T, H, W) RGB targets of dense rows."""
+        out: list[Tensor | None] = [None] * len(which)
+        for task in dict.fromkeys(rows.tasks[r] for r in which):
+            places = [i for i, r in enumerate(which) if rows.tasks[r] == task]
+            made = batch.select([rows.clips[which[i]] for i in places]).target(task)
+            for place, target in zip(places, made, strict=True):
+                out[place] = target
+        return torch.stack([target for target in out if target is not None])
+
+
+class VaeStage(Stage):
+    """Autoencoder of video and of the modalities: L1 + 0.5 MSE, fixed noise on the latents instead of a posterior."""
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__(config, checkpoint)
+        self.vae.requires_grad_(True)
+
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        rows = Rows.of(draw)
+        video = self.targets(batch, rows, list(range(len(rows.tasks))))
+        latents = self.encode(video)
+        if self.config.latent_noise:
+            noise = [torch.randn(z.shape, generator=_generator(draw, rows, i)) for i, z in enumerate(latents)]
+            latents = latents + self.config.latent_noise * torch.stack(noise).to(latents)
+        difference = (self.decode.unclamped(latents).float() - video).flatten(1)
+        return difference.abs().mean(1) + 0.5 * difference.square().mean(1), rows
+
+
+class TaskStage(Stage):
+    """Common to stages 1 and 2: one pass of the transformer over all rows of a batch."""
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__(config, checkpoint)
+        self.prompts = nn.Module()
+        for name, prompt in checkpoint.prompts.items():
+            self.prompts.register_buffer(name, prompt, persistent=False)
+        if config.lora:
+            add_lora(self.transformer, config.lora)
+        else:
+            self.transformer.requires_grad_(True)
+        if config.gradient_checkpointing:
+            self.transformer.enable_gradient_checkpointing()
+
+    def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
+        """Latents of the rows (R, C, T', h, w) -> predicted latents (negated output), keypoints."""
+        prompt = torch.stack([getattr(self.prompts, task)[p] for task, p in zip(rows.tasks, rows.prompts, strict=True)])
+        sparse = torch.tensor([get_task(t).kind == "sparse" for t in rows.tasks], device=latents.device)
+        has_sparse = any(get_task(t).kind == "sparse" for t in rows.tasks)
+        out = self.transformer(
+            latents,
+            prompt.to(latents.dtype),
+            keypoints=sparse if has_sparse else False,
+            frames=4 * latents.shape[2] if draw.stream else None,
+            attention=draw.attention,
+        )
+        return -out.sample, out.keypoints
+
+    def keypoint_rows(self, predicted: Keypoints, batch: ClipBatch, rows: Rows, which: list[int], skip: int) -> Tensor:
+        """Keypoint loss of sparse rows; `skip` frames at the start have no prediction (middle of a stream)."""
+        truth = batch.select([rows.clips[r] for r in which]).keypoints
+        weights = (self.config.keypoints[0], self.config.keypoints[1], self.config.keypoints[2])
+        chosen = Keypoints(*(p[which].float() for p in predicted))
+        return keypoint_loss(chosen, Keypoints(*(t[:, skip:] for t in truth)), weights)
+
+
+class LatentStage(TaskStage):
+    """Stage 1: mean squared error between the negated output and the target's latents; keypoints in their own space."""
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__(config, checkpoint)
+        self.cache = LatentCache(config.latents, self.vae)
+
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        rows = Rows.of(draw)
+        source = self._encoded(batch, draw, [(i, "rgb") for i in range(len(draw.clips))])[rows.clips]
+        dense, sparse = _split(rows)
+        target = self._encoded(batch, draw, [(rows.clips[r], rows.tasks[r]) for r in dense]) if dense else None
+        skip = 1 if draw.stream else 0
+        predicted, points = self.transform(source[:, :, skip:], rows, draw)
+        loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
+        if target is not None:
+            loss = loss.index_put((_index(dense, loss),), l2_loss(predicted[dense].float(), target[:, :, skip:]))
+        if points is not None:
+            keypoints = self.keypoint_rows(points, batch, rows, sparse, skip)
+            loss = loss.index_put((_index(sparse, loss),), keypoints)
+        return loss, rows
+
+    @torch.no_grad()
+    def _encoded(self, batch: ClipBatch, draw: Draw, wanted: list[tuple[int, str]]) -> Tensor:
+        """(len(wanted), C, T', h, w) of (clip in the batch, task or rgb)."""
+        keys = [(draw.clips[i], task) for i, task in wanted]
+        missing = [n for n, key in enumerate(keys) if key not in self.cache]
+        if missing:
+            rows = Rows([wanted[n][0] for n in missing], [wanted[n][1] for n in missing], [])
+            made = self.encode(self.targets(batch, rows, list(range(len(missing)))))
+            fresh = {keys[n]: z for n, z in zip(missing, made.float(), strict=True)}
+            self.cache.update(fresh)
+        else:
+            fresh = {}
+        return torch.stack([fresh[k] if k in fresh else self.cache[k].to(batch.rgb) for k in keys])
+
+
+class PixelStage(TaskStage):
+    """Stage 2: through the decoder, with the losses of each task in RGB space."""
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__(config, checkpoint)
+        if config.train_encoder:
+            self.vae.encoder.requires_grad_(True)
+            self.vae.quant_conv.requires_grad_(True)
+        if config.train_decoder:
+            self.vae.decoder.requires_grad_(True)
+            self.vae.post_quant_conv.requires_grad_(True)
+
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        rows = Rows.of(draw)
+        with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
+            source = self.encode(batch.rgb)[rows.clips]
+        dense, sparse = _split(rows)
+        predicted, points = self.transform(source[:, :, 1:] if draw.stream else source, rows, draw)
+        loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
+        if dense:
+            target = self.targets(batch, rows, dense)
+            latents = predicted[dense]
+            if draw.stream:  # the decoder's history: the target's own first latent
+                with torch.no_grad():
+                    history = self.encode(target[:, :, :1])
+                latents = torch.cat((history.to(latents), latents), 2)
+            low, high, frames = self._run(latents.shape[2], draw)
+            video = self.decode.unclamped(latents[:, :, low:high]).float()
+            if draw.stream and low == 0:
+                video, frames = video[:, :, 1:], slice(1, frames.stop)
+            elif low > 0:  # a run from the middle starts with a latent that the decoder takes for one frame
+                video, frames = video[:, :, 1:], slice(frames.start + 4, frames.stop)
+            loss = loss.index_put((_index(dense, loss),), self._dense(video, target, batch, rows, dense, frames))
+        if points is not None:
+            keypoints = self.keypoint_rows(points, batch, rows, sparse, 1 if draw.stream else 0)
+            loss = loss.index_put((_index(sparse, loss),), keypoints)
+        return loss, rows
+
+    def _run(self, latents: int, draw: Draw) -> tuple[int, int, slice]:
+        """Which latent frames to decode, [low, high), and the video frames that they cover."""
+        count = self.config.decode_latents
+        if count == 0 or count >= latents:
+            return 0, latents, slice(0, 4 * latents - 3)
+        count = max(2, count)
+        low = min(int(draw.first * (latents - count + 1)), latents - count)
+        return low, low + count, slice(max(0, 4 * low - 3), 4 * (low + count) - 3)
+
+    def _dense(
+        self, video: Tensor, target: Tensor, batch: ClipBatch, rows: Rows, dense: list[int], frames: slice
+    ) -> Tensor:
+        loss = video.new_zeros(len(dense))
+        for name in dict.fromkeys(rows.tasks[r] for r in dense):
+            which = [i for i, r in enumerate(dense) if rows.tasks[r] == name]
+            task = get_task(name)
+            mask = batch.select([rows.clips[dense[i]] for i in which]).mask(name)[:, :, frames]
+            value = dense_loss(
+                task.loss,
+                video[which],
+                target[which][:, :, frames],
+                mask,
+                task.human,
+                self.config.anchor,
+                self.config.background,
+            )
+            loss = loss.index_put((_index(which, loss),), value)
+        return loss
+
+
+class LatentCache:
+    """Encoded clips by (clip number, task), float16: in memory, or one file each in a folder named after the VAE."""
+
+    def __init__(self, place: str, vae: nn.Module) -> None:
+        self.folder = Path(place) / fingerprint(vae) if place not in ("", "memory") else None
+        self.memory: dict[tuple[int, str], Tensor] | None = {} if place == "memory" else None
+
+    def _file(self, key: tuple[int, str]) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key[0]:010d}-{key[1]}.safetensors"
+
+    def __contains__(self, key: tuple[int, str]) -> bool:
+        if self.folder is not None:
+            return self._file(key).exists()
+        return self.memory is not None and key in self.memory
+
+    def __getitem__(self, key: tuple[int, str]) -> Tensor:
+        return self.memory[key] if self.memory is not None else load_file(self._file(key))["latents"]
+
+    def update(self, latents: dict[tuple[int, str], Tensor]) -> None:
+        for key, value in latents.items():
+            value = value.half().cpu()
+            if self.memory is not None:
+                self.memory[key] = value
+            elif self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
+                save_file({"latents": value.contiguous()}, temporary)
+                temporary.replace(self._file(key))
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Of its weights: latents of one VAE are never taken for those of another."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
+    "vae": VaeStage,
+    "latent": LatentStage,
+    "pixel": PixelStage,
+}
+
+
+def _split(rows: Rows) -> tuple[list[int], list[int]]:
+    sparse = [r for r, task in enumerate(rows.tasks) if get_task(task).kind == "sparse"]
+    return [r for r in range(len(rows.tasks)) if r not in sparse], sparse
+
+
+def _index(rows: list[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, device=like.device)
+
+
+def _generator(draw: Draw, rows: Rows, row: int) -> torch.Generator:
+    """Noise of a row, the same however the batch is split: from (step, clip, task)."""
+    task = sum(ord(c) * 31**i for i, c in enumerate(rows.tasks[row])) % 10007
+    seed = (draw.step * 1_000_003 + draw.clips[rows.clips[row]]) * 10_007 + task
+    return torch.Generator().manual_seed(seed % (2**63))

@@ -1,0 +1,252 @@
+"""The training loop: one process or many (accelerate underneath), resumable to the bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import save_checkpoint
+from thfm_ros.train.config import TrainConfig, to_table
+from thfm_ros.train.data import ClipSource, Draw, draw, open_source, prefetch
+from thfm_ros.train.ema import Ema
+from thfm_ros.train.heldout import HeldOut
+from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
+from thfm_ros.train.progress import Progress
+from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.stages import STAGES
+from thfm_ros.train.state import checkpoints, load_state, save_state
+
+MAY_CHANGE = {"steps", "log_every", "picture_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
+
+
+class Trainer:
+    """One run of one stage in the folder `out`: state/ (resume), log.jsonl, tensorboard/, best/ and model/.
+
+    Args:
+        source: of clips; None: what the config says.
+    """
+
+    def __init__(self, config: TrainConfig, out: str | Path, source: ClipSource | None = None) -> None:
+        preset, data = preset_of(config), config.data
+        sizes = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
+        config = replace(config, data=replace(data, **sizes))
+        self.config, self.out = config, Path(out)
+        cpu = not torch.cuda.is_available()
+        torch.set_flush_denormal(True)  # denormals make young networks several times slower on CPUs
+        bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
+        )
+        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+        if config.batch % (self.accelerator.num_processes * config.accumulate):
+            count = self.accelerator.num_processes
+            raise UserError(
+                f"batch {config.batch} is not divisible by {count} processes x accumulate {config.accumulate}"
+            )
+        self.source = source or open_source(config.data)
+        self.checkpoint = open_networks(config)
+        self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
+        if config.compile:
+            for network in (self.stage.encode, self.stage.decode, self.stage.transformer):
+                network.compile()
+        self.parameters = {n: p for n, p in self.stage.named_parameters() if p.requires_grad}
+        self.optimizer = optimiser(config, list(self.parameters.values()))
+        self.ema = Ema(self.parameters, config.optim.ema)
+        self.module = self.accelerator.prepare(self.stage) if self.accelerator.num_processes > 1 else self.stage
+        self.record: dict[str, Any] = {"config": to_table(config), "seconds": 0.0, "dropped": 0, "best": math.inf}
+        self.record["samples_before"] = self.checkpoint.config.samples_seen
+        self.step = 0
+        self.heldout = HeldOut(config, self.source, self.accelerator.device)
+        self._resume()
+
+    def fit(self, max_minutes: float = math.inf) -> bool:
+        """Train to the config's last step; False if the time ended first (the state is saved, run again to go on)."""
+        end = time.monotonic() + 60 * max_minutes
+        steps = range(self.step, self.config.steps)
+        with Progress(self.out, self.config.steps, self.step, self.accelerator.is_main_process) as progress:
+            for batches in prefetch(self._batches, steps, self.config.data.workers):
+                started = time.monotonic()
+                losses = self._step(batches)
+                self.step += 1
+                self.record["seconds"] += time.monotonic() - started
+                if self._due(self.config.log_every):
+                    progress.log(self.step, self.samples, self._gathered(losses), self.record)
+                progress.advance()
+                if self._due(self.config.evaluate_every):
+                    self._evaluate(progress)
+                if self._ended(end):
+                    break
+                if self._due(self.config.checkpoint_every):
+                    self.save()
+            if self._needs_final_evaluation():
+                self._evaluate(progress)
+        self.save()
+        self.export(self.out / "model")
+        return self.step >= self.config.steps
+
+    def _step(self, batches: list[tuple[ClipBatch, Draw]]) -> tuple[Tensor, list[str]]:
+        """Forward, backward, clip or drop, update. Returns the loss of every row and its task."""
+        self.optimizer.zero_grad(set_to_none=True)
+        values, tasks = [], []
+        for index, (batch, part) in enumerate(batches):
+            last = index == len(batches) - 1
+            with self.accelerator.autocast(), self._sync(last):
+                loss, rows = self.module(batch, part)
+                self.accelerator.backward(loss.mean() / len(batches))
+            values.append(loss.detach())
+            tasks += rows.tasks
+        losses = torch.cat(values), tasks
+        optim = self.config.optim
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), optim.clip or math.inf)
+        if not torch.isfinite(norm):
+            self._refuse_nan(losses, batches)
+        if not torch.isfinite(norm) or (optim.drop and norm > optim.drop):
+            self.record["dropped"] += 1
+            return losses
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.step()
+        self.ema.update()
+        return losses
+
+    def _refuse_nan(self, losses: tuple[Tensor, list[str]], batches: list[tuple[ClipBatch, Draw]]) -> None:
+        values, tasks = losses
+        bad = sorted({task for task, ok in zip(tasks, torch.isfinite(values).tolist(), strict=True) if not ok})
+        anywhere = self.accelerator.reduce(torch.tensor(float(len(bad)), device=self.accelerator.device))
+        if anywhere == 0:
+            return  # the losses are finite, the gradient overflowed: the batch is dropped
+        self.save()  # no weight has seen this batch
+        clips = [c for _, part in batches for c in part.clips]
+        raise UserError(
+            f"step {self.step}: the loss of {', '.join(bad) or 'another process'} is not finite (clips {clips}); the "
+            f"state before it is in {self.out / 'state'}; lower optim.lr or change the seed, and run again"
+        )
+
+    def _batches(self, step: int) -> list[tuple[ClipBatch, Draw]]:
+        """This process's part of the global batch of a step, in accumulation parts."""
+        mine = draw(self.config, step).part(self.accelerator.process_index, self.accelerator.num_processes)
+        parts = [mine.part(i, self.config.accumulate) for i in range(self.config.accumulate)]
+        return [(ClipBatch.of([self._clip(c) for c in p.clips], self.accelerator.device), p) for p in parts]
+
+    def _clip(self, index: int) -> Any:
+        clip = self.source(index)
+        frames = self.config.data.frames
+        if clip.frames < frames:
+            raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
+        return clip.window(0, frames) if clip.frames > frames else clip
+
+    def save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_state(
+                self.out / "state", self.step, self.parameters, self.optimizer, self.ema, self.record, self.config.keep
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        found = checkpoints(self.out / "state")
+        if not found:
+            return
+        self.record = load_state(found[-1], self.parameters, self.optimizer, self.ema)
+        self.step = self.record["step"]
+        before, now = self.record["config"], to_table(self.config)
+        for key in now:
+            if key not in MAY_CHANGE and json.dumps(before.get(key)) != json.dumps(now[key]):
+                raise UserError(
+                    f"{self.out} was started with another '{key}' ({before.get(key)}, now {now[key]}): "
+                    "use another --out, or the old config"
+                )
+        self.record["config"] = now
+
+    def export(self, path: Path) -> None:
+        """The averaged weights as an ordinary checkpoint folder."""
+        if self.accelerator.is_main_process:
+            with self.ema.applied():
+                model = self.checkpoint
+                if self.config.stage == "vae":
+                    self.heldout.calibrate(self.stage)
+                elif self.config.lora:
+                    model = replace(model, transformer=self._merged())
+                tasks = self.config.stage != "vae"
+                model.config = replace(
+                    model.config,
+                    trained=model.config.trained or tasks,
+                    samples_seen=self.record["samples_before"] + self.samples,
+                    attentions=sorted(self.config.attention) if tasks else model.config.attentions,
+                    notes={**model.config.notes, self.config.stage: self._history()},
+                )
+                save_checkpoint(path, model)
+        self.accelerator.wait_for_everyone()
+
+    def _merged(self) -> Any:
+        from copy import deepcopy
+
+        transformer = deepcopy(self.checkpoint.transformer)
+        merge_lora(transformer)
+        return transformer
+
+    def _history(self) -> dict[str, Any]:
+        keys = ("seconds", "dropped", "metrics")
+        history = {k: self.record[k] for k in keys if k in self.record}
+        return {"steps": self.step, "samples": self.samples, "batch": self.config.batch, **history}
+
+    def _evaluate(self, progress: Progress) -> None:
+        if self.accelerator.is_main_process:
+            with self.ema.applied():
+                metrics, pictures = self.heldout(self.stage)
+            self.record["metrics"] = metrics
+            progress.metrics(self.step, self.samples, metrics, pictures)
+            if metrics["score"] < self.record["best"]:
+                self.record["best"] = metrics["score"]
+                self.export(self.out / "best")
+        self.accelerator.wait_for_everyone()
+
+    def _needs_final_evaluation(self) -> bool:
+        return bool(self.config.evaluate_every) and self.step % self.config.evaluate_every != 0
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def _ended(self, end: float) -> bool:
+        """Whether the first process's clock has run out: all processes must agree."""
+        over = torch.tensor(float(time.monotonic() > end), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(over) > 0)
+
+    def _sync(self, last: bool) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext() if last else self.accelerator.no_sync(self.module)
+
+    def _gathered(self, losses: tuple[Tensor, list[str]]) -> dict[str, float]:
+        """Mean loss over rows of all processes, in total and by task."""
+        values, tasks = losses
+        names = sorted({*self.heldout.tasks, "loss"})
+        table = torch.zeros(len(names), 2, device=values.device)
+        for name in names:
+            chosen = [i for i, task in enumerate(tasks) if name in ("loss", task)]
+            table[names.index(name)] += torch.stack((values[chosen].sum(), values.new_tensor(float(len(chosen)))))
+        table = self.accelerator.reduce(table, "sum")
+        return {name: float(s / n) for name, (s, n) in zip(names, table.tolist(), strict=True) if n}
+
+    @property
+    def samples(self) -> int:
+        """Rows (clip, task) seen in this run."""
+        return self.step * self.config.batch * self.config.tasks_per_clip
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up over the first `warmup` of the steps (paper section 2.1), then constant or cosine to 2 %."""
+    warmup = max(1, round(config.optim.warmup * config.steps))
+    if step < warmup:
+        return config.optim.lr * (step + 1) / warmup
+    if config.optim.schedule == "constant":
+        return config.optim.lr
+    progress = (step - warmup) / max(1, config.steps - warmup)
+    return config.optim.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
