@@ -1,0 +1,181 @@
+"""What a person does in a clip: motion, hands, face, and where it puts them in the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from thfm_ros.skeleton import JOINT_SETS
+from thfm_ros.synth.assets import Assets
+from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.motion import Motion, blended, from_humanoid, joint_noise, mirrored, random_motion, sample
+from thfm_ros.synth.outfit import Dressed
+from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
+
+TEST_MOTIONS = ("dance_b", "kick", "getup_faceup", "run")
+
+
+@dataclass(frozen=True)
+class Action:
+    """Bone transforms (T, J, 3, 3) and (T, J, 3), joints (T, 32, 3) in the world, the way the person faces (radians
+    about z, 0 is -y), rest (T, V, 3) where the face moves, or None; name of the motion."""
+
+    deltas: np.ndarray
+    offsets: np.ndarray
+    joints: np.ndarray
+    yaw: float
+    rest: np.ndarray | None
+    name: str
+
+
+@lru_cache(maxsize=8)
+def _motions(digest: str, split: str, bvh: str | None) -> tuple[Motion, ...]:
+    assets = _ASSETS[digest]
+    names = sorted(k for k in assets.motions if not k.endswith(".loop"))
+    found = [from_humanoid(n, assets.motions[n].astype(float), bool(assets.motions[f"{n}.loop"])) for n in names]
+    if bvh is not None:
+        from thfm_ros.synth.bvh import load_folder
+
+        found += load_folder(bvh)
+    held = [m for m in found if (m.name in TEST_MOTIONS) == (split == "test")]
+    return tuple(held)
+
+
+_ASSETS: dict[str, Assets] = {}
+
+
+def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
+    """Motion capture, random motion or a blend of two, mirrored half of the time."""
+    _ASSETS[assets.digest] = assets
+    known = _motions(assets.digest, config.split, config.bvh)
+    roll = rng.random()
+    if roll < 0.42:
+        motion = random_motion(rng, duration)
+    else:
+        # Upright motions dominate, as people do; rolls and crawls stay in.
+        rare = ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll")
+        p = np.array([0.25 if m.name in rare else 1.0 for m in known])
+        motion = known[rng.choice(len(known), p=p / p.sum())]
+        if roll > 0.85:
+            motion = blended(motion, random_motion(rng, motion.duration + 0.1), rng.uniform(0.2, 0.6))
+    return mirrored(motion) if rng.random() < 0.5 else motion
+
+
+def make_action(
+    rng: np.random.Generator, body: Body, identity: Identity, dressed: Dressed, times: np.ndarray, assets: Assets, config: SynthConfig, place: int
+) -> Action:
+    """A motion on this body, feet on the ground (z = 0); `place` spreads several people out."""
+    length = times[-1] - times[0]
+    motion = choose_motion(rng, assets, config, length + 1.0)
+    speed = rng.uniform(0.75, 1.3)
+    start = rng.uniform(0, max(motion.duration - length * speed, 0.0)) if not motion.loop else rng.uniform(0, motion.duration)
+    rotations, root = sample(motion, start + times * speed)
+    rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, 0.07))
+    hands = _hands(rng, times)
+    yaw = rng.uniform(-np.pi, np.pi)
+    turn = from_rotvec(np.array([0, 0, yaw]))
+    rotations[:, 0] = multiply(np.broadcast_to(turn, rotations[:, 0].shape), rotations[:, 0])
+    c, s = np.cos(yaw), np.sin(yaw)
+    root = (root - root[0] * np.array([1, 1, 0])) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    root = root * body.leg_length(identity.heads)
+    deltas = body.bone_deltas(identity, rotations, hands)
+    offsets, heads = body.pose(identity, deltas, root)
+    shift = _ground(body, identity, dressed, deltas, offsets, heads, root, times)
+    if place:
+        shift = shift + np.array([rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), 0]) * place
+    offsets, heads = offsets + shift[:, None], heads + shift[:, None]
+    joints = body.keypoints(identity, deltas, offsets, heads)
+    # Root's mean facing over the clip, for the camera.
+    forward = deltas[:, 0].mean(0) @ np.array([0, -1.0, 0])
+    facing = float(np.arctan2(forward[0], -forward[1]))
+    rest = _expression(rng, body, identity, dressed, times) if len(times) > 1 or rng.random() < 0.7 else None
+    return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name)
+
+
+def _ground(
+    body: Body, identity: Identity, dressed: Dressed, deltas: np.ndarray, offsets: np.ndarray, heads: np.ndarray, root: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """(T, 3) shift that puts the lowest point on the ground, keeps jumps, and holds the standing foot still."""
+    which = _sparse_body(body)
+    points = body.skin_points(identity.vertices, which, deltas, offsets)
+    low = points[..., 2].min(1)
+    floor = np.quantile(low, 0.2) if len(low) > 1 else low[0]
+    jump = np.clip((low - floor - 0.08) / 0.1, 0, 1)
+    z = -(low * (1 - jump) + floor * jump)
+    z += dressed.sole * 0.98
+    shift = np.zeros((len(times), 3))
+    feet = np.stack([heads[:, body.index[f"toe2-1.{side}"]] for side in "LR"], 1)
+    height = feet[..., 2] - low[:, None]
+    for t in range(1, len(times)):
+        foot = int(np.argmin(height[t] + height[t - 1]))
+        contact = np.clip(1 - (max(height[t, foot], height[t - 1, foot]) - 0.05) / 0.06, 0, 1)
+        slide = feet[t, foot, :2] - feet[t - 1, foot, :2]
+        shift[t, :2] = shift[t - 1, :2] - contact * slide
+    shift[:, 2] = z
+    return shift
+
+
+_SPARSE: dict[int, np.ndarray] = {}
+
+
+def _sparse_body(body: Body) -> np.ndarray:
+    """Vertices enough to find the lowest point: every 12th of the body, every 3rd of feet and hands."""
+    if id(body) not in _SPARSE:
+        used = np.unique(body.faces["body"])
+        part = body.parts[used]
+        fine = np.isin(part, [PARTS.index(p) for p in PARTS if "foot" in p or "hand" in p])
+        _SPARSE[id(body)] = np.concatenate([used[fine][::4], used[~fine][::14]])
+    return _SPARSE[id(body)]
+
+
+def _hands(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
+    """(T, 2, 8) curls of thumb and fingers, spread, twist and bend: relaxed, flat, fists, pointing; slowly moving."""
+    out = np.zeros((len(times), 2, 8))
+    for side in range(2):
+        style = rng.choice(["relaxed", "flat", "fist", "point", "random"], p=[0.45, 0.15, 0.15, 0.08, 0.17])
+        curl = {
+            "relaxed": np.array([0.2, 0.25, 0.3, 0.35, 0.4]), "flat": np.zeros(5), "fist": np.array([0.8, 1.3, 1.35, 1.35, 1.3]),
+            "point": np.array([0.6, 0.05, 1.3, 1.35, 1.3]), "random": rng.uniform(0, 1.2, 5),
+        }[str(style)]  # fmt: skip
+        noise = smooth_noise(rng, times, 8, 0.6)
+        out[:, side, :5] = np.clip(curl + noise[:, :5] * 0.08, -0.05, 1.45)
+        out[:, side, 5] = rng.uniform(0, 0.25) + 0.03 * noise[:, 5]
+        out[:, side, 6] = rng.uniform(-0.9, 0.9) + 0.1 * noise[:, 6]
+        out[:, side, 7] = rng.uniform(-0.5, 0.5) + 0.08 * noise[:, 7]
+    return out
+
+
+def _expression(rng: np.random.Generator, body: Body, identity: Identity, dressed: Dressed, times: np.ndarray) -> np.ndarray:
+    """(T, V, 3) rest positions with a moving face: a few facial actions and blinks."""
+    names, moved = body.action_names, body.data["action_vertices"]
+    choices = [
+        ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"), ("jawOpen",), ("jawOpen", "mouthFunnel"),
+        ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight", "noseSneerLeft", "noseSneerRight"),
+        ("mouthFrownLeft", "mouthFrownRight"), ("mouthPucker",), ("cheekPuff",), ("mouthStretchLeft", "mouthStretchRight"),
+        ("eyeSquintLeft", "eyeSquintRight"), ("eyeWideLeft", "eyeWideRight"), ("mouthRollLower", "mouthPressLeft", "mouthPressRight"),
+    ]  # fmt: skip
+    weights: dict[str, np.ndarray] = {}
+    for k in rng.choice(len(choices), int(rng.integers(0, 3)), replace=False):
+        level = np.clip(rng.uniform(0.1, 0.8) * (0.8 + 0.5 * smooth_noise(rng, times, 1, 0.4)[:, 0]), 0, 1)
+        for name in choices[k]:
+            weights[name] = level
+    blink = np.exp(-(((times[:, None] - rng.uniform(-1, times[-1] + 2, 2)) / 0.09) ** 2).min(1))
+    if blink.max() > 0.05:
+        weights["eyeBlinkLeft"] = weights["eyeBlinkRight"] = blink
+    offset = np.zeros((len(times), len(moved), 3), np.float32)
+    scale = float(np.ptp(identity.vertices[moved, 2]) / np.ptp(body.template[moved, 2]))
+    for name, level in weights.items():
+        offset += (level[:, None, None] * scale) * body.data["actions"][names.index(name)].astype(np.float32)
+    full = np.zeros((len(body.template)), np.int32) - 1
+    full[moved] = np.arange(len(moved))
+    row = full[dressed.source]
+    own = np.flatnonzero(row >= 0)
+    rest = np.repeat(dressed.rest[None], len(times), 0)
+    rest[:, own] += offset[:, row[own]]
+    return rest
+
+
+__all__ = ["JOINT_SETS", "Action", "make_action"]

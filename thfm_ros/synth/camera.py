@@ -1,0 +1,127 @@
+"""Cameras: intrinsics, framing from face to full body, paths and handheld shake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from thfm_ros.synth.rotations import from_rotvec, smooth_noise, to_matrix
+
+
+@dataclass(frozen=True)
+class Camera:
+    """intrinsics (T, 4) fx fy cx cy in pixels; world_to_camera (T, 4, 4)."""
+
+    intrinsics: np.ndarray
+    world_to_camera: np.ndarray
+
+    @property
+    def matrices(self) -> np.ndarray:
+        """(T, 3, 3)."""
+        out = np.zeros((len(self.intrinsics), 3, 3))
+        out[:, 0, 0], out[:, 1, 1], out[:, 0, 2], out[:, 1, 2] = self.intrinsics.T
+        out[:, 2, 2] = 1
+        return out
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(T, 3) positions in the world."""
+        r = self.world_to_camera[:, :3, :3]
+        return -np.einsum("tji,tj->ti", r, self.world_to_camera[:, :3, 3])
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points (T, N, 3) to pixels (T, N, 2) and camera-frame points (T, N, 3)."""
+        c = np.einsum("tij,tnj->tni", self.world_to_camera[:, :3, :3], points) + self.world_to_camera[:, None, :3, 3]
+        z = np.maximum(c[..., 2:], 1e-3)
+        f, p = self.intrinsics[:, None, :2], self.intrinsics[:, None, 2:]
+        return f * c[..., :2] / z + p, c
+
+
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(T, 4, 4) world to camera, from eyes (T, 3) at targets (T, 3), the world's z up."""
+    forward = target - eye
+    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
+    right = np.cross(forward, np.array([0.0, 0, 1.0]))
+    right = right / np.maximum(np.linalg.norm(right, axis=-1, keepdims=True), 1e-9)
+    down = np.cross(forward, right)
+    out = np.tile(np.eye(4), (len(eye), 1, 1))
+    out[:, :3, :3] = np.stack([right, down, forward], 1)
+    out[:, :3, 3] = -np.einsum("tij,tj->ti", out[:, :3, :3], eye)
+    return out
+
+
+FRAMINGS = ("face", "bust", "half", "knees", "full", "far")
+
+
+def make_camera(
+    rng: np.random.Generator, joints: np.ndarray, head: np.ndarray, times: np.ndarray, height: int, width: int, yaw: float
+) -> tuple[Camera, str]:
+    """A camera for a person with world joints (T, K, 3) and head points (T, 2, 3) (head, head_top); yaw: the way
+    they face. Frames a part of the body, follows it, and keeps the head inside nearly always."""
+    framing = str(rng.choice(FRAMINGS, p=[0.1, 0.14, 0.2, 0.14, 0.34, 0.08]))
+    low, high = joints.min(1), joints.max(1)
+    head_centre = head.mean(1)
+    size = float(np.linalg.norm(head[0, 1] - head[0, 0]))
+    body = float((high - low).max(-1).max()) + size
+    reach = {"face": 2.2, "bust": 4.5, "half": 7.0, "knees": 9.5}.get(framing, 0) * size
+    whole = low + (high - low) / 2
+    if framing in ("full", "far"):
+        target, reach = whole, body * (1.12 if framing == "full" else rng.uniform(1.5, 2.6))
+    else:
+        share = np.clip((reach / 2 - 0.9 * size) / np.maximum(np.linalg.norm(whole - head_centre, axis=-1), 1e-3), 0, 1)
+        target = head_centre + (whole - head_centre) * share[:, None]
+        reach = min(reach, body * 1.12)
+    follow = rng.uniform(0.55, 1.0)
+    steady = target.mean(0) + (target - target.mean(0)) * follow
+    lens = rng.uniform(0.85, 2.2) if framing not in ("face", "bust") else rng.uniform(1.2, 2.8)
+    focal = lens * max(height, width) * 0.75
+    # The reach must fit in the height, and the width of a spread or lying body in the width.
+    across = float(np.linalg.norm((high - low)[:, :2], axis=-1).max())
+    fit = max(reach / height, (min(across, reach) + size) / width)
+    distance = fit * focal * rng.uniform(1.0, 1.25) + 0.25 * min(across, 1.0)
+    distance = max(distance, 0.45)
+    spread = np.pi if framing in ("full", "far") else 1.5
+    azimuth = yaw + rng.uniform(-spread, spread) if rng.random() < 0.45 else yaw + rng.normal(0, 0.7)
+    elevation = rng.normal(0.05, 0.16)
+    if rng.random() < 0.08:
+        elevation += rng.uniform(0.2, 0.7)
+    sweep, dolly = rng.normal(0, 0.25), rng.normal(0, 0.08)
+    if rng.random() < 0.25:
+        sweep = dolly = 0.0
+    a = np.linspace(-0.5, 0.5, len(times)) if len(times) > 1 else np.zeros(1)
+    az, el, dist = azimuth + sweep * a, elevation + 0.1 * sweep * a, distance * (1 + dolly * a)
+    direction = np.stack([np.sin(az) * np.cos(el), -np.cos(az) * np.cos(el), np.sin(el)], -1)
+    shake = rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
+    eye = steady + direction * dist[:, None] + smooth_noise(rng, times, 3, 0.5) * shake * distance * 0.6
+    eye[:, 2] = np.maximum(eye[:, 2], 0.12)
+    pose = look_at(eye, steady)
+    wobble = smooth_noise(rng, times, 3, 0.35) * np.array([1, 1, 1.5]) * shake
+    wobble += np.array([0, 0, rng.normal(0, 0.03)])
+    roll = to_matrix(from_rotvec(wobble))
+    pose[:, :3] = roll @ pose[:, :3]
+    k = np.array([focal, focal * rng.uniform(0.985, 1.015), width / 2, height / 2])
+    k[2:] += rng.normal(0, 0.02, 2) * np.array([width, height])
+    camera = Camera(np.tile(k, (len(times), 1)), pose)
+    return _keep_head(camera, head, size, height, width), framing
+
+
+def _keep_head(camera: Camera, head: np.ndarray, size: float, height: int, width: int) -> Camera:
+    """Turns the camera towards the head where it would leave the image."""
+    pixels, points = camera.project(head)
+    margin = 0.9 * size * camera.intrinsics[:, :1] / np.maximum(points[:, 0, 2:], 0.2)  # (T, 1)
+    limit = np.array([width, height])
+    margin = np.minimum(margin, 0.35 * limit)
+    low, high = pixels.min(1), pixels.max(1)
+    move = np.maximum(margin - low, 0) - np.maximum(high - (limit - margin), 0)
+    both = (margin - low > 0) & (high - (limit - margin) > 0)
+    move = np.where(both, 0.5 * (limit - low - high), move)
+    kernel = np.ones(min(len(move), 9)) / min(len(move), 9)
+    pad = len(kernel) // 2
+    padded = np.pad(move, ((pad, pad), (0, 0)), mode="edge")
+    smooth = np.stack([np.convolve(padded[:, i], kernel, "valid")[: len(move)] for i in range(2)], 1)
+    angle = smooth / camera.intrinsics[:, :2]
+    turn = to_matrix(from_rotvec(np.stack([-angle[:, 1], angle[:, 0], 0 * angle[:, 0]], -1)))
+    pose = camera.world_to_camera.copy()
+    pose[:, :3] = turn @ pose[:, :3]
+    return Camera(camera.intrinsics, pose)

@@ -1,0 +1,191 @@
+"""generate_clip: from (config, seed, index) to one clip with all its ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from thfm_ros.synth.action import Action, make_action
+from thfm_ros.synth.assets import Assets
+from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.camera import Camera, make_camera
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.materials import Material
+from thfm_ros.synth.outfit import Dressed, dress
+from thfm_ros.synth.render import Geometry, render, resources
+from thfm_ros.synth.sample import Clip, Person
+from thfm_ros.synth.scene import Surroundings, make_surroundings
+from thfm_ros.synth.sensor import expose
+from thfm_ros.synth.wardrobe import Wardrobe
+from thfm_ros.skeleton import JOINT_SETS
+
+JOINTS = JOINT_SETS["thfm32"].joints
+# Joints whose spheres shade the surroundings, with radii in metres.
+SPHERES = {"pelvis": 0.16, "spine2": 0.17, "spine3": 0.18, "head": 0.12, "left_knee": 0.08, "right_knee": 0.08, "left_foot": 0.08, "right_foot": 0.08, "left_ankle": 0.07, "right_ankle": 0.07, "left_hand": 0.06, "right_hand": 0.06}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What all clips share."""
+
+    assets: Assets
+    body: Body
+    wardrobe: Wardrobe
+    canon_low: np.ndarray
+    canon_scale: float
+
+
+@lru_cache(maxsize=2)
+def _studio(digest: str) -> Studio:
+    assets = _ASSETS[digest]
+    body = Body(assets)
+    points = body.template[np.unique(body.faces["body"])]
+    low, high = points.min(0) - 0.05, points.max(0) + 0.05  # room for clothes and hair
+    middle, edge = (low + high) / 2, float((high - low).max())
+    return Studio(assets, body, Wardrobe(body), middle - edge / 2, 1 / edge)
+
+
+_ASSETS: dict[str, Assets] = {}
+
+
+def studio(assets: Assets) -> Studio:
+    """Cached by the artefact's digest."""
+    _ASSETS[assets.digest] = assets
+    return _studio(assets.digest)
+
+
+@lru_cache(maxsize=16)
+def _person(digest: str, key: tuple[int, ...], split: str) -> tuple[Identity, Dressed]:
+    rng = np.random.default_rng(key)
+    s = _studio(digest)
+    identity = s.body.identity(rng)
+    return identity, dress(s.body, s.wardrobe, identity, rng, split)
+
+
+def _geometry(s: Studio, people: list[tuple[Identity, Dressed, Action]], surroundings: Surroundings, frames: int) -> Geometry:
+    """People and furniture as one mesh; the last bone is the world itself."""
+    joints = len(s.body.bones)
+    blocks: dict[str, list[np.ndarray]] = {k: [] for k in ("rest", "bones", "weights", "canon", "aux", "cut", "faces", "parts", "material", "flags")}
+    materials: list[Material] = []
+    count = 0
+
+    def add(**arrays: np.ndarray) -> None:
+        nonlocal count
+        arrays["faces"] = arrays["faces"] + count
+        arrays["material"] = arrays["material"] + len(materials)
+        for k, v in arrays.items():
+            blocks[k].append(v)
+        count += arrays["rest"].shape[-2]
+
+    moving = any(a.rest is not None for _, _, a in people)
+    for n, (_, d, action) in enumerate(people):
+        fray = np.array([m.fray for m in d.materials])[d.material]
+        reach = d.cut[d.faces].min(1)
+        flags = np.where(reach <= fray * 1.6, 1, 0) | np.where((fray > 0) & (reach <= fray * 1.6), 2, 0)
+        rest = d.rest[None] if action.rest is None else action.rest
+        rest = np.broadcast_to(rest, (frames if moving else 1, *rest.shape[1:]))
+        add(
+            rest=rest, bones=s.body.weight_bones[d.source] + n * joints, weights=s.body.weights[d.source], canon=d.canon, aux=d.aux,
+            cut=d.cut, faces=d.faces, parts=d.parts, material=d.material, flags=flags,
+        )  # fmt: skip
+        materials += d.materials
+    human_faces = sum(len(f) for f in blocks["faces"])
+    for piece in surroundings.pieces:
+        for mesh, material, local in zip(piece.meshes, piece.materials, piece.local, strict=True):
+            v, f = len(mesh.vertices), len(mesh.faces)
+            world_bone = np.zeros((v, 4), np.int32) + len(people) * joints
+            add(
+                rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)), bones=world_bone, weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
+                canon=local, aux=np.zeros((v, 3), np.float32), cut=np.ones(v, np.float32), faces=mesh.faces, parts=np.zeros(f, np.int32),
+                material=np.zeros(f, np.int32), flags=np.zeros(f, np.int32),
+            )  # fmt: skip
+            materials.append(material)
+    if count == 0:  # an empty scene without furniture still needs one (degenerate, invisible) triangle
+        add(
+            rest=np.zeros((1, 3, 3), np.float32), bones=np.zeros((3, 4), np.int32), weights=np.tile(np.array([1, 0, 0, 0], np.float32), (3, 1)),
+            canon=np.zeros((3, 3)), aux=np.zeros((3, 3)), cut=-np.ones(3), faces=np.array([[0, 1, 2]]), parts=np.zeros(1, np.int32),
+            material=np.zeros(1, np.int32), flags=np.ones(1, np.int32),
+        )  # fmt: skip
+    materials += surroundings.surfaces
+    eye = np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1, 1))
+    deltas = np.concatenate([a.deltas for _, _, a in people] + [eye], 1)
+    offsets = np.concatenate([a.offsets for _, _, a in people] + [np.zeros((frames, 1, 3), np.float32)], 1)
+    cat = {k: np.concatenate(v, 1 if k == "rest" else 0) for k, v in blocks.items()}
+    return Geometry(deltas=deltas, offsets=offsets, materials=materials, human_faces=human_faces, **cat)
+
+
+def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(T, K): 1 visible, 0.5 inside the image but hidden, 0 outside. Joints lie under the skin, hence a tolerance."""
+    frames = np.arange(len(pixels))[:, None]
+    inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height) & (points[..., 2] > 0.05)
+    x = np.clip(pixels[..., 0].astype(int), 0, width - 1)
+    y = np.clip(pixels[..., 1].astype(int), 0, height - 1)
+    front = points[..., 2] - depth[frames, y, x] < 0.16
+    return np.where(inside, np.where(front, 1.0, 0.5), 0.0).astype(np.float32)
+
+
+def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, device: str = "cpu") -> Clip:
+    """The clip number `index` of the stream that (config, seed) defines; the same whatever was generated before.
+
+    Args:
+        seed, index: >= 0. device: a Warp device, "cpu" or "cuda:0".
+    """
+    s = studio(assets)
+    code = int(config.digest(), 16)
+    rng = np.random.default_rng([seed, index, code])
+    frames, height, width = config.frames, config.height, config.width
+    times = np.arange(frames) / config.fps
+    empty = rng.random() < config.empty
+    count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1, config.people + 1)))
+    people: list[tuple[Identity, Dressed, Action]] = []
+    for n in range(max(count, 1)):
+        identity, dressed = _person(assets.digest, (seed, index // config.identities, code, n), config.split)
+        action = make_action(rng, s.body, identity, dressed, times, assets, config, n)
+        people.append((identity, dressed, action))
+    main = people[0][2]
+    head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
+    camera, framing = make_camera(rng, main.joints, head, times, height, width, main.yaw)
+    people = people[:count]
+    everyone = np.concatenate([a.joints for _, _, a in people], 1) if people else main.joints
+    surroundings = make_surroundings(
+        rng, assets, camera.centres, everyone, config.outdoor, config.occluders, resources(assets, device).pictures
+    )
+    geometry = _geometry(s, people, surroundings, frames)
+    spheres = np.concatenate(
+        [np.concatenate([a.joints[:, [JOINTS.index(k) for k in SPHERES]], np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))], -1) for _, _, a in people]
+        or [np.zeros((frames, 1, 4))], 1,
+    )  # fmt: skip
+    centre = everyone.mean((0, 1))
+    reach = float(np.abs(everyone - centre).max()) + 0.7
+    r = render(
+        geometry, surroundings, camera, spheres, centre, reach, (s.canon_low, s.canon_scale), height, width, config.samples, assets, device
+    )
+    shape = (frames, height, width)
+    depth = r.depth.numpy().reshape(shape)
+    rgb, sensor = expose(rng, r, config, surroundings.exposure, device)
+    persons = [_keypoints(a, camera, depth, height, width) for _, _, a in people]
+    order = np.argsort([-float(np.ptp(p.keypoints_2d, axis=1).prod(-1).mean()) for p in persons]) if persons else []
+    persons = [persons[i] for i in order]
+    blank = Person(np.full((frames, len(JOINTS), 2), np.nan, np.float32), np.full((frames, len(JOINTS), 3), np.nan, np.float32), np.zeros((frames, len(JOINTS)), np.float32))
+    first = persons[0] if persons else blank
+    meta = {
+        "seed": seed, "index": index, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": framing,
+        "outfit": [d.tags for _, d, _ in people], "room": surroundings.room, "environment": surroundings.environment,
+        "furniture": [p.name for p in surroundings.pieces], "sensor": sensor,
+    }  # fmt: skip
+    return Clip(
+        rgb=rgb, depth=depth, normals=r.normal.numpy().reshape(*shape, 3), alpha=r.alpha.numpy().reshape(shape),
+        dense_pose=r.canon.numpy().reshape(*shape, 3), parts=r.part.numpy().reshape(shape), keypoints_2d=first.keypoints_2d,
+        keypoints_3d=first.keypoints_3d, visibility=first.visibility, intrinsics=camera.matrices.astype(np.float32),
+        world_to_camera=camera.world_to_camera.astype(np.float32), fps=config.fps, people=persons, meta=meta,
+    )  # fmt: skip
+
+
+def _keypoints(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:
+    pixels, points = camera.project(action.joints)
+    return Person(pixels.astype(np.float32), points.astype(np.float32), _visibility(pixels, points, depth, height, width))
+
+
+__all__ = ["PARTS", "generate_clip", "studio"]

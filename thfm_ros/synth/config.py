@@ -1,0 +1,60 @@
+"""What kind of clips the generator makes. Together with a seed and an index it determines a clip completely."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from thfm_ros.errors import UserError
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """frames, height, width, fps of a clip; everything else is a chance or a switch.
+
+    samples: per pixel and axis (2: four levels of alpha a pixel side, fast; 3: softer). people: most persons in a
+    clip. empty: chance of a scene without anyone. identities: clips in a row that share one body and outfit, which
+    is what makes single frames cheap (1 for clips, about 8 for frames=1). split: "train" or "test", disjoint in
+    motions, outfits and seeds. bvh: folder of BVH files (CMU naming), or None.
+    """
+
+    frames: int = 17
+    height: int = 256
+    width: int = 256
+    fps: float = 12.0
+    samples: int = 2
+    people: int = 1
+    empty: float = 0.02
+    outdoor: float = 0.45
+    occluders: float = 0.3
+    sensor: bool = True
+    identities: int = 1
+    split: str = "train"
+    bvh: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.height < 16 or self.width < 16:
+            raise UserError(f"a clip needs frames >= 1 and a size >= 16x16, found {self.frames} frames of {self.height}x{self.width}")
+        if self.height > 4096 or self.width > 4096:
+            raise UserError(f"the largest size is 4096x4096, found {self.height}x{self.width}")
+        if self.split not in SPLITS:
+            raise UserError(f"unknown split '{self.split}': expected one of {', '.join(SPLITS)}")
+        if not 1 <= self.samples <= 4:
+            raise UserError(f"samples per pixel axis lie between 1 and 4, found {self.samples}")
+        if self.people < 1 or self.identities < 1 or not self.fps > 0:
+            raise UserError("people and identities are at least 1, and fps is above 0")
+
+    def digest(self) -> str:
+        """Short hash of all settings."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'HxW' to (height, width); UserError otherwise."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() for p in parts):
+        raise UserError(f"expected a size as HxW, for example 192x320, found '{text}'")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,161 @@
+"""Materials and the small tileable textures that the shader looks up."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from thfm_ros.synth.assets import Assets
+
+KINDS = ("skin", "cloth", "eye", "hair", "shoe", "mouth", "lash", "object")
+PATTERNS = (
+    "plain heather stripes thin_stripes vertical checks plaid dots small_dots floral camo denim knit print zigzag houndstooth"
+).split()
+SURFACES = (
+    "flat brick grass gravel planks tiles concrete wallpaper carpet marble boards stone dirt herringbone"
+).split()
+SIZE = 256
+
+
+@dataclass
+class Material:
+    """What the shader needs to know about one part. Colours are linear RGB."""
+
+    kind: str
+    a: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
+    b: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
+    c: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
+    pattern: int = 0  # of PATTERNS for cloth, of SURFACES for objects
+    scale: float = 4.0  # texture repeats a metre
+    folds: float = 0.0  # strength of the wrinkles' normals
+    gloss: float = 0.1  # specular strength
+    sharpness: float = 16.0  # specular exponent
+    fray: float = 0.0  # metres of noise at the cut: strands of hair, knitted hems
+    extra: float = 0.0  # by kind: stubble of skin, sheen of cloth
+
+
+def linear(srgb: np.ndarray) -> np.ndarray:
+    return np.asarray(srgb, float) ** 2.2
+
+
+def random_colour(rng: np.random.Generator, vivid: float = 0.5) -> np.ndarray:
+    """Linear RGB as clothes and objects have: greys, muted and some vivid colours."""
+    roll = rng.random()
+    if roll < 0.28:
+        return linear(np.full(3, rng.choice([0.06, 0.12, 0.3, 0.55, 0.8, 0.93]) + rng.uniform(-0.04, 0.04)))
+    saturation = rng.uniform(0.15, 0.5) if roll > 0.28 + 0.5 * vivid else rng.uniform(0.5, 0.95)
+    return linear(np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.15, 0.95))))
+
+
+def _fbm(rng: np.random.Generator, size: int, slope: float = 1.8, stretch: tuple[float, float] = (1, 1)) -> np.ndarray:
+    """Tileable noise in [0, 1] with a power-law spectrum."""
+    fy, fx = np.fft.fftfreq(size)[:, None] * stretch[0], np.fft.fftfreq(size)[None] * stretch[1]
+    f = np.sqrt(fx * fx + fy * fy)
+    f[0, 0] = 1
+    spectrum = np.fft.fft2(rng.normal(size=(size, size))) / (f + 2 / size) ** slope
+    spectrum[0, 0] = 0
+    x = np.fft.ifft2(spectrum).real
+    return np.clip(0.5 + x / (5 * x.std()), 0, 1)
+
+
+def _worley(rng: np.random.Generator, size: int, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tileable cellular noise: distance to the nearest point (tile units) and a random value of its cell."""
+    p = rng.random((points, 2))
+    g = (np.arange(size) + 0.5) / size
+    best, cell = np.full((size, size), 9.0), np.zeros((size, size))
+    for k, (py, px) in enumerate(p):
+        dy = np.abs(g - py)[:, None]
+        dx = np.abs(g - px)[None]
+        d = np.hypot(np.minimum(dy, 1 - dy), np.minimum(dx, 1 - dx))
+        nearer = d < best
+        best, cell = np.where(nearer, d, best), np.where(nearer, (k * 0.618) % 1, cell)
+    return best, cell
+
+
+@cache
+def cloth_patterns() -> np.ndarray:
+    """(16, 256, 256, 3) in [0, 1]: weight of colour b, weight of colour c, weave brightness."""
+    rng = np.random.default_rng(101)
+    n = SIZE
+    y, x = np.meshgrid((np.arange(n) + 0.5) / n, (np.arange(n) + 0.5) / n, indexing="ij")
+    zero = np.zeros((n, n))
+    soft = lambda d, w=0.02: np.clip(0.5 - d / w, 0, 1)  # noqa: E731
+    weave = 0.5 + 0.25 * np.sin(2 * np.pi * 64 * x) * np.sin(2 * np.pi * 64 * y) + 0.15 * (_fbm(rng, n, 0.6) - 0.5)
+    noise = _fbm(rng, n, 1.6)
+    bars = lambda t, k, duty: soft(np.abs(((t * k) % 1) - 0.5) - duty / 2, 0.04 * k)  # noqa: E731
+    blobs, cell = _worley(rng, n, 22)
+    petals, petal_cell = _worley(rng, n, 40)
+    camo = np.digitize(_fbm(rng, n, 2.2), [0.42, 0.52, 0.62])
+    dot = lambda k, r: soft(np.hypot((x * k) % 1 - 0.5, (y * k + 0.5 * (np.floor(x * k) % 2)) % 1 - 0.5) - r, 0.06)  # noqa: E731
+    zig = np.abs(((x * 4) % 1) - 0.5)
+    hx, hy = (x * 4) % 1, (y * 4) % 1
+    hound = (((hx + hy) * 2 % 1 < 0.5) & ((hx < 0.5) ^ (hy < 0.5))) | ((hx < 0.5) & (hy < 0.5))
+    printed = soft(blobs - 0.09, 0.02) * (cell < 0.3)
+    table = {
+        "plain": (zero, zero, weave),
+        "heather": (np.clip((_fbm(rng, n, 0.7, (1, 3)) - 0.35) * 2, 0, 1), zero, weave),
+        "stripes": (bars(y, 2, 0.5), zero, weave),
+        "thin_stripes": (bars(y, 6, 0.3), zero, weave),
+        "vertical": (bars(x, 4, 0.25), zero, weave),
+        "checks": (np.abs(bars(x, 3, 0.5) - bars(y, 3, 0.5)), zero, weave),
+        "plaid": (0.55 * bars(x, 2, 0.4) + 0.45 * bars(y, 2, 0.4), np.maximum(bars(x + 0.1, 2, 0.06), bars(y + 0.1, 2, 0.06)), weave),
+        "dots": (dot(4, 0.28), zero, weave),
+        "small_dots": (dot(9, 0.2), zero, weave),
+        "floral": (soft(petals - 0.05 - 0.02 * np.sin(30 * x + 20 * y), 0.02) * (petal_cell < 0.6), soft(petals - 0.018, 0.012), weave),
+        "camo": ((camo == 1) * 1.0 + 0.6 * (camo == 3), (camo == 2) * 1.0, weave),
+        "denim": (0.5 * _fbm(rng, n, 0.8, (1, 4)) + 0.3 * _fbm(rng, n, 2.0), zero, 0.5 + 0.4 * np.sin(2 * np.pi * (64 * x + 64 * y))),
+        "knit": (0.4 * noise, zero, 0.5 + 0.5 * np.sin(2 * np.pi * 24 * x + 2.2 * np.sin(2 * np.pi * 24 * y))),
+        "print": (printed, soft(np.abs(blobs - 0.1) - 0.012, 0.02) * (cell < 0.3), weave),
+        "zigzag": (soft(np.abs(((y * 5 + zig) % 1) - 0.5) - 0.2, 0.1), zero, weave),
+        "houndstooth": (hound * 1.0, zero, weave),
+    }
+    return np.stack([np.stack(table[k], -1) for k in PATTERNS]).astype(np.float32)
+
+
+def surface_textures(assets: Assets) -> np.ndarray:
+    """(S, 256, 256, 2) in [0, 1]: weight of colour b against a, and brightness."""
+    rng = np.random.default_rng(202)
+    n = SIZE
+    y, x = np.meshgrid((np.arange(n) + 0.5) / n, (np.arange(n) + 0.5) / n, indexing="ij")
+    photo = {k: assets.textures[f"surface.{k}"].astype(float) / 255 for k in ("brick", "grass", "gravel")}
+    photo = {k: np.clip(0.5 + (v - v.mean()) / (5 * v.std()), 0, 1) for k, v in photo.items()}
+    fbm, fine = _fbm(rng, n, 1.8), _fbm(rng, n, 0.9)
+    edge = lambda t, k, w: (np.abs(((t * k) % 1) - 0.5) > 0.5 - w) * 1.0  # noqa: E731
+    grain = _fbm(rng, n, 1.5, (8, 1))
+    tone = rng.random((8, 8))
+    plank = tone[(x * 4).astype(int) % 8, ((y + 0.37 * np.floor(x * 4)) * 2).astype(int) % 8]
+    gaps = np.maximum(edge(x, 4, 0.02), edge(y + 0.37 * np.floor(x * 4), 2, 0.008))
+    tiles = np.maximum(edge(x, 4, 0.03), edge(y, 4, 0.03))
+    cells, cell = _worley(rng, n, 26)
+    veins = np.abs(_fbm(rng, n, 2.0) - 0.5) < 0.02 + 0.05 * fine
+    bone = ((x * 8).astype(int) + (y * 8).astype(int)) % 2
+    motif = np.clip(0.5 - (np.hypot((x * 4) % 1 - 0.5, (y * 4) % 1 - 0.5) - 0.25) / 0.08, 0, 1) * (0.5 + 0.5 * np.sin(40 * x) * np.sin(40 * y))
+    table = {
+        "flat": (0.1 * fbm, 0.48 + 0.06 * fbm),
+        "brick": (photo["brick"], 0.35 + 0.3 * photo["brick"]),
+        "grass": (photo["grass"], 0.25 + 0.5 * photo["grass"]),
+        "gravel": (photo["gravel"], 0.25 + 0.5 * photo["gravel"]),
+        "planks": (0.6 * plank + 0.4 * grain, (0.4 + 0.2 * grain) * (1 - 0.7 * gaps)),
+        "tiles": (tiles, 0.5 + 0.08 * fbm),
+        "concrete": (fbm, 0.38 + 0.15 * fbm + 0.1 * fine),
+        "wallpaper": (motif, 0.5 + 0.04 * fine),
+        "carpet": (fine, 0.3 + 0.4 * fine),
+        "marble": (np.maximum(veins * 0.8, 0.4 * fbm), 0.5 + 0.05 * fbm),
+        "boards": (grain, (0.42 + 0.16 * grain) * (1 - 0.6 * edge(x, 8, 0.03))),
+        "stone": (cell, (0.35 + 0.25 * fbm) * np.clip(0.4 + 6 * cells, 0, 1)),
+        "dirt": (fbm, 0.3 + 0.25 * fbm + 0.2 * fine),
+        "herringbone": (0.5 * bone + 0.4 * np.where(bone, grain, grain.T), 0.4 + 0.15 * np.where(bone, grain, grain.T)),
+    }
+    return np.stack([np.stack(table[k], -1) for k in SURFACES]).astype(np.float32)
+
+
+@cache
+def noise_texture() -> np.ndarray:
+    """(256, 256, 4) tileable: wrinkle slopes along x and y (unit variance), cloudy noise and fine noise in [0, 1]."""
+    rng = np.random.default_rng(303)
+    folds = _fbm(rng, SIZE, 2.0, (1.0, 1.0)) + 0.7 * _fbm(rng, SIZE, 2.2, (1.0, 2.5))
+    dy, dx = (np.roll(folds, -1, a) - np.roll(folds, 1, a) for a in (0, 1))
+    return np.stack([dx / dx.std(), dy / dy.std(), _fbm(rng, SIZE, 1.5), _fbm(rng, SIZE, 0.35)], -1).astype(np.float32)

@@ -1,0 +1,87 @@
+"""Triangle meshes as numpy arrays, and the few solids that furniture and accessories are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """vertices (V, 3) float32 metres, faces (F, 3) int32, counter-clockwise seen from outside."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+    def moved(self, rotation: np.ndarray, translation: np.ndarray) -> Mesh:
+        return Mesh((self.vertices @ np.asarray(rotation, np.float32).T + translation).astype(np.float32), self.faces)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) area-weighted unit normals."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    corner, rows = faces.T.ravel(), np.concatenate([face] * 3)
+    out = np.stack([np.bincount(corner, rows[:, k], len(vertices)) for k in range(3)], 1)
+    return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def merge(meshes: list[Mesh]) -> Mesh:
+    starts = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + s for m, s in zip(meshes, starts, strict=True)]).astype(np.int32),
+    )
+
+
+def grid(rows: int, columns: int) -> np.ndarray:
+    """Faces (2 (rows-1) (columns-1), 3) of a rows x columns lattice."""
+    i = np.arange((rows - 1) * columns).reshape(rows - 1, columns)[:, :-1].ravel()
+    return np.concatenate(
+        [np.stack([i, i + 1, i + columns + 1], 1), np.stack([i, i + columns + 1, i + columns], 1)]
+    ).astype(np.int32)
+
+
+def box(size: np.ndarray, centre: np.ndarray, detail: int = 4) -> Mesh:
+    """Axis-aligned box; faces are lattices so that no triangle covers too much of the image on a GPU."""
+    s = np.linspace(-1, 1, detail + 1, dtype=np.float32)
+    u, v = (x.ravel() for x in np.meshgrid(s, s, indexing="ij"))
+    one = np.ones_like(u)
+    sides = []
+    for axis in range(3):
+        for sign in (-1, 1):
+            p = np.roll(np.stack([sign * one, u, v], 1), axis, 1)
+            f = grid(detail + 1, detail + 1)
+            sides.append(Mesh(p, f if sign < 0 else f[:, ::-1]))
+    m = merge(sides)
+    f = m.faces
+    a, b, c = (m.vertices[f[:, k]] for k in range(3))
+    inward = (np.cross(b - a, c - a) * (a + b + c)).sum(1) < 0
+    f = np.where(inward[:, None], f[:, ::-1], f)
+    return Mesh((m.vertices * np.asarray(size) / 2 + centre).astype(np.float32), f.astype(np.int32))
+
+
+def lathe(profile: np.ndarray, segments: int = 20) -> Mesh:
+    """Solid of revolution about z: profile (N, 2) of (radius, height) from bottom to top."""
+    angle = np.linspace(0, 2 * np.pi, segments + 1)
+    profile = np.asarray(profile, float)
+    x, y = profile[:, :1] * np.cos(angle), profile[:, :1] * np.sin(angle)
+    z = np.broadcast_to(profile[:, 1:], x.shape)
+    faces = grid(len(profile), segments + 1)
+    return Mesh(np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32), faces)
+
+
+def ellipsoid(radii: np.ndarray, centre: np.ndarray, segments: int = 14) -> Mesh:
+    t = np.linspace(-np.pi / 2, np.pi / 2, segments // 2 + 2)
+    m = lathe(np.stack([np.cos(t), np.sin(t)], 1), segments)
+    return Mesh((m.vertices * np.asarray(radii) + centre).astype(np.float32), m.faces)
+
+
+def torus(radius: float, tube: float, segments: int = 18, sides: int = 6) -> Mesh:
+    """Ring in the x-z plane."""
+    a, b = np.linspace(0, 2 * np.pi, segments + 1), np.linspace(0, 2 * np.pi, sides + 1)
+    aa, bb = np.meshgrid(a, b, indexing="ij")
+    r = radius + tube * np.cos(bb)
+    v = np.stack([r * np.cos(aa), tube * np.sin(bb), r * np.sin(aa)], -1).reshape(-1, 3)
+    return Mesh(v.astype(np.float32), grid(segments + 1, sides + 1))

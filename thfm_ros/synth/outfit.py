@@ -1,0 +1,288 @@
+"""One dressed person as one mesh at rest: skin, garments, hair, shoes, eyes, with materials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_colour
+from thfm_ros.synth.mesh import Mesh, ellipsoid, merge, torus, vertex_normals
+from thfm_ros.synth.wardrobe import Wardrobe
+
+HAIR_COLOURS = ((0.05, 0.04, 0.035), (0.13, 0.08, 0.05), (0.25, 0.15, 0.09), (0.42, 0.28, 0.15), (0.68, 0.52, 0.3), (0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.85, 0.84, 0.82))
+EYE_COLOURS = ((0.2, 0.11, 0.06), (0.3, 0.19, 0.08), (0.3, 0.4, 0.5), (0.35, 0.42, 0.25), (0.12, 0.07, 0.05))
+
+
+@dataclass
+class Dressed:
+    """V vertices, F triangles of one person.
+
+    rest (V, 3); source (V,) template vertex, which gives skin weights and canonical coordinates; canon (V, 3);
+    cut (V,) keeps > 0; aux (V, 3) by kind; faces (F, 3); parts (F,) of body.PARTS; material (F,) row; culled (F,)
+    backfaces are invisible; sole: metres the soles add below the feet.
+    """
+
+    rest: np.ndarray
+    source: np.ndarray
+    canon: np.ndarray
+    cut: np.ndarray
+    aux: np.ndarray
+    faces: np.ndarray
+    parts: np.ndarray
+    material: np.ndarray
+    materials: list[Material]
+    sole: float
+    tags: dict[str, str]
+
+
+@dataclass
+class _Builder:
+    body: Body
+    identity: Identity
+    blocks: list[dict[str, np.ndarray]] = field(default_factory=list)
+    materials: list[Material] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, faces: np.ndarray, material: Material, rest: np.ndarray, cut: np.ndarray | None = None, aux: np.ndarray | None = None, part: int | None = None, clip: float = 0.0) -> None:
+        """Faces over the template's vertices with per-template-vertex rest (V, 3), cut (V,), aux (V, 3)."""
+        if cut is not None:
+            faces = faces[(cut[faces] > -clip).any(1)]
+        if len(faces) == 0:
+            return
+        used = np.zeros(len(rest), bool)
+        used[faces] = True
+        which = np.flatnonzero(used)
+        remap = np.cumsum(used) - 1
+        parts = self.body.parts[faces[:, 0]] if part is None else np.full(len(faces), part)
+        self._append(
+            remap[faces], material, rest[which], which, self.body.template[which],
+            np.ones(len(which)) if cut is None else cut[which], np.zeros((len(which), 3)) if aux is None else aux[which], parts,
+        )  # fmt: skip
+
+    def attach(self, mesh: Mesh, material: Material, bone_vertex: int, canon: np.ndarray, part: int) -> None:
+        """A solid that moves rigidly with one template vertex."""
+        n = len(mesh.vertices)
+        self._append(mesh.faces, material, mesh.vertices, np.full(n, bone_vertex), canon, np.ones(n), np.zeros((n, 3)), np.full(len(mesh.faces), part))
+
+    def _append(self, faces, material, rest, source, canon, cut, aux, parts) -> None:
+        self.materials.append(material)
+        row = len(self.materials) - 1
+        self.blocks.append(
+            {"faces": faces + self.count, "rest": rest, "source": source, "canon": canon, "cut": cut, "aux": aux, "parts": parts, "material": np.full(len(faces), row)}
+        )  # fmt: skip
+        self.count += len(rest)
+
+    def build(self, sole: float, tags: dict[str, str]) -> Dressed:
+        cat = lambda k, t: np.concatenate([b[k] for b in self.blocks]).astype(t)  # noqa: E731
+        return Dressed(
+            cat("rest", np.float32), cat("source", np.int32), cat("canon", np.float32), cat("cut", np.float32), cat("aux", np.float32),
+            cat("faces", np.int32), cat("parts", np.int32), cat("material", np.int32), self.materials, sole, tags,
+        )  # fmt: skip
+
+
+def _skin(rng: np.random.Generator, identity: Identity) -> np.ndarray:
+    """Linear RGB from dark to pale, correlated with the origin's weights."""
+    tones = np.array([[0.22, 0.13, 0.09], [0.78, 0.58, 0.44], [0.86, 0.66, 0.55]])
+    mean = identity.origin @ tones
+    other = tones[rng.integers(3)] * rng.uniform(0.8, 1.1)
+    tone = np.clip(mean * 0.7 + other * 0.3, 0.12, 0.92) * rng.uniform(0.85, 1.1)
+    return linear(np.clip(tone * np.array([1, rng.uniform(0.96, 1.03), rng.uniform(0.93, 1.05)]), 0.08, 0.95))
+
+
+def _cloth(rng: np.random.Generator, weights: dict[str, float] | None = None) -> Material:
+    names = list(PATTERNS)
+    p = np.array([(weights or {}).get(n, 1.0) for n in names])
+    p[0] *= 6
+    p[1] *= 2
+    a = random_colour(rng)
+    b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
+    return Material(
+        "cloth", a, b, random_colour(rng), pattern=int(rng.choice(len(names), p=p / p.sum())),
+        scale=float(rng.uniform(2.2, 6.0)), folds=float(rng.uniform(0.12, 0.4)), gloss=float(rng.choice([0.02, 0.05, 0.25], p=[0.5, 0.35, 0.15])),
+        sharpness=float(rng.uniform(6, 24)),
+    )  # fmt: skip
+
+
+def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Generator, split: str = "train") -> Dressed:
+    """A random outfit for the person."""
+    w, faces = wardrobe, body.faces
+    rest = identity.vertices
+    out = _Builder(body, identity)
+    normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt", "hair")}
+    tags: dict[str, str] = {}
+    stature = float(np.ptp(rest[faces["body"].ravel()[::7], 2])) / 1.84
+
+    # Garments first: what they cover of the skin is left out.
+    covered = np.full(len(rest), -1.0, np.float32)
+    female = identity.gender > 0.5
+    kind = rng.choice(["trousers", "shorts", "skirt", "dress"], p=[0.55, 0.15, 0.15, 0.15] if female else [0.76, 0.24, 0, 0])
+    sleeve = rng.choice([0.02, rng.uniform(0.1, 0.2), rng.uniform(0.3, 0.42), 0.53], p=[0.15, 0.35, 0.1, 0.4])
+    hem = rng.choice([rng.uniform(0.0, 0.12), rng.uniform(0.15, 0.24), rng.uniform(0.28, 0.36)], p=[0.5, 0.42, 0.08])
+    collar, depth = rng.choice([0.83, 0.76, 0.735, 0.72]), rng.uniform(0.0, 0.12)
+    loose = rng.choice([0.006, 0.014, 0.024], p=[0.35, 0.45, 0.2])
+    top_cut = w.top(sleeve, hem, collar, depth if collar < 0.8 else 0.0, rng.random() < 0.35)
+    waist = rng.uniform(0.2, 0.34) if kind != "dress" else 0.3
+    leg_end = {"trousers": rng.choice([-0.745, -0.72, -0.5], p=[0.6, 0.2, 0.2]), "shorts": rng.uniform(-0.3, -0.02)}.get(kind, -0.02)
+    bottom_cut = w.bottom(max(waist, hem + 0.04) if kind != "dress" else 0.2, leg_end)
+    tight_bottom = rng.choice([0.004, 0.012, 0.022], p=[0.35, 0.4, 0.25]) if kind in ("trousers", "shorts") else 0.003
+    flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
+    z = body.template[:, 2]
+    top_material = _cloth(rng)
+    bottom_material = _cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
+    if bottom_material.pattern == PATTERNS.index("denim"):
+        bottom_material.a, bottom_material.b = linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6), linear([0.35, 0.45, 0.6])
+    offset = tight_bottom * np.clip((0.35 - z) / 0.2, 0.3, 1) + flare * np.clip((-0.25 - z) / 0.4, 0, 1)
+    out.add(faces["tights"], bottom_material, rest + normals["tights"] * offset[:, None] * stature, bottom_cut)
+    if kind in ("skirt", "dress"):
+        material = top_material if kind == "dress" else bottom_material
+        length = rng.uniform(-0.68, -0.1)
+        cut = np.minimum(z - length, waist - z + 0.02)
+        out.add(faces["skirt"], material, rest + normals["skirt"] * 0.008, cut, part=PARTS.index("torso"))
+    offset = (loose * np.clip((0.74 - z) / 0.1, 0.15, 1) + (0.004 + tight_bottom * 0.6) * np.clip((0.36 - z) / 0.1, 0, 1)) * stature
+    out.add(faces["tights"], top_material, rest + normals["tights"] * offset[:, None], top_cut)
+    covered = np.maximum(covered, np.maximum(top_cut, bottom_cut) - 0.03)
+    if rng.random() < 0.22:  # an open jacket
+        opening = rng.uniform(0.03, 0.09)
+        cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.76, 0.0, False)
+        front = (body.template[:, 1] < -0.02) & (z < 0.75)
+        cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
+        out.add(faces["tights"], _cloth(rng, {"floral": 0.1}), rest + normals["tights"] * (offset + 0.013)[:, None], cut)
+        tags["jacket"] = "open"
+    tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
+
+    sole = 0.0
+    if rng.random() < 0.9:
+        sole = rng.uniform(0.012, 0.035)
+        height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
+        shoe_cut = w.shoe(height)
+        shape = (rest + w.shoe_shape * stature).astype(np.float32)
+        shape += vertex_normals(shape, faces["body"]) * 0.008 * stature
+        low = z < -0.79
+        shape[:, 2] = np.where(low, np.minimum(shape[:, 2], identity.ground) - sole * np.clip((-0.785 - z) / 0.02, 0, 1), shape[:, 2])
+        colour = random_colour(rng)
+        band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
+        out.add(faces["body"], Material("shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0), shape, shoe_cut)
+        covered = np.maximum(covered, shoe_cut - 0.015)
+
+    # Skin, eyes, mouth.
+    skin = _skin(rng, identity)
+    lips = skin * np.array([0.95, 0.55, 0.52])
+    if female and rng.random() < 0.4:
+        lips = linear([rng.uniform(0.5, 0.85), rng.uniform(0.08, 0.35), rng.uniform(0.15, 0.4)])
+    hair = linear(HAIR_COLOURS[rng.choice(8, p=[0.3, 0.24, 0.16, 0.1, 0.07, 0.05, 0.04, 0.04] if identity.age < 0.85 else [0.08, 0.1, 0.08, 0.05, 0.04, 0.05, 0.35, 0.25])]) * rng.uniform(0.7, 1.3)
+    if rng.random() < 0.04:
+        hair = random_colour(rng, 1.0)
+    aux = np.stack([w.masks["lips"], w.masks["eyelids"] + 2 * w.masks["inside_mouth"], w.masks["ears"] + w.masks["fingernails"]], 1)
+    stubble = 0.0 if female or identity.age < 0.55 else max(0.0, rng.uniform(-0.5, 0.8))
+    skin_faces = faces["body"][(covered[faces["body"]] < 0).any(1)]
+    out.add(skin_faces, Material("skin", skin, hair * 0.8, lips, gloss=float(rng.uniform(0.1, 0.35)), sharpness=18.0, extra=float(stubble)), rest, aux=aux)
+    eye_aux = np.zeros((len(rest), 3), np.float32)
+    radius = 0.5 * float(np.ptp(body.template[np.unique(faces["eyes"][:140])][:, 2]))
+    for side in "LR":
+        own = (body.template[:, 0] > 0) == (side == "L")
+        eye_aux[own] = ((body.template - w.eye_centres[side]) / radius)[own]
+    head = PARTS.index("head")
+    out.add(faces["eyes"], Material("eye", linear([0.9, 0.88, 0.86]), linear(EYE_COLOURS[rng.choice(5, p=[0.35, 0.2, 0.2, 0.1, 0.15])]), gloss=1.2, sharpness=120.0), rest, aux=eye_aux, part=head)
+    out.add(faces["lashes"], Material("lash", linear([0.05, 0.04, 0.04])), rest, part=head)
+    out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
+    _hair(out, w, identity, rng, rest, normals, hair, tags, stature)
+    return out.build(sole, tags)
+
+
+def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generator, rest: np.ndarray, normals: dict[str, np.ndarray], colour: np.ndarray, tags: dict[str, str], stature: float) -> None:
+    """Scalp shells that stand off the head, long hair, buns, beards, hats and glasses."""
+    body = out.body
+    female, adult = identity.gender > 0.5, identity.age > 0.55
+    styles = ["bald", "buzz", "short", "full", "afro", "long", "bun", "hat"]
+    p = [0.01, 0.03, 0.12, 0.16, 0.08, 0.36, 0.16, 0.08] if female else [0.08, 0.16, 0.36, 0.18, 0.08, 0.04, 0.02, 0.08]
+    style = str(rng.choice(styles, p=p))
+    tags["hair"] = style
+    t, faces = body.template, body.faces["body"]
+    head_faces = faces[w.is_head[faces].any(1)]
+    centre = rest[w.is_head].mean(0)
+    scale = float(np.ptp(rest[w.is_head][:, 2]) / np.ptp(t[w.is_head][:, 2]))
+    anchor = int(np.flatnonzero(w.is_head)[np.argmax(t[w.is_head][:, 2])])
+    material = Material("hair", colour, colour * rng.uniform(0.4, 0.7), gloss=float(rng.uniform(0.15, 0.5)), sharpness=22.0, fray=0.012, scale=float(rng.choice([18.0, 30.0, 45.0])))
+    hair_part = PARTS.index("hair")
+
+    def shell(height: float, lift: float, fray: float, cut: np.ndarray, m: Material, part: int) -> None:
+        taper = np.clip(cut / 0.03, 0, 1) ** 0.6
+        bumps = 1 + 0.25 * np.sin(t[:, 0] * 70 + lift) * np.sin(t[:, 1] * 60) * np.sin(t[:, 2] * 65)
+        grow = (height * taper * bumps * scale)[:, None]
+        up = np.array([0, 0.15, 0.5]) * lift
+        shape = rest + (normals["body"] + up) * grow
+        m = Material(**{**m.__dict__, "fray": fray})
+        out.add(head_faces, m, shape.astype(np.float32), cut, part=part, clip=fray)
+
+    scalp = w.scalp + rng.uniform(-0.006, 0.008)
+    if style in ("buzz", "short", "full", "long", "bun", "afro"):
+        height = {"buzz": 0.003, "short": 0.012, "full": 0.026, "long": 0.012, "bun": 0.008, "afro": rng.uniform(0.04, 0.085)}[style]
+        if style in ("full", "afro"):
+            scalp = scalp + 0.01
+        shell(height, 0.0 if style in ("afro", "buzz") else 0.6, 0.004, scalp, material, hair_part)
+        if style != "buzz":
+            shell(height * 1.25 + 0.004, 0.6, 0.02 + 0.4 * height, scalp - 0.012 - 0.1 * height, material, hair_part)
+    if style == "long":
+        end = rng.choice([rng.uniform(0.72, 0.8), rng.uniform(0.55, 0.7), rng.uniform(0.36, 0.5)])
+        shape = rest + normals["hair"] * 0.006
+        out.add(body.faces["hair"], Material(**{**material.__dict__, "fray": 0.05}), shape, (t[:, 2] - end).astype(np.float32), part=hair_part, clip=0.05)
+    if style == "bun":
+        back = np.array([0, rng.uniform(0.075, 0.115), rng.uniform(0.0, 0.12)]) * scale
+        r = rng.uniform(0.03, 0.055) * scale
+        mesh = ellipsoid(np.array([r, r, r * rng.uniform(0.8, 1.2)]), centre + back)
+        out.attach(mesh, material, anchor, (mesh.vertices - centre) / scale + t[w.is_head].mean(0), hair_part)
+    if style == "hat":
+        hat = _cloth(rng, {"knit": 6.0, "floral": 0.2})
+        shell(0.014, 0.2, 0.0, w.scalp + rng.uniform(-0.02, 0.015), hat, PARTS.index("head"))
+        tags["hat"] = "cap"
+    if not female and adult and rng.random() < 0.3:
+        beard = Material(**{**material.__dict__, "a": colour * 0.8})
+        shell(rng.uniform(0.003, 0.012), 0.0, 0.006, w.beard, beard, PARTS.index("head"))
+        tags["beard"] = "full"
+    if rng.random() < 0.14:
+        _glasses(out, w, rng, rest, scale, anchor)
+        tags["glasses"] = "yes"
+
+
+def _glasses(out: _Builder, w: Wardrobe, rng: np.random.Generator, rest: np.ndarray, scale: float, anchor: int) -> None:
+    heads = out.identity.heads
+    left, right = (heads[out.body.index[f"eye.{s}"]] for s in "LR")
+    forward = np.array([0, -0.028, 0]) * scale
+    rings = [Mesh((torus(rng.uniform(0.02, 0.026) * scale, 0.0022).vertices + e + forward).astype(np.float32), torus(0.02, 0.002).faces) for e in (left, right)]
+    span = left - right
+    bars = []
+    for e, side in ((left, 1), (right, -1)):
+        a = e + forward + np.array([side * 0.024 * scale, 0, 0.004])
+        b = np.array([side * np.abs(rest[w.masks["ears"] > 0.5][:, 0]).min(), rest[w.masks["ears"] > 0.5][:, 1].mean(), a[2]])
+        bars.append(_bar(a, b, 0.002))
+    bars.append(_bar(right + forward + 0.25 * span, left + forward - 0.25 * span, 0.0022))
+    mesh = merge(rings + bars)
+    canon = (mesh.vertices - left) / scale + w.eye_centres["L"]
+    m = Material("shoe", linear(np.full(3, rng.choice([0.05, 0.2, 0.6]))), linear(np.full(3, 0.05)), gloss=0.6, sharpness=40.0)
+    out.attach(mesh, m, anchor, canon, PARTS.index("head"))
+
+
+def _bar(a: np.ndarray, b: np.ndarray, r: float) -> Mesh:
+    from thfm_ros.synth.mesh import box
+
+    size = np.maximum(np.abs(b - a), 2 * r)
+    return box(size, (a + b) / 2, 1)
+
+
+def material_rows(materials: list[Material]) -> dict[str, np.ndarray]:
+    """Materials as arrays for the shader: kind, pattern (M,), colours (M, 3), numbers (M, 6)."""
+    return {
+        "kind": np.array([KINDS.index(m.kind) for m in materials], np.int32),
+        "pattern": np.array([m.pattern for m in materials], np.int32),
+        "a": np.array([m.a for m in materials], np.float32),
+        "b": np.array([m.b for m in materials], np.float32),
+        "c": np.array([m.c for m in materials], np.float32),
+        "scale": np.array([m.scale for m in materials], np.float32),
+        "folds": np.array([m.folds for m in materials], np.float32),
+        "gloss": np.array([m.gloss for m in materials], np.float32),
+        "sharpness": np.array([m.sharpness for m in materials], np.float32),
+        "fray": np.array([m.fray for m in materials], np.float32),
+        "extra": np.array([m.extra for m in materials], np.float32),
+    }

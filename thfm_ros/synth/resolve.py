@@ -1,0 +1,334 @@
+"""The kernel that resolves samples into pixels: see `shade` for its parts."""
+
+from __future__ import annotations
+
+import warp as wp
+
+from thfm_ros.synth.raster import EMPTY, strand
+from thfm_ros.synth.shade import (
+    Materials,
+    Scene,
+    Textures,
+    blend,
+    cloth_uv,
+    cloud,
+    face_paint,
+    light_surface,
+    mip,
+    open_sky,
+    sample2,
+    sample3,
+    sky,
+    step,
+)
+
+wp.set_module_options({"enable_backward": False, "fast_math": True})
+
+
+@wp.func
+def object_albedo(m: Materials, tex: Textures, k: int, u: float, v: float, footprint: float):
+    s = m.scale[k]
+    t = sample2(tex.surface, m.pattern[k], u * s, v * s, mip(footprint * s * 256.0))
+    return blend(m.a[k], m.b[k], t[0]) * (2.0 * t[1])
+
+
+@wp.func
+def background_distance(s: Scene, o: wp.vec3, d: wp.vec3):
+    """Distance along d (z = 1, so it is depth) to the room or the ground, 1e9 where none; and the side it hits."""
+    side = int(-1)
+    t = float(1.0e9)
+    if s.room == 1:
+        for k in range(3):
+            if d[k] > 1.0e-7:
+                x = (s.high[k] - o[k]) / d[k]
+                if x < t:
+                    t = x
+                    side = 2 * k + 1
+            elif d[k] < -1.0e-7:
+                x = (s.low[k] - o[k]) / d[k]
+                if x < t:
+                    t = x
+                    side = 2 * k
+    elif d[2] < -1.0e-5:
+        x = -o[2] / d[2]
+        if x > 0.0 and x < s.far:
+            t = x
+            side = 4
+    return t, side
+
+
+@wp.func
+def side_normal(side: int):
+    n = wp.vec3()
+    sign = float(1.0)
+    if side % 2 == 1:
+        sign = -1.0
+    n[side / 2] = sign
+    return n
+
+
+@wp.func
+def background_colour(
+    s: Scene, m: Materials, tex: Textures, shadows: wp.array2d(dtype=wp.int64), b: int, o: wp.vec3, d: wp.vec3,
+    t: float, side: int, pixel: float,
+):
+    if side < 0:
+        return sky(d, tex.environment, s.environment_yaw) * s.environment_gain
+    p = o + d * t
+    n = side_normal(side)
+    view = -wp.normalize(d)
+    footprint = pixel * t / wp.max(wp.abs(wp.dot(n, view)), 0.15)
+    k = s.wall
+    u = p[0]
+    v = p[1]
+    if side == 4:
+        k = s.floor
+    elif side == 5:
+        k = s.ceiling
+    else:
+        v = p[2]
+        if side < 2:
+            u = p[1]
+    albedo = object_albedo(m, tex, k, u, v, footprint)
+    gloss = m.gloss[k]
+    if side < 4:
+        if p[2] - s.low[2] < s.skirting:
+            albedo = m.c[k]
+        for i in range(s.pictures):
+            if s.picture_wall[i] == side:
+                r = s.picture_box[i]
+                x = (u - r[0]) / r[2]
+                y = 1.0 - (p[2] - r[1]) / r[3]
+                if x > 0.0 and x < 1.0 and y > 0.0 and y < 1.0:
+                    frame = wp.min(wp.min(x, 1.0 - x) * r[2], wp.min(y, 1.0 - y) * r[3])
+                    if frame < 0.03 and r[2] < 2.0:
+                        albedo = m.c[k] * 0.4
+                    else:
+                        albedo = sample3(tex.picture, s.picture_image[i], x, y, mip(footprint / r[2] * 256.0))
+    occlusion = open_sky(s, b, p, n)
+    if s.room == 1:  # corners are darker
+        e = float(10.0)
+        for k3 in range(3):
+            if k3 != side / 2:
+                e = wp.min(e, wp.min(p[k3] - s.low[k3], s.high[k3] - p[k3]))
+        occlusion *= 0.62 + 0.38 * step(0.0, 0.7, e)
+    c = light_surface(s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wp.vec3(), occlusion)
+    if s.room == 0:
+        haze = step(0.45 * s.far, s.far, t)
+        c = blend(c, sky(wp.vec3(d[0], d[1], wp.length(d) * 0.02), tex.environment, s.environment_yaw) * s.environment_gain, haze)
+    return c
+
+
+@wp.kernel
+def resolve(
+    buffer: wp.array2d(dtype=wp.int64),
+    shadows: wp.array2d(dtype=wp.int64),
+    world: wp.array2d(dtype=wp.vec3),
+    screen: wp.array2d(dtype=wp.vec3),
+    normals: wp.array2d(dtype=wp.vec3),
+    canon: wp.array(dtype=wp.vec3),
+    aux: wp.array(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    face_part: wp.array(dtype=int),
+    face_material: wp.array(dtype=int),
+    camera_to_world: wp.array(dtype=wp.mat44),
+    intrinsics: wp.array(dtype=wp.vec4),
+    m: Materials,
+    tex: Textures,
+    s: Scene,
+    canon_low: wp.vec3,
+    canon_scale: float,
+    samples: int,
+    width: int,
+    out_colour: wp.array2d(dtype=wp.vec3),
+    out_depth: wp.array2d(dtype=float),
+    out_normal: wp.array2d(dtype=wp.vec3),
+    out_alpha: wp.array2d(dtype=float),
+    out_canon: wp.array2d(dtype=wp.vec3),
+    out_part: wp.array2d(dtype=wp.uint8),
+):
+    b, i = wp.tid()
+    k4 = intrinsics[b]
+    px = float(i % width) + 0.5
+    py = float(i / width) + 0.5
+    cam = camera_to_world[b]
+    o = wp.vec3(cam[0, 3], cam[1, 3], cam[2, 3])
+    d = wp.transform_vector(cam, wp.vec3((px - k4[2]) / k4[0], (py - k4[3]) / k4[1], 1.0))
+    pixel = wp.length(d) / k4[0]
+    bg_t, bg_side = background_distance(s, o, d)
+
+    total = samples * samples
+    humans = int(0)
+    best_human = int(-1)
+    best_other = int(-1)
+    human_near = float(1.0e9)
+    other_near = float(1.0e9)
+    background = int(0)
+    colour = wp.vec3()
+    wide = width * samples
+    corner = (i / width) * samples * wide + (i % width) * samples
+    for j in range(total):
+        key = buffer[b, corner + (j / samples) * wide + j % samples]
+        t = int(-1)
+        if key < EMPTY and float(key >> wp.int64(28)) * (1.0 / 65536.0) < bg_t:
+            t = int(key & wp.int64(268435455))
+        if t < 0:
+            background += 1
+            continue
+        ox = float(j % samples) + 0.5 - 0.5 * float(samples)
+        oy = float(j / samples) + 0.5 - 0.5 * float(samples)
+        near = ox * ox + oy * oy
+        if t < s.human_faces:
+            humans += 1
+            if near < human_near:
+                human_near = near
+                best_human = t
+        elif near < other_near:
+            other_near = near
+            best_other = t
+        # Shade a material once, with the weight of its samples.
+        count = int(1)
+        first = int(1)
+        for q in range(total):
+            if q != j:
+                other = buffer[b, corner + (q / samples) * wide + q % samples]
+                if other < EMPTY and float(other >> wp.int64(28)) * (1.0 / 65536.0) < bg_t:
+                    if face_material[int(other & wp.int64(268435455))] == face_material[t]:
+                        if q < j:
+                            first = 0
+                        count += 1
+        if first == 1:
+            f = faces[t]
+            p0 = screen[b, f[0]]
+            p1 = screen[b, f[1]]
+            p2 = screen[b, f[2]]
+            area = (p1[0] - p0[0]) * (p2[1] - p0[1]) - (p1[1] - p0[1]) * (p2[0] - p0[0])
+            w0 = wp.clamp(((p2[0] - p1[0]) * (py - p1[1]) - (p2[1] - p1[1]) * (px - p1[0])) / area, 0.0, 1.0)
+            w1 = wp.clamp(((p0[0] - p2[0]) * (py - p2[1]) - (p0[1] - p2[1]) * (px - p2[0])) / area, 0.0, 1.0)
+            w2 = wp.clamp(1.0 - w0 - w1, 0.0, 1.0)
+            w0 = w0 / p0[2]
+            w1 = w1 / p1[2]
+            w2 = w2 / p2[2]
+            w = 1.0 / (w0 + w1 + w2)
+            w0 *= w
+            w1 *= w
+            w2 *= w
+            p = world[b, f[0]] * w0 + world[b, f[1]] * w1 + world[b, f[2]] * w2
+            n = wp.normalize(normals[b, f[0]] * w0 + normals[b, f[1]] * w1 + normals[b, f[2]] * w2)
+            view = -wp.normalize(d)
+            if wp.dot(n, view) < 0.0:
+                n = -n
+            c = canon[f[0]] * w0 + canon[f[1]] * w1 + canon[f[2]] * w2
+            x = aux[f[0]] * w0 + aux[f[1]] * w1 + aux[f[2]] * w2
+            k = face_material[t]
+            kind = m.kind[k]
+            z = wp.dot(p - o, wp.vec3(cam[0, 2], cam[1, 2], cam[2, 2]))
+            footprint = pixel * z
+            albedo = m.a[k]
+            gloss = m.gloss[k]
+            wrap = wp.vec3()
+            occlusion = float(1.0)
+            if kind == 0:  # skin
+                g = cloud(tex.noise, c[0] * 5.0 + c[1] * 3.0, c[2] * 5.0 - c[1] * 2.0)
+                g2 = cloud(tex.noise, c[0] * 31.0 + c[1] * 17.0, c[2] * 31.0)
+                albedo = face_paint(m, k, c, x, g2[3], footprint) * (0.86 + 0.2 * g[2] + 0.08 * g2[2])
+                wrap = wp.vec3(0.3, 0.12, 0.08)
+            elif kind == 1:  # cloth
+                uv = cloth_uv(face_part[t], c)
+                level = mip(footprint * m.scale[k] * 256.0)
+                h = sample3(tex.cloth, m.pattern[k], uv[0] * m.scale[k], uv[1] * m.scale[k], level)
+                albedo = blend(blend(m.a[k], m.b[k], h[0]), m.c[k], h[1]) * (0.8 + 0.4 * h[2])
+                g = cloud(tex.noise, uv[0] * 1.3 + 0.1 * float(k), uv[1] * 1.3)
+                albedo = albedo * (0.85 + 0.3 * g[2])
+                tangent = wp.normalize(wp.cross(n, wp.vec3(0.31, 0.2, 0.93)))
+                bitangent = wp.cross(n, tangent)
+                n = wp.normalize(n - (tangent * g[0] + bitangent * g[1]) * (m.folds[k] * 0.5))
+                wrap = wp.vec3(0.1, 0.1, 0.1)
+            elif kind == 2:  # eye
+                r = wp.sqrt(x[0] * x[0] + x[2] * x[2])
+                if x[1] < 0.0 and r < 0.62:
+                    g = cloud(tex.noise, wp.atan2(x[0], x[2]) * 0.6, r * 0.2)
+                    iris = m.b[k] * (0.5 + 1.1 * g[3]) * (0.7 + 0.6 * step(0.2, 0.4, r))
+                    iris = iris * (1.0 - 0.75 * step(0.4, 0.5, r))
+                    iris = iris * step(0.16, 0.22, r)
+                    albedo = blend(iris, m.a[k], step(0.46, 0.53, r))
+                else:
+                    albedo = blend(m.a[k], wp.vec3(0.6, 0.25, 0.2), 0.25)
+                occlusion = 0.62 + 0.3 * step(0.5, -0.4, x[2])
+            elif kind == 3:  # hair
+                fibre = strand(tex.noise, c, m.scale[k] * 0.5)
+                g2 = cloud(tex.noise, (c[0] * 1.9 + c[1] * 1.3) * m.scale[k] * 0.25, c[2] * 2.0)
+                albedo = blend(m.a[k], m.b[k], wp.clamp(0.4 + 0.35 * fibre + 1.2 * (g2[2] - 0.5), 0.0, 1.0))
+                tangent = wp.normalize(wp.cross(n, wp.vec3(0.0, 0.1, 1.0)))
+                n = wp.normalize(n + tangent * (0.35 * fibre + 0.5 * (g2[2] - 0.5)))
+                occlusion = 0.75
+                wrap = wp.vec3(0.2, 0.2, 0.2)
+            elif kind == 4:  # shoes, frames
+                albedo = blend(m.b[k], m.a[k], step(-0.797, -0.793, c[2]))
+                if c[2] > -0.79 and c[1] < -0.06 and wp.abs(wp.frac(c[1] * 55.0) - 0.5) < 0.14 and c[2] > -0.765:
+                    albedo = m.c[k]
+            elif kind == 5:
+                albedo = blend(m.b[k], m.a[k], step(0.0, 0.2, 0.835 - 0.01 - wp.abs(c[2] - 0.831)))
+                occlusion = 0.45
+            elif kind == 7:
+                an = wp.vec3(wp.abs(n[0]), wp.abs(n[1]), wp.abs(n[2]))
+                if an[2] > an[0] and an[2] > an[1]:
+                    albedo = object_albedo(m, tex, k, c[0], c[1], footprint)
+                elif an[0] > an[1]:
+                    albedo = object_albedo(m, tex, k, c[1], c[2], footprint)
+                else:
+                    albedo = object_albedo(m, tex, k, c[0], c[2], footprint)
+                occlusion = open_sky(s, b, p, n) * (0.7 + 0.3 * step(0.0, 0.4, p[2]))
+            if kind < 5:
+                occlusion *= 0.72 + 0.28 * step(-0.9, 0.6, n[2]) * step(0.0, 0.35, p[2]) 
+            colour += light_surface(s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wrap, occlusion) * float(count)
+    if background > 0:
+        colour += background_colour(s, m, tex, shadows, b, o, d, bg_t, bg_side, pixel) * float(background)
+    out_colour[b, i] = colour * (s.exposure / float(total))
+
+    # Ground truth: of the person where more than half of the pixel is, else of what is behind or before.
+    alpha = float(humans) / float(total)
+    out_alpha[b, i] = alpha
+    t = best_other
+    if 2 * humans > total:
+        t = best_human
+    elif 2 * background >= total - humans:
+        t = -1
+    if t < 0:
+        if bg_side < 0:
+            out_depth[b, i] = wp.inf
+            out_normal[b, i] = wp.vec3()
+        else:
+            out_depth[b, i] = bg_t
+            n = side_normal(bg_side)
+            out_normal[b, i] = wp.transform_vector(wp.transpose(cam), n)
+        out_canon[b, i] = wp.vec3()
+        out_part[b, i] = wp.uint8(0)
+    else:
+        f = faces[t]
+        p0 = screen[b, f[0]]
+        p1 = screen[b, f[1]]
+        p2 = screen[b, f[2]]
+        area = (p1[0] - p0[0]) * (p2[1] - p0[1]) - (p1[1] - p0[1]) * (p2[0] - p0[0])
+        w0 = wp.clamp(((p2[0] - p1[0]) * (py - p1[1]) - (p2[1] - p1[1]) * (px - p1[0])) / area, 0.0, 1.0)
+        w1 = wp.clamp(((p0[0] - p2[0]) * (py - p2[1]) - (p0[1] - p2[1]) * (px - p2[0])) / area, 0.0, 1.0)
+        w2 = wp.clamp(1.0 - w0 - w1, 0.0, 1.0)
+        w0 = w0 / p0[2]
+        w1 = w1 / p1[2]
+        w2 = w2 / p2[2]
+        total_w = w0 + w1 + w2
+        out_depth[b, i] = (w0 * p0[2] + w1 * p1[2] + w2 * p2[2]) / total_w
+        n = normals[b, f[0]] * w0 + normals[b, f[1]] * w1 + normals[b, f[2]] * w2
+        n = wp.normalize(wp.transform_vector(wp.transpose(cam), n))
+        ray = wp.vec3((px - k4[2]) / k4[0], (py - k4[3]) / k4[1], 1.0)
+        if wp.dot(n, ray) > 0.0:
+            n = -n
+        out_normal[b, i] = n
+        if t < s.human_faces:
+            c = (canon[f[0]] * w0 + canon[f[1]] * w1 + canon[f[2]] * w2) / total_w
+            c = (c - canon_low) * canon_scale
+            out_canon[b, i] = wp.vec3(wp.clamp(c[0], 0.0, 1.0), wp.clamp(c[1], 0.0, 1.0), wp.clamp(c[2], 0.0, 1.0))
+            out_part[b, i] = wp.uint8(face_part[t])
+        else:
+            out_canon[b, i] = wp.vec3()
+            out_part[b, i] = wp.uint8(0)

@@ -1,0 +1,99 @@
+"""The camera's sensor, on the colour alone: lens blur, exposure, colour, noise, tone curve, compression."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import warp as wp
+
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.render import Rendered
+
+wp.set_module_options({"enable_backward": False, "fast_math": True})
+
+
+@wp.func
+def tone(x: float, curve: float):
+    """Between a plain gamma and a filmic curve."""
+    film = (x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)
+    return wp.pow(wp.clamp(x * (1.0 - curve) + film * curve, 0.0, 1.0), 0.4545)
+
+
+@wp.kernel
+def develop(
+    colour: wp.array2d(dtype=wp.vec3),  # (T, H * W) linear
+    gain: wp.array2d(dtype=float),  # (T, H) exposure of every row
+    balance: wp.array(dtype=wp.vec3),  # (T,)
+    blur: float,  # weight of each direct neighbour
+    vignette: float,
+    curve: float,
+    contrast: float,
+    saturation: float,
+    read_noise: float,
+    shot_noise: float,
+    seed: int,
+    width: int,
+    height: int,
+    out: wp.array2d(dtype=wp.vec3ub),
+):
+    t, i = wp.tid()
+    x = i % width
+    y = i / width
+    c = colour[t, i]
+    if blur > 0.0:
+        left = colour[t, y * width + wp.max(x - 1, 0)]
+        right = colour[t, y * width + wp.min(x + 1, width - 1)]
+        up = colour[t, wp.max(y - 1, 0) * width + x]
+        down = colour[t, wp.min(y + 1, height - 1) * width + x]
+        c = c * (1.0 - 4.0 * blur) + (left + right + up + down) * blur
+    u = (float(x) + 0.5) / float(width) - 0.5
+    v = (float(y) + 0.5) / float(height) - 0.5
+    c = wp.cw_mul(c, balance[t]) * (gain[t, y] * (1.0 - vignette * (u * u + v * v)))
+    state = wp.rand_init(seed, t * width * height + i)
+    grey = 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2]
+    q = wp.vec3ub()
+    for k in range(3):
+        value = wp.max(grey + (c[k] - grey) * saturation, 0.0)
+        value += wp.randn(state) * wp.sqrt(read_noise * read_noise + shot_noise * shot_noise * value)
+        value = tone(wp.max(value, 0.0), curve)
+        value = wp.clamp(0.5 + (value - 0.5) * contrast, 0.0, 1.0)
+        q[k] = wp.uint8(value * 255.0 + 0.5)
+    out[t, i] = q
+
+
+def expose(rng: np.random.Generator, rendered: Rendered, config: SynthConfig, exposure: float, device: str) -> tuple[np.ndarray, dict[str, float]]:
+    """(T, H, W, 3) uint8 and what was done to it."""
+    frames, height, width = config.frames, config.height, config.width
+    times = np.arange(frames) / config.fps
+    on = 1.0 if config.sensor else 0.0
+    drift = np.exp(on * rng.choice([0.0, 0.25]) * (np.sin(times * rng.uniform(0.5, 3) + rng.uniform(0, 6)) * 0.5))
+    flicker = on * rng.choice([0.0, 0.05], p=[0.8, 0.2])
+    rows = np.sin(2 * np.pi * (np.arange(height) / height * rng.uniform(1, 3) + times[:, None] * rng.uniform(2, 9)))
+    gain = drift[:, None] * (1 + flicker * rows)
+    warm = on * rng.normal(0, 0.06)
+    balance = np.tile(np.array([1 + warm, 1 + on * rng.normal(0, 0.02), 1 - warm]), (frames, 1))
+    noise = on * rng.choice([0.0, rng.uniform(0.001, 0.006), rng.uniform(0.006, 0.02)], p=[0.35, 0.45, 0.2])
+    settings = {
+        "blur": float(on * rng.choice([0.0, rng.uniform(0.02, 0.15)])), "vignette": float(on * rng.uniform(0, 0.5)), "curve": float(0.7 + on * rng.uniform(-0.5, 0.3)),
+        "contrast": float(1 + on * rng.normal(0, 0.06)), "saturation": float(1 + on * rng.normal(0, 0.12)), "noise": float(noise),
+    }  # fmt: skip
+    out = wp.zeros((frames, height * width), dtype=wp.vec3ub, device=device)
+    wp.launch(
+        develop, out.shape, device=device,
+        inputs=[
+            rendered.colour, wp.array(gain.astype(np.float32), dtype=float, device=device), wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
+            settings["blur"], settings["vignette"], settings["curve"], settings["contrast"], settings["saturation"], noise * 0.3, noise, int(rng.integers(2**30)), width, height,
+        ],
+        outputs=[out],
+    )  # fmt: skip
+    rgb = out.numpy().reshape(frames, height, width, 3)
+    if config.sensor and rng.random() < 0.4:
+        quality = int(rng.integers(45, 96))
+        settings["jpeg"] = quality
+        rgb = np.stack([_jpeg(f, quality) for f in rgb])
+    return rgb, settings
+
+
+def _jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
+    ok, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] if ok else frame

@@ -1,0 +1,95 @@
+"""Where garments, hair and shoes lie on the body: scalar fields on the template, computed once.
+
+Every field is in metres of the template and positive inside. A garment keeps what is positive; the rasteriser cuts
+at zero per pixel, so hems are straight however coarse the mesh is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thfm_ros.synth.body import PARTS, Body
+from thfm_ros.synth.mesh import vertex_normals
+
+
+class Wardrobe:
+    """Fields and rest displacements over the template's vertices (V,)."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        t = body.template
+        head = {n: body.template_heads[i] for n, i in body.index.items()}
+        self.is_arm = np.isin(body.parts, [PARTS.index(p) for p in PARTS if "arm" in p or "hand" in p])
+        self.is_foot = np.isin(body.parts, [PARTS.index(p) for p in PARTS if "foot" in p])
+        self.is_head = body.parts == PARTS.index("head")
+        self.arm = self._arm_coordinate(t, head)
+        self.scalp = self._scalp(t)
+        self.beard = self._beard(t)
+        self.normals = {
+            name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt", "hair", "eyes")
+        }
+        self.shoe_shape = self._shoe_shape(t)
+        self.eye_centres = {s: head[f"eye.{s}"] for s in "LR"}
+        self.masks = {k[5:]: body.data[k].astype(np.float32) / 255 for k in body.data if k.startswith("mask_")}
+
+    @staticmethod
+    def _arm_coordinate(t: np.ndarray, head: dict[str, np.ndarray]) -> np.ndarray:
+        """Metres along the arm from the shoulder; negative towards the torso."""
+        p = t * np.array([1, 1, 1])
+        p[:, 0] = np.abs(p[:, 0])
+        shoulder, elbow, wrist = (head[n] for n in ("upperarm01.L", "lowerarm01.L", "wrist.L"))
+        upper, lower = elbow - shoulder, wrist - elbow
+        length = np.linalg.norm(upper)
+        along = (p - shoulder) @ (upper / length)
+        beyond = (p - elbow) @ (lower / np.linalg.norm(lower))
+        return np.minimum(along, length) + np.where(along > length * 0.8, np.maximum(beyond, 0), 0)
+
+    def _scalp(self, t: np.ndarray) -> np.ndarray:
+        """Above the hairline: a slanted plane from forehead over the ears to the nape; ears left out."""
+        line = 0.972 - 0.66 * (t[:, 1] + 0.15)
+        temple = np.maximum(np.abs(t[:, 0]) - 0.05, 0) * np.where(t[:, 1] < -0.07, -0.5, 0)  # rounder at the temples
+        field = (t[:, 2] - line) * 0.83 + temple
+        ear = self.body.data["mask_ears"].astype(np.float32) / 255
+        return np.where(self.is_head | (t[:, 2] > 0.8), field - 0.06 * ear, -1).astype(np.float32)
+
+    def _beard(self, t: np.ndarray) -> np.ndarray:
+        """Jaw, chin and moustache without the lips."""
+        x, y, z = np.abs(t[:, 0]), t[:, 1], t[:, 2]
+        jaw = np.minimum(0.838 + 0.45 * np.maximum(y + 0.13, 0) - z, np.minimum(z - 0.765, -(y + 0.035)))
+        moustache = 0.011 - np.hypot((x - 0.012) * 0.42, z - 0.8455)
+        moustache = np.where(y < -0.12, moustache, -1)
+        lips = self.body.data["mask_lips"].astype(np.float32) / 255
+        return np.where(self.is_head, np.maximum(jaw, moustache) - 0.05 * lips, -1).astype(np.float32)
+
+    def _shoe_shape(self, t: np.ndarray) -> np.ndarray:
+        """(V, 3) displacement that rounds the toes away: many steps of Laplacian smoothing of the feet."""
+        faces = self.body.faces["body"]
+        feet = t[:, 2] < -0.55
+        f = faces[feet[faces].all(1)]
+        pairs = np.unique(np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), 1), axis=0)
+        a, b = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
+        count = np.maximum(np.bincount(a, minlength=len(t)), 1)
+        p = t.astype(float).copy()
+        movable = feet & (np.bincount(a, minlength=len(t)) > 0) & (t[:, 2] < -0.6)
+        for _ in range(40):
+            mean = np.stack([np.bincount(a, p[b, k], len(t)) for k in range(3)], 1) / count[:, None]
+            p[movable] += 0.6 * (mean - p)[movable]
+        moved = (p - t) * np.clip((-0.68 - t[:, 2]) / 0.05, 0, 1)[:, None]
+        return moved.astype(np.float32)
+
+    def top(self, sleeve: float, hem: float, collar: float, depth: float, vee: float) -> np.ndarray:
+        """sleeve: metres along the arm; hem, collar: heights z; depth: how far the front of the collar drops."""
+        t = self.body.template
+        front = np.clip((-t[:, 1] - 0.02) / 0.06, 0, 1)
+        drop = depth * (np.maximum(0, 1 - np.abs(t[:, 0]) / 0.09) if vee else 1.0)
+        neckline = collar - front * drop - t[:, 2]
+        neckline = np.where(np.abs(t[:, 0]) < 0.16, neckline, 0.3)
+        return np.minimum(np.minimum(sleeve - self.arm, t[:, 2] - hem), neckline).astype(np.float32)
+
+    def bottom(self, waist: float, end: float) -> np.ndarray:
+        z = self.body.template[:, 2]
+        return np.where(self.is_arm, -0.3, np.minimum(waist - z, z - end)).astype(np.float32)
+
+    def shoe(self, height: float) -> np.ndarray:
+        z = self.body.template[:, 2]
+        return np.where(self.is_arm, -0.3, height - z).astype(np.float32)
