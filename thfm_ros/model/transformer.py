@@ -198,6 +198,13 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         first = 0 if state is None else state.seen - past
         plan = self._plan(hidden_states, keypoints, first=first, causal=True, window=window, past=past)
         caches = None if state is None else state.layers
+        if caches is not None and (held := (caches[0].key.shape[1], caches[0].token_key.shape[1])) != (
+            expected := (past * plan.patches, sum(plan.tokens[:past]))
+        ):
+            raise UserError(
+                f"expected a stream state with {expected[0]} video and {expected[1]} keypoint tokens, found {held[0]} "
+                f"and {held[1]}: keep size, window and keypoints the same, or start the stream anew"
+            )
         sample, points, kept = self._run(
             hidden_states, encoder_hidden_states, timestep, modulation, replace(plan, kept=[]), first + past, caches
         )
