@@ -245,7 +245,7 @@ def workspace_limit(name: str, size: int, wanted_mb: int | None, free_mb: int) -
     room = free_mb - 2 * (size >> 20) - BUILDER_MB
     if room < 64:
         raise UserError(
-            f"building {name}: expected {2 * (size >> 20) + BUILDER_MB + 64} MB of free memory or more, found {free_mb}: "
+            f"building {name}: expected {2 * (size >> 20) + BUILDER_MB + 64} MB of free memory, found {free_mb}: "
             "close programs or add swap"
         )
     return min(room, wanted_mb) if wanted_mb is not None else room // 2

@@ -20,6 +20,7 @@ import numpy as np
 
 from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
 from thfm_ros.engine.manifest import MANIFEST, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.streams import CodecStream, Part
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
 
@@ -114,9 +115,9 @@ class StageRuntime(ABC):
             targets += np.split(self.run(name, [np.repeat(latents, count, 0), prompt])[0], count)
         keypoints = None
         if sparse:
-            prompt = self._prompts["keypoints_3d" if "keypoints_3d" in sparse else sparse[0]]
+            prompt = self._prompts[sparse_prompt(sparse)]
             xy, xyz, logits = self.run("keypoints", [latents, prompt[None]])
-            keypoints = Keypoints(xy[0], xyz[0], 1.0 / (1.0 + np.exp(-logits[0])))
+            keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -145,6 +146,10 @@ class StageRuntime(ABC):
         times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}
         return Prediction(dense, out.keypoints, {k: 1e3 * v for k, v in times.items()})
 
+    def open_stream(self, part: Part) -> CodecStream:
+        """The VAE's encoder or decoder as a stream with caches."""
+        return CodecStream(self, part)
+
     def close(self) -> None:
         """Frees what the backend holds; the runtime is of no use afterwards."""
         self._prompts = {}
@@ -172,6 +177,15 @@ class StageRuntime(ABC):
     def _expect(what: str, shape: tuple[int, ...], x: np.ndarray) -> None:
         if x.shape != shape:
             raise UserError(f"expected {what} of shape {shape}, found {x.shape}")
+
+
+def sparse_prompt(tasks: Sequence[str]) -> str:
+    """The task whose prompt one pass uses for all sparse tasks: every pass gives 2D, 3D and visibility."""
+    return "keypoints_3d" if "keypoints_3d" in tasks else tasks[0]
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))  # never overflows
 
 
 def default_threads() -> int:
