@@ -117,52 +117,62 @@ class Body:
                 align = between(h[ix[c + s]] - h[ix[a + s]], down)
                 joint[side + name] = multiply(joint[side + name], np.broadcast_to(align, joint[side + name].shape))
         frames = len(rotations)
-        delta: list[np.ndarray] = []
+        delta = np.zeros((frames, len(self.bones), 4))
+        whole = lambda share: np.full((frames, 1), share)  # noqa: E731
         for j, name in enumerate(self.bones):
             stem, _, side = name.partition(".")
-            limb = LIMBS.get(stem)
             if name == "root":
-                d = joint["root"]
+                delta[:, j] = joint["root"]
             elif stem in SPINE:
-                d = slerp(joint["root"], joint["chest"], np.full((frames, 1), SPINE[stem]))
+                delta[:, j] = slerp(joint["root"], joint["chest"], whole(SPINE[stem]))
             elif stem in NECK:
-                d = slerp(joint["chest"], joint["neck"], np.full((frames, 1), NECK[stem]))
+                delta[:, j] = slerp(joint["chest"], joint["neck"], whole(NECK[stem]))
             elif stem in ("clavicle", "shoulder01"):
-                share = 0.15 if stem == "clavicle" else 0.3
-                d = slerp(joint["chest"], joint[side.lower() + "shoulder"], np.full((frames, 1), share))
-            elif limb:
-                d = joint[side.lower() + limb]
-            else:
-                d = delta[self.parents[j]]
-            if side and stem in ("lowerarm02", "wrist") or stem.startswith("finger"):
-                d = multiply(d, self._hand_rotation(identity, stem, side, hands[:, 0 if side == "L" else 1]))
-            delta.append(d)
-        return to_matrix(np.stack(delta, 1)).astype(np.float32)
+                delta[:, j] = slerp(joint["chest"], joint[side.lower() + "shoulder"], whole(0.15 if stem == "clavicle" else 0.3))
+            elif stem in LIMBS:
+                delta[:, j] = joint[side.lower() + LIMBS[stem]]
+        extra = self._hand_rotations(identity, hands)
+        for follow, turned in self._levels:
+            delta[:, follow] = delta[:, self.parents[follow]]
+            delta[:, turned] = multiply(delta[:, turned], extra[:, turned])
+        return to_matrix(delta).astype(np.float32)
 
-    def _hand_rotation(self, identity: Identity, stem: str, side: str, hand: np.ndarray) -> np.ndarray:
-        """(T, 4) rotation in rest axes that a hand parameter adds to one bone."""
+    @cached_property
+    def _levels(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """By depth from the root: bones that follow their parent, and bones that a hand parameter turns."""
+        depth = np.zeros(len(self.bones), int)
+        for j in range(1, len(depth)):
+            depth[j] = depth[self.parents[j]] + 1
+        stem = [n.partition(".")[0] for n in self.bones]
+        own = np.array([n == "root" or n in SPINE or n in NECK or n in LIMBS or n in ("clavicle", "shoulder01") for n in stem])
+        turned = np.array([n in ("lowerarm02", "wrist") or n.startswith("finger") for n in stem])
+        levels = [np.flatnonzero(depth == d) for d in range(depth.max() + 1)]
+        return [(level[~own[level]], level[turned[level]]) for level in levels]
+
+    def _hand_rotations(self, identity: Identity, hands: np.ndarray) -> np.ndarray:
+        """(T, J, 4) rotations in rest axes that the hand parameters add to each bone."""
         h, ix = identity.heads, self.index
-        head = lambda n: h[ix[f"{n}.{side}"]]  # noqa: E731
-        along = head("finger3-1") - head("wrist")
-        across = head("finger2-1") - head("finger5-1")
-        along, across = along / np.linalg.norm(along), across / np.linalg.norm(across)
-        sign = 1.0 if side == "L" else -1.0
-        if stem == "lowerarm02":
-            return from_rotvec(along * sign * hand[:, 6:7] * 0.5)
-        if stem == "wrist":
-            return multiply(from_rotvec(along * sign * hand[:, 6:7] * 0.5), from_rotvec(across * sign * hand[:, 7:8]))
-        finger, knuckle = int(stem[6]), int(stem[8])
-        if finger == 1:
-            if knuckle == 1:
-                axis = along
-                return from_rotvec(axis * sign * hand[:, :1] * 0.5)
-            return from_rotvec(np.cross(along, across) * 0 + across * 0.3 * sign * hand[:, :1])
-        bend = from_rotvec(across * sign * hand[:, finger - 1 : finger])
-        if knuckle == 1:
+        vectors = np.zeros((len(hands), len(self.bones), 3))
+        for column, (side, sign) in enumerate((("L", 1.0), ("R", -1.0))):
+            hand = hands[:, column]
+            along = h[ix[f"finger3-1.{side}"]] - h[ix[f"wrist.{side}"]]
+            across = h[ix[f"finger2-1.{side}"]] - h[ix[f"finger5-1.{side}"]]
+            along, across = along / np.linalg.norm(along), across / np.linalg.norm(across)
             palm = np.cross(along, across)
-            fan = from_rotvec(palm * hand[:, 5:6] * (finger - 3.5) * -0.5)
-            bend = multiply(bend, fan)
-        return bend
+            twist, bend = hand[:, 6:7] * sign, hand[:, 7:8] * sign
+            vectors[:, ix[f"lowerarm02.{side}"]] = along * twist * 0.5
+            vectors[:, ix[f"wrist.{side}"]] = along * twist * 0.5 + across * bend
+            for finger in range(1, 6):
+                curl = hand[:, finger - 1 : finger] * sign
+                for knuckle in range(1, 4):
+                    if finger == 1:
+                        v = along * curl * 0.5 if knuckle == 1 else across * curl * 0.3
+                    else:
+                        v = across * curl
+                        if knuckle == 1:
+                            v = v - palm * hand[:, 5:6] * (finger - 3.5) * 0.5
+                    vectors[:, ix[f"finger{finger}-{knuckle}.{side}"]] = v
+        return from_rotvec(vectors)
 
     def pose(self, identity: Identity, deltas: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bone transforms x -> deltas @ x + offsets; returns offsets (T, J, 3) and posed heads (T, J, 3).
@@ -172,9 +182,10 @@ class Body:
         h = identity.heads
         posed = np.zeros((len(root), len(h), 3), np.float32)
         posed[:, 0] = root
+        p = self.parents
+        steps = np.einsum("tjab,jb->tja", deltas[:, p[1:]], h[1:] - h[p[1:]])
         for j in range(1, len(h)):
-            p = self.parents[j]
-            posed[:, j] = posed[:, p] + deltas[:, p] @ (h[j] - h[p])
+            posed[:, j] = posed[:, p[j]] + steps[:, j - 1]
         return posed - np.einsum("tjab,jb->tja", deltas, h), posed
 
     def skin_points(self, vertices: np.ndarray, which: np.ndarray, deltas: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def merge(meshes: list[Mesh]) -> Mesh:
     )
 
 
+@lru_cache(maxsize=64)
 def grid(rows: int, columns: int) -> np.ndarray:
     """Faces (2 (rows-1) (columns-1), 3) of a rows x columns lattice."""
     i = np.arange((rows - 1) * columns).reshape(rows - 1, columns)[:, :-1].ravel()
@@ -43,23 +45,25 @@ def grid(rows: int, columns: int) -> np.ndarray:
     ).astype(np.int32)
 
 
-def box(size: np.ndarray, centre: np.ndarray, detail: int = 4) -> Mesh:
-    """Axis-aligned box; faces are lattices so that no triangle covers too much of the image on a GPU."""
-    s = np.linspace(-1, 1, detail + 1, dtype=np.float32)
+@lru_cache(maxsize=8)
+def _unit_box(detail: int) -> Mesh:
+    """From -1/2 to 1/2; faces are lattices so that no triangle covers too much of the image on a GPU."""
+    s = np.linspace(-0.5, 0.5, detail + 1, dtype=np.float32)
     u, v = (x.ravel() for x in np.meshgrid(s, s, indexing="ij"))
-    one = np.ones_like(u)
-    sides = []
-    for axis in range(3):
-        for sign in (-1, 1):
-            p = np.roll(np.stack([sign * one, u, v], 1), axis, 1)
-            f = grid(detail + 1, detail + 1)
-            sides.append(Mesh(p, f if sign < 0 else f[:, ::-1]))
-    m = merge(sides)
-    f = m.faces
-    a, b, c = (m.vertices[f[:, k]] for k in range(3))
-    inward = (np.cross(b - a, c - a) * (a + b + c)).sum(1) < 0
-    f = np.where(inward[:, None], f[:, ::-1], f)
-    return Mesh((m.vertices * np.asarray(size) / 2 + centre).astype(np.float32), f.astype(np.int32))
+    half = np.full_like(u, 0.5)
+    f = grid(detail + 1, detail + 1)
+    sides = [
+        Mesh(np.roll(np.stack([sign * half, u, v], 1), axis, 1), f if sign > 0 else f[:, ::-1])
+        for axis in range(3)
+        for sign in (-1, 1)
+    ]
+    return merge(sides)
+
+
+def box(size: np.ndarray, centre: np.ndarray, detail: int = 4) -> Mesh:
+    """Axis-aligned box of a size (3,) around a centre (3,)."""
+    unit = _unit_box(detail)
+    return Mesh((unit.vertices * np.asarray(size) + centre).astype(np.float32), unit.faces)
 
 
 def lathe(profile: np.ndarray, segments: int = 20) -> Mesh:

@@ -184,6 +184,9 @@ def render(
     scene.sun, scene.sun_colour = wp.vec3(*s.sun.tolist()), wp.vec3(*s.sun_colour.tolist())
     scene.harmonics, scene.exposure = up(s.harmonics, wp.vec3), s.exposure
     scene.world_to_light, scene.light_size, scene.shadow_bias = light, SHADOW_SIZE, 3.0 * reach / SHADOW_SIZE
+    middle = spheres[..., :3].mean(1)
+    around = np.linalg.norm(spheres[..., :3] - middle[:, None], axis=-1).max(1) + 0.75
+    scene.bounds = up(np.concatenate([middle, around[:, None]], 1), wp.vec4)
     scene.spheres, scene.human_faces = up(spheres, wp.vec4), g.human_faces
 
     pixels = (frames, height * width)

@@ -7,44 +7,32 @@ import numpy as np
 
 def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(..., 4) product: b first, then a."""
-    aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
-    w = aw * bw - (av * bv).sum(-1, keepdims=True)
-    return np.concatenate([w, aw * bv + bw * av + np.cross(av, bv)], -1)
+    aw, ax, ay, az = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
+    bw, bx, by, bz = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    out[..., 0] = aw * bw - ax * bx - ay * by - az * bz
+    out[..., 1] = aw * bx + ax * bw + ay * bz - az * by
+    out[..., 2] = aw * by + ay * bw + az * bx - ax * bz
+    out[..., 3] = aw * bz + az * bw + ax * by - ay * bx
+    return out
 
 
 def from_rotvec(v: np.ndarray) -> np.ndarray:
     """(..., 3) axis times angle in radians to (..., 4)."""
-    angle = np.linalg.norm(v, axis=-1, keepdims=True)
+    angle = np.sqrt((v * v).sum(-1, keepdims=True))
     scale = np.where(angle > 1e-8, np.sin(angle / 2) / np.maximum(angle, 1e-8), 0.5)
     return np.concatenate([np.cos(angle / 2), v * scale], -1)
 
 
 def to_matrix(q: np.ndarray) -> np.ndarray:
     """(..., 4) of any non-zero length to (..., 3, 3)."""
-    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
-    w, x, y, z = np.moveaxis(q, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(r, -1) for r in rows], -2)
-
-
-def from_matrix(m: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation to (4,): only for single calibration matrices, not for frames."""
-    values, vectors = np.linalg.eigh(
-        np.array(
-            [
-                [m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
-                [m[2, 1] - m[1, 2], m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
-                [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], m[1, 2] + m[2, 1]],
-                [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1]],
-            ]
-        )
-    )
-    q = vectors[:, np.argmax(values)]
-    return q if q[0] >= 0 else -q
+    q = q / np.sqrt((q * q).sum(-1, keepdims=True))
+    w, x, y, z = q[..., 0], q[..., 1], q[..., 2], q[..., 3]
+    out = np.empty((*q.shape[:-1], 3, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
+    out[..., 2, 0], out[..., 2, 1], out[..., 2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
+    return out
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -53,7 +41,7 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     t = np.asarray(t)
     t = t[..., None] if t.ndim and t.shape[-1:] != (1,) else t
     q = a * (1 - t) + sign * b * t
-    return q / np.linalg.norm(q, axis=-1, keepdims=True)
+    return q / np.sqrt((q * q).sum(-1, keepdims=True))
 
 
 def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:

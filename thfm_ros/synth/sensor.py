@@ -12,11 +12,15 @@ from thfm_ros.synth.render import Rendered
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 
-@wp.func
-def tone(x: float, curve: float):
-    """Between a plain gamma and a filmic curve."""
+TABLE = 4096  # entries of the tone curve over the square root of linear values in [0, 4]
+
+
+def tone_table(curve: float, contrast: float) -> np.ndarray:
+    """(TABLE,) display values in [0, 1]: between a plain gamma (curve 0) and a filmic curve (1)."""
+    x = 4.0 * np.linspace(0, 1, TABLE) ** 2
     film = (x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)
-    return wp.pow(wp.clamp(x * (1.0 - curve) + film * curve, 0.0, 1.0), 0.4545)
+    value = np.clip(x * (1 - curve) + film * curve, 0, 1) ** (1 / 2.2)
+    return np.clip(0.5 + (value - 0.5) * contrast, 0, 1).astype(np.float32)
 
 
 @wp.kernel
@@ -26,8 +30,7 @@ def develop(
     balance: wp.array(dtype=wp.vec3),  # (T,)
     blur: float,  # weight of each direct neighbour
     vignette: float,
-    curve: float,
-    contrast: float,
+    table: wp.array(dtype=float),
     saturation: float,
     read_noise: float,
     shot_noise: float,
@@ -54,10 +57,13 @@ def develop(
     q = wp.vec3ub()
     for k in range(3):
         value = wp.max(grey + (c[k] - grey) * saturation, 0.0)
-        value += wp.randn(state) * wp.sqrt(read_noise * read_noise + shot_noise * shot_noise * value)
-        value = tone(wp.max(value, 0.0), curve)
-        value = wp.clamp(0.5 + (value - 0.5) * contrast, 0.0, 1.0)
-        q[k] = wp.uint8(value * 255.0 + 0.5)
+        if shot_noise > 0.0:  # three uniforms make a bell of unit variance
+            bell = 2.0 * (wp.randf(state) + wp.randf(state) + wp.randf(state)) - 3.0
+            value = wp.max(value + bell * wp.sqrt(read_noise * read_noise + shot_noise * shot_noise * value), 0.0)
+        entry = wp.min(wp.sqrt(value * 0.25), 0.9999) * float(table.shape[0] - 1)
+        low = int(entry)
+        f = entry - float(low)
+        q[k] = wp.uint8((table[low] * (1.0 - f) + table[low + 1] * f) * 255.0 + 0.5)
     out[t, i] = q
 
 
@@ -82,7 +88,7 @@ def expose(rng: np.random.Generator, rendered: Rendered, config: SynthConfig, ex
         develop, out.shape, device=device,
         inputs=[
             rendered.colour, wp.array(gain.astype(np.float32), dtype=float, device=device), wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
-            settings["blur"], settings["vignette"], settings["curve"], settings["contrast"], settings["saturation"], noise * 0.3, noise, int(rng.integers(2**30)), width, height,
+            settings["blur"], settings["vignette"], wp.array(tone_table(settings["curve"], settings["contrast"]), dtype=float, device=device), settings["saturation"], noise * 0.3, noise, int(rng.integers(2**30)), width, height,
         ],
         outputs=[out],
     )  # fmt: skip

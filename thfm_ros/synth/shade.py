@@ -60,6 +60,7 @@ class Scene:
     light_size: int
     shadow_bias: float
     spheres: wp.array2d(dtype=wp.vec4)  # (T, N) occluders of the sky: centre, radius
+    bounds: wp.array(dtype=wp.vec4)  # (T,) outside of this sphere they do not count
     human_faces: int  # triangles below this index belong to people
 
 
@@ -202,6 +203,10 @@ def lit(s: Scene, shadows: wp.array2d(dtype=wp.int64), b: int, p: wp.vec3, n: wp
 def open_sky(s: Scene, b: int, p: wp.vec3, n: wp.vec3):
     """Ambient occlusion by the body's spheres."""
     r = float(1.0)
+    bound = s.bounds[b]
+    e = wp.vec3(bound[0], bound[1], bound[2]) - p
+    if wp.dot(e, e) > bound[3] * bound[3]:
+        return r
     for i in range(s.spheres.shape[1]):
         c = s.spheres[b, i]
         d = wp.vec3(c[0], c[1], c[2]) - p

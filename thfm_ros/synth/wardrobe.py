@@ -32,8 +32,7 @@ class Wardrobe:
         self.eye_centres = {s: head[f"eye.{s}"] for s in "LR"}
         self.masks = {k[5:]: body.data[k].astype(np.float32) / 255 for k in body.data if k.startswith("mask_")}
 
-    @staticmethod
-    def _arm_coordinate(t: np.ndarray, head: dict[str, np.ndarray]) -> np.ndarray:
+    def _arm_coordinate(self, t: np.ndarray, head: dict[str, np.ndarray]) -> np.ndarray:
         """Metres along the arm from the shoulder; negative towards the torso."""
         p = t * np.array([1, 1, 1])
         p[:, 0] = np.abs(p[:, 0])
@@ -42,7 +41,8 @@ class Wardrobe:
         length = np.linalg.norm(upper)
         along = (p - shoulder) @ (upper / length)
         beyond = (p - elbow) @ (lower / np.linalg.norm(lower))
-        return np.minimum(along, length) + np.where(along > length * 0.8, np.maximum(beyond, 0), 0)
+        arm = np.minimum(along, length) + np.where(along > length * 0.8, np.maximum(beyond, 0), 0)
+        return np.where(self.is_arm, arm, np.minimum(arm, 0.0))
 
     def _scalp(self, t: np.ndarray) -> np.ndarray:
         """Above the hairline: a slanted plane from forehead over the ears to the nape; ears left out."""
