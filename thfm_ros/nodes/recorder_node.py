@@ -1,0 +1,178 @@
+"""Records the graph: a video of all outputs side by side, a picture, a table of every topic, an MCAP bag."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image
+from visualization_msgs.msg import MarkerArray
+
+from thfm_ros.errors import UserError
+from thfm_ros.msg import PersonArray
+from thfm_ros.nodes.montage import Montage, stamp_ns
+from thfm_ros.nodes.topics import overridable, profile
+from thfm_ros.nodes.traffic import TopicTraffic
+from thfm_ros.video import VideoWriter
+
+TOPICS: dict[str, type] = {
+    "image": Image,
+    "camera_info": CameraInfo,
+    "depth/image": Image,
+    "depth/camera_info": CameraInfo,
+    "disparity/image": Image,
+    "normals/image": Image,
+    "normals/image_color": Image,
+    "foreground/image": Image,
+    "dense_pose/image": Image,
+    "dense_pose/image_color": Image,
+    "people": PersonArray,
+    "skeleton/markers": MarkerArray,
+    "overlay/image": Image,
+}
+PARAMETERS: tuple[tuple[str, object, str], ...] = (
+    ("video", "", "MP4 with all outputs side by side; empty: none."),
+    ("picture", "", "PNG of the middle frame of that video; empty: none."),
+    ("table", "", "JSON with messages, rate and latency of every topic; empty: none."),
+    ("bag", "", "Folder of an MCAP bag with every message; empty: none."),
+    ("video_fps", 10.0, "Frame rate of the video."),
+    ("topics", list(TOPICS), "Topics to record; the perception node works only for those that somebody hears."),
+    ("idle_s", 10.0, "Ends after so many seconds without a message, once the first has come; 0: never."),
+    ("start_timeout_s", 120.0, "Ends with an error when no output comes for so long; 0: never."),
+)
+
+
+def type_name(kind: type) -> str:
+    """sensor_msgs/msg/Image of the class sensor_msgs.msg.Image."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+class RecorderNode(Node):
+    """Subscribes to serialised messages: what goes into the bag is what went over the wire."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__("recorder", **kwargs)
+        self.value: dict[str, Any] = {
+            name: self.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
+            for name, default, text in PARAMETERS
+        }
+        unknown = set(self.value["topics"]) - set(TOPICS)
+        if unknown:
+            raise UserError(f"cannot record {', '.join(sorted(unknown))}: expected some of {', '.join(TOPICS)}")
+        self.traffic = {topic: TopicTraffic(type_name(TOPICS[topic])) for topic in self.value["topics"]}
+        self.montage = Montage()
+        self.frames: list[np.ndarray] = []  # every 10th grid, for the picture
+        self.grids = 0
+        self.started = self.last = time.monotonic()
+        self._stack = contextlib.ExitStack()
+        self._video: VideoWriter | None = None
+        self._bag = None
+        if self.value["bag"]:
+            from thfm_ros.nodes.bag import BagWriter  # only here: a recorder without a bag needs no bag library
+
+            self._bag = BagWriter(Path(self.value["bag"]))
+        for topic in self.value["topics"]:
+            self.create_subscription(
+                TOPICS[topic],
+                topic,
+                self._listener(topic),
+                profile("reliable" if topic not in ("image", "camera_info") else "sensor", 20),
+                raw=True,
+                qos_overriding_options=overridable(),
+            )
+
+    def _listener(self, topic: str) -> Callable[[bytes], None]:
+        def listen(data: bytes) -> None:
+            now = self.get_clock().now().nanoseconds
+            msg = deserialize_message(data, TOPICS[topic])
+            stamp = stamp_ns(msg)
+            self.last = time.monotonic()
+            self.traffic[topic].add(self.last, len(data), (now - stamp) / 1e6 if stamp else None)
+            if self._bag is not None:
+                self._bag.write(topic if topic.startswith("/") else f"/{topic}", type_name(TOPICS[topic]), now, data)
+            if self.value["video"] or self.value["picture"]:
+                for picture in self.montage.add(topic, msg):
+                    self._write(picture)
+
+        return listen
+
+    def _write(self, picture: np.ndarray) -> None:
+        if self.value["video"]:
+            if self._video is None:
+                self._video = self._stack.enter_context(VideoWriter(self.value["video"], self.value["video_fps"]))
+            self._video.write(picture)
+        if self.grids % 10 == 0:
+            self.frames.append(picture)
+        self.grids += 1
+
+    @property
+    def answered(self) -> int:
+        """Messages of outputs, not of the input."""
+        return sum(t.messages for name, t in self.traffic.items() if name not in ("image", "camera_info"))
+
+    def done(self) -> bool:
+        """True when the graph has gone quiet. UserError when it never gave an output."""
+        now, idle, limit = time.monotonic(), self.value["idle_s"], self.value["start_timeout_s"]
+        if limit and not self.answered and now - self.started > limit:
+            raise UserError(f"no output within {limit:g} s: is the perception node active (ros2 lifecycle get)?")
+        return bool(idle and self.answered and now - self.last > idle)
+
+    def finish(self) -> None:
+        """Writes what is left and closes the files."""
+        for picture in self.montage.finish():
+            self._write(picture)
+        self._stack.close()
+        if self.value["picture"] and self.frames:
+            path = Path(self.value["picture"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.stem}.tmp.png")
+            cv2.imwrite(str(temporary), self.frames[len(self.frames) // 2][..., ::-1])
+            temporary.replace(path)
+        if self.value["table"]:
+            path = Path(self.value["table"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_text(json.dumps({t: traffic.row() for t, traffic in self.traffic.items()}, indent=2) + "\n")
+            temporary.replace(path)
+        if self._bag is not None:
+            self._bag.close()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the executable `recorder`."""
+    rclpy.init(args=args)
+    node, executor = None, SingleThreadedExecutor()
+    try:
+        node = RecorderNode()
+        executor.add_node(node)
+        try:
+            while rclpy.ok() and not node.done():
+                executor.spin_once(timeout_sec=0.1)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+        finally:
+            node.finish()
+    except UserError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
