@@ -1,0 +1,191 @@
+"""Every way in which a bundle can be wrong is refused, each with its own message."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from thfm_ros.engine.device import check_device, platform_name
+from thfm_ros.engine.manifest import EngineInfo, Manifest, file_entry, open_bundle, sha256, write_manifest
+from thfm_ros.errors import UserError
+
+
+def edit(bundle: Path, change: Callable[[dict], object]) -> None:
+    file = bundle / "manifest.json"
+    data = json.loads(file.read_text())
+    change(data)
+    file.write_text(json.dumps(data))
+
+
+def refusal(bundle: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_bundle(bundle)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "expected" in message
+    assert "found" in message
+    assert re.search(r"rebuild: thfm (export|build) ", message)
+    return message
+
+
+def test_a_good_bundle_opens_and_survives_a_round_trip(bundle: Path) -> None:
+    manifest = open_bundle(bundle)
+    assert manifest.latent_shape == (4, 2, 2, 3)
+    assert not manifest.trained
+    write_manifest(manifest)
+    assert open_bundle(bundle) == manifest
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    assert "no bundle at" in refusal(tmp_path / "nothing")
+    assert "is not a bundle" in refusal(tmp_path)
+
+
+def test_manifest_that_is_no_json(bundle: Path) -> None:
+    text = (bundle / "manifest.json").read_text()
+    (bundle / "manifest.json").write_text(text[: len(text) // 2])
+    assert "is damaged: expected JSON" in refusal(bundle)
+
+
+def test_wrong_format_version(bundle: Path) -> None:
+    edit(bundle, lambda d: d.update(format=99))
+    assert "bundle format: expected 1, found 99" in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop("stages"), "expected stages, found none"),
+        (lambda d: d.update(surprise=1), "found also surprise"),
+        (lambda d: d.update(frames="5"), "manifest.frames: expected int, found '5'"),
+        (lambda d: d.update(latent_shape=[4, 2, 2]), "manifest.latent_shape: expected 4 values, found 3"),
+        (lambda d: d["stages"]["encode"].update(inputs={}), "manifest.stages.encode.inputs: expected a list"),
+        (lambda d: d["golden"]["stages"]["encode"]["latents"].update(mean=float("nan")), "expected a finite number"),
+    ],
+)
+def test_fields(bundle: Path, change: Callable[[dict], object], words: str) -> None:
+    edit(bundle, change)
+    assert words in refusal(bundle)
+
+
+@pytest.mark.parametrize("path", ["../outside.onnx", "/etc/hostname.onnx", "a/../../outside.onnx", "a\\..\\b.onnx"])
+def test_path_traversal(bundle: Path, path: str) -> None:
+    (bundle.parent / "outside.onnx").write_bytes(b"x")
+    edit(bundle, lambda d: d["stages"]["decode"]["onnx"].update(path=path))
+    assert "expected paths inside the bundle" in refusal(bundle)
+
+
+def test_link_that_leaves_the_bundle(bundle: Path) -> None:
+    outside = bundle.parent / "outside.onnx"
+    (bundle / "decode.onnx").rename(outside)
+    (bundle / "decode.onnx").symlink_to(outside)
+    assert "expected paths inside the bundle" in refusal(bundle)
+
+
+def test_pickles_are_refused(bundle: Path) -> None:
+    (bundle / "weights.pt").write_bytes(b"x")
+    entry = dataclasses.asdict(file_entry(bundle, bundle / "weights.pt"))
+    edit(bundle, lambda d: d["weights"].append(entry))
+    assert "'weights.pt' (refused)" in refusal(bundle)
+
+
+def test_missing_file(bundle: Path) -> None:
+    (bundle / "decode.onnx").unlink()
+    assert "expected the file decode.onnx, found none" in refusal(bundle)
+
+
+def test_truncated_file(bundle: Path) -> None:
+    data = (bundle / "decode.onnx").read_bytes()
+    (bundle / "decode.onnx").write_bytes(data[:-100])
+    assert f"decode.onnx is truncated: expected {len(data)} bytes, found {len(data) - 100}" in refusal(bundle)
+
+
+def test_tampered_file(bundle: Path) -> None:
+    data = bytearray((bundle / "decode.onnx").read_bytes())
+    before = sha256(bundle / "decode.onnx")
+    data[len(data) // 2] ^= 1
+    (bundle / "decode.onnx").write_bytes(data)
+    message = refusal(bundle)
+    assert "decode.onnx was changed: expected sha256" in message
+    assert before in message
+    assert sha256(bundle / "decode.onnx") in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(frames=6), "frames of a clip: expected 4k + 1, found 6"),
+        (lambda d: d.update(frames=9), "latent frames of a clip: expected 3, found 2"),
+        (lambda d: d.update(height=64), "input 'video' of stage encode: expected (1, 3, 5, 64, 48)"),
+        (
+            lambda d: d["stages"]["decode"]["outputs"][0].update(shape=[1, 3, 5, 32, 32]),
+            "output 'video' of stage decode",
+        ),
+        (lambda d: d["stages"]["keypoints"]["outputs"].pop(), "output 'visibility' of stage keypoints"),
+        (lambda d: d["stages"]["encode_step"]["outputs"][1].update(shape=[1]), "caches out of stage encode_step"),
+        (lambda d: d["stages"]["encode"].update(precision="fp7"), "precision of encode: expected one of"),
+        (lambda d: d["stages"].update(warp=d["stages"]["encode"]), "found warp"),
+        (lambda d: d.update(tasks=["scene_depth", "smell"]), "found ['smell']"),
+        (lambda d: d.update(joint_set="h36m99"), "joint set: expected one of"),
+    ],
+)
+def test_wrong_shapes(bundle: Path, change: Callable[[dict], object], words: str) -> None:
+    edit(bundle, change)
+    assert words in refusal(bundle)
+
+
+def test_prompts_of_another_size(bundle: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    file = bundle / "prompts.safetensors"
+    prompts = load_file(file)
+    prompts["dense_pose"] = np.zeros((9, 9), np.float32)
+    save_file(prompts, file)
+    edit(bundle, lambda d: d.update(prompts=dataclasses.asdict(file_entry(bundle, file))))
+    assert "prompt of dense_pose: expected (4, 16), found (9, 9)" in refusal(bundle)
+
+
+def test_prompts_that_are_no_safetensors(bundle: Path) -> None:
+    file = bundle / "prompts.safetensors"
+    file.write_bytes(b"\x80\x04pickle")
+    edit(bundle, lambda d: d.update(prompts=dataclasses.asdict(file_entry(bundle, file))))
+    assert "expected safetensors" in refusal(bundle)
+
+
+# --- the machine
+
+
+@pytest.fixture
+def engines(exported: Path) -> Manifest:
+    """As if every stage had been compiled for an Ada GPU."""
+    manifest = open_bundle(exported)
+    stages = {n: dataclasses.replace(s, engine=s.onnx) for n, s in manifest.stages.items()}
+    info = EngineInfo("tensorrt_rtx", "1.7.1.116", ("SM86", "SM89"), platform_name())
+    return dataclasses.replace(manifest, stages=stages, engine=info)
+
+
+def device_refusal(manifest: Manifest, version: str, capability: str, here: str) -> str:
+    with pytest.raises(UserError) as caught:
+        check_device(manifest, version, capability, here)
+    assert "rebuild: thfm build " in str(caught.value)
+    return str(caught.value)
+
+
+def test_machine_checks(engines: Manifest) -> None:
+    check_device(engines, "1.7.1.116", "SM89", platform_name())
+    assert "GPU: expected SM86 or SM89, found SM75" in device_refusal(engines, "1.7.1.116", "SM75", platform_name())
+    wrong = device_refusal(engines, "1.6.0", "SM89", platform_name())
+    assert "tensorrt_rtx version: expected 1.7.1.116, found 1.6.0" in wrong
+    elsewhere = device_refusal(engines, "1.7.1.116", "SM89", "Linux-riscv64")
+    assert f"platform: expected {platform_name()}, found Linux-riscv64" in elsewhere
+
+
+def test_unfinished_engines(engines: Manifest, exported: Path) -> None:
+    plain = dataclasses.replace(open_bundle(exported), engine=engines.engine)
+    assert "found an unfinished bundle" in device_refusal(plain, "1.7.1.116", "SM89", platform_name())

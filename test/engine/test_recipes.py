@@ -1,0 +1,53 @@
+"""Recipes of the repository are good; anything unknown in one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thfm_ros.engine.recipes import load_recipe
+from thfm_ros.errors import UserError
+
+RECIPES = Path(__file__).parents[2] / "engines"
+GOOD = (RECIPES / "rtx-desktop.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_recipes(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.target == path.stem
+    assert recipe.precision_of("encode_step") == recipe.precision["encode"]
+    assert recipe.precision_of("decode_x4") == recipe.precision["decode"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("format: tensorrt", "format: tensorrt\ncolour: red", "found colour"),
+        ("workspace_mb: 4096", "workspace: 4096", "found workspace"),
+        ("target: rtx-desktop\n", "", "expected the keys target, found none"),
+        ("format: tensorrt", "format: pickle", "format: expected one of onnx, tensorrt, torch, found pickle"),
+        ("encode: fp32", "encode: fp33", "precision of encode: expected one of"),
+        ("encode: fp32, ", "", "expected the stages encode, transform, keypoints, decode"),
+        ("encode: fp32", "encode: auto", "TensorRT stages take fp32, fp16 or bf16, found auto"),
+        ("batch: [1, 4]", "batch: [4]", "batch: expected positive sizes, 1 among them, found [4]"),
+        ("batch: [1, 4]", "batch: 1", "batch: expected tuple[int, ...], found 1"),
+        ("backends: [tensorrt]", "backends: [cuda]", "backends: expected one of"),
+        ("flavor: tensorrt_rtx", "flavor: tensorrt", "compute_capabilities: expected a list for tensorrt_rtx and none"),
+        ("target:", "target: [", "expected YAML"),
+        ("target: rtx-desktop", "target: !!python/object/apply:os.system ['true']", "expected YAML"),
+    ],
+)
+def test_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in GOOD
+    (tmp_path / "r.yaml").write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        load_recipe(tmp_path / "r.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no recipe at"):
+        load_recipe(tmp_path / "none.yaml")

@@ -1,0 +1,180 @@
+"""All CPU backends give what torch gives; `auto` chooses and says why; the golden check notices wrong numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thfm_ros.engine.golden import golden_inputs, statistics
+from thfm_ros.engine.manifest import open_bundle, read_prompts, write_manifest
+from thfm_ros.engine.runtime import StageRuntime, load_runtime
+from thfm_ros.errors import UserError
+from thfm_ros.tasks import TASKS, dense_task_names
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint: Path) -> StageRuntime:
+    return load_runtime(tiny_checkpoint, "torch")
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_backends_equal_torch(backend: str, exported: Path, reference: StageRuntime, clip: np.ndarray) -> None:
+    runtime = load_runtime(exported, backend)
+    expected, found = reference.predict(clip, tuple(TASKS)), runtime.predict(clip, tuple(TASKS))
+    assert tuple(found.dense) == dense_task_names()
+    for task in found.dense:
+        assert found.dense[task].shape == (5, 32, 48, 3)
+        np.testing.assert_allclose(found.dense[task], expected.dense[task], atol=2e-5)
+    assert found.keypoints is not None
+    for name in ("xy", "xyz", "visibility"):
+        np.testing.assert_allclose(getattr(found.keypoints, name), getattr(expected.keypoints, name), atol=1e-5)
+    assert set(found.timings_ms) == {"encode", "transform", "decode"}
+    runtime.close()
+
+
+def test_torch_equals_the_model(tiny_checkpoint: Path, reference: StageRuntime, clip: np.ndarray) -> None:
+    """Against stock diffusers' VAE and the transformer's own forward, not against the forms that are exported."""
+    import torch
+
+    from thfm_ros.model.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(tiny_checkpoint)
+    config = loaded.vae.config
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
+    with torch.inference_mode():
+        latents = (loaded.vae.encode(torch.from_numpy(clip)).latent_dist.mode() - mean) / std
+        out = -loaded.transformer(latents, loaded.prompts["dense_pose"][:1]).sample
+        video = loaded.vae.decode(out * std + mean).sample.clamp(-1, 1)
+        points = loaded.transformer(latents, loaded.prompts["keypoints_3d"][:1], keypoints=True).keypoints
+    found = reference.predict(clip, ["dense_pose", "keypoints_2d", "keypoints_3d"])
+    np.testing.assert_allclose(found.dense["dense_pose"], video[0].permute(1, 2, 3, 0).numpy(), atol=2e-5)
+    np.testing.assert_allclose(found.keypoints.xyz, points.xyz[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.keypoints.visibility, points.visibility[0].sigmoid().numpy(), atol=1e-5)
+
+
+def test_prompts_select_the_task(reference: StageRuntime, clip: np.ndarray) -> None:
+    dense = reference.predict(clip, ["scene_depth", "human_normals"]).dense
+    assert np.abs(dense["scene_depth"] - dense["human_normals"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_streams_equal_the_whole_clip(backend: str, exported: Path, clip: np.ndarray) -> None:
+    runtime = load_runtime(exported, backend)
+    encoder, decoder = runtime.open_stream("encode"), runtime.open_stream("decode")
+    whole = runtime.encode(clip)
+    for _ in range(2):  # the second round shows that reset forgets
+        parts = [encoder.push(clip[:, :, :1]), encoder.push(clip[:, :, 1:])]
+        np.testing.assert_allclose(np.concatenate(parts, 2), whole, atol=1e-5)
+        video = np.concatenate([decoder.push(whole[:, :, :1]), decoder.push(whole[:, :, 1:])], 2)
+        np.testing.assert_allclose(video, runtime.decode(whole), atol=1e-5)
+        encoder.reset()
+        decoder.reset()
+    with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 1, 32, 48\) for encode_init"):
+        encoder.push(clip[:, :, 1:])
+
+
+def test_decode_takes_any_number_of_tasks(exported: Path) -> None:
+    runtime = load_runtime(exported, "onnxruntime", check="never")
+    latents = np.random.default_rng(1).normal(size=(3, *runtime.manifest.latent_shape)).astype(np.float32)
+    one_by_one = np.concatenate([runtime.decode(latents[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(runtime.decode(latents), one_by_one, atol=1e-6)
+
+
+def test_batches_are_made_of_the_compiled_sizes(exported: Path) -> None:
+    runtime = load_runtime(exported, "onnxruntime", check="never")
+    stages = dict(runtime.manifest.stages)
+    one = stages["decode"]
+    four = dataclasses.replace(one.inputs[0], shape=(4, *one.inputs[0].shape[1:]))
+    stages["decode_x4"] = dataclasses.replace(one, inputs=(four,))
+    runtime.manifest = dataclasses.replace(runtime.manifest, stages=stages)
+    assert runtime._plan("decode", 6) == [(4, "decode_x4"), (1, "decode"), (1, "decode")]
+
+
+def test_auto_says_why_not(bundle: Path) -> None:
+    runtime = load_runtime(bundle)
+    assert runtime.manifest.backend == "openvino"
+    assert runtime.notes == ["onnxruntime: not tried, openvino works"]
+    manifest = open_bundle(bundle)
+    write_manifest(dataclasses.replace(manifest, backends=("torch", "torch_tensorrt", "onnxruntime")))
+    runtime = load_runtime(bundle)
+    assert runtime.manifest.backend == "onnxruntime"
+    assert "torch_tensorrt: " in runtime.notes[0]
+    assert runtime.notes[1] == "torch: not tried, onnxruntime works"
+    write_manifest(dataclasses.replace(manifest, backends=("torch",)))
+    with pytest.raises(UserError, match=r"no backend works here: torch: .*expected the checkpoint inside the bundle"):
+        load_runtime(bundle)
+
+
+def test_wrong_requests(bundle: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="unknown backend 'cuda': expected auto or one of"):
+        load_runtime(bundle, "cuda")
+    with pytest.raises(UserError, match=r"expected one of its backends \(openvino, onnxruntime\), found 'tensorrt'"):
+        load_runtime(bundle, "tensorrt")
+    with pytest.raises(UserError, match="is a checkpoint, which only torch runs"):
+        load_runtime(tiny_checkpoint, "openvino")
+    runtime = load_runtime(bundle, "onnxruntime", check="never")
+    with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 5, 32, 48\), found \(1, 3, 5, 32, 40\)"):
+        runtime.encode(np.zeros((1, 3, 5, 32, 40), np.float32))
+    with pytest.raises(UserError, match="unknown task 'smell'"):
+        runtime.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ["smell"])
+
+
+def test_golden_check_runs_once_and_notices_wrong_numbers(bundle: Path) -> None:
+    load_runtime(bundle, "onnxruntime")
+    manifest = open_bundle(bundle)
+    golden = manifest.golden
+    assert golden is not None
+    right = golden.stages["decode"]["video"]
+    # A depth that is scaled by 1.1 in one stretch of frames: the mean hardly moves, one block does.
+    blocks = tuple(b + (0.1 * right.std if 20 <= i < 25 else 0.0) for i, b in enumerate(right.blocks))
+    wrong = {**golden.stages, "decode": {"video": dataclasses.replace(right, blocks=blocks)}}
+    write_manifest(dataclasses.replace(manifest, golden=dataclasses.replace(golden, stages=wrong)))
+    with pytest.raises(UserError, match=r"golden check of stage decode, output video: expected .* found 0\.1"):
+        load_runtime(bundle, "onnxruntime")
+    load_runtime(bundle, "onnxruntime", check="never")
+    write_manifest(manifest)
+
+    def run(stage: str, inputs: list) -> list:
+        raise AssertionError("a bundle that passed here is not checked again")
+
+    runtime = load_runtime(bundle, "onnxruntime")
+    assert runtime._sessions == {}  # nothing was run
+
+
+def test_golden_statistics_see_order_scale_and_nan(exported: Path) -> None:
+    from thfm_ros.engine.golden import difference
+
+    manifest = open_bundle(exported)
+    (video,) = golden_inputs("encode", manifest.stages["encode"].inputs, read_prompts(manifest))
+    again = golden_inputs("encode", manifest.stages["encode"].inputs, read_prompts(manifest))[0]
+    np.testing.assert_array_equal(video, again)
+    ramp = np.linspace(-1, 1, 640).reshape(1, 640)
+    expected = statistics(ramp)
+    assert difference(expected, statistics(ramp)) == 0
+    assert difference(expected, statistics(ramp[:, ::-1])) > 0.5
+    assert difference(expected, statistics(ramp * 1.1)) > 0.05
+    assert difference(expected, statistics(np.where(ramp > 0.99, np.nan, ramp))) == np.inf
+
+
+def test_a_robot_needs_neither_torch_nor_diffusers(exported: Path) -> None:
+    code = (
+        "import sys, json, numpy as np\n"
+        "from thfm_ros.engine.runtime import load_runtime\n"
+        f"for b in ('openvino', 'onnxruntime'):\n"
+        f"    r = load_runtime({str(exported)!r}, b, check='never')\n"
+        "    r.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ['foreground', 'keypoints_3d'])\n"
+        "print(json.dumps([m for m in ('torch', 'diffusers', 'transformers', 'rclpy') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
