@@ -129,58 +129,100 @@ def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, heigh
 def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, device: str = "cpu") -> Clip:
     """The clip number `index` of the stream that (config, seed) defines; the same whatever was generated before.
 
+    With config.identities = N > 1, N indices in a row share a person; single frames (config.frames = 1) are then
+    rendered N at a time as stills of one motion and place under N cameras, which is far cheaper: ask for them in order.
+
     Args:
         seed, index: >= 0. device: a Warp device, "cpu" or "cuda:0".
     """
+    studio(assets)
+    if config.frames == 1 and config.identities > 1:
+        group, member = divmod(index, config.identities)
+        return _stills(config, seed, group, assets.digest, device)[member]
+    s = _scene(config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False)
+    return s.clip(slice(None), index)
+
+
+@lru_cache(maxsize=2)
+def _stills(config: SynthConfig, seed: int, group: int, digest: str, device: str) -> list[Clip]:
+    count = config.identities
+    rng = np.random.default_rng([seed, group, 7])
+    times = np.cumsum(rng.uniform(0.25, 0.9, count))
+    scene = _scene(config, seed, group, group, _ASSETS[digest], device, times, True)
+    return [scene.clip(slice(i, i + 1), group * count + i) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """All frames of a scene on the host, of which clips are slices."""
+
+    rgb: np.ndarray
+    truth: dict[str, np.ndarray]
+    persons: list[Person]
+    camera: Camera
+    fps: float
+    meta: dict
+
+    def clip(self, frames: slice, index: int) -> Clip:
+        cut = [Person(p.keypoints_2d[frames], p.keypoints_3d[frames], p.visibility[frames]) for p in self.persons]
+        cut.sort(key=lambda p: -float(np.ptp(p.keypoints_2d, axis=1).prod(-1).mean()))
+        k, t = len(JOINTS), len(self.rgb[frames])
+        nothing = Person(np.full((t, k, 2), np.nan, np.float32), np.full((t, k, 3), np.nan, np.float32), np.zeros((t, k), np.float32))
+        first = cut[0] if cut else nothing
+        return Clip(
+            rgb=self.rgb[frames], **{n: v[frames] for n, v in self.truth.items()}, keypoints_2d=first.keypoints_2d,
+            keypoints_3d=first.keypoints_3d, visibility=first.visibility, intrinsics=self.camera.matrices[frames].astype(np.float32),
+            world_to_camera=self.camera.world_to_camera[frames].astype(np.float32), fps=self.fps, people=cut,
+            meta=self.meta | {"index": index},
+        )  # fmt: skip
+
+
+def _scene(
+    config: SynthConfig, seed: int, index: int, identity_index: int, assets: Assets, device: str, times: np.ndarray, stills: bool
+) -> _Rendered:
+    """People, surroundings and cameras for one clip, or for a group of stills with a camera each; rendered."""
     s = studio(assets)
     code = int(config.digest(), 16)
     rng = np.random.default_rng([seed, index, code])
-    frames, height, width = config.frames, config.height, config.width
-    times = np.arange(frames) / config.fps
+    frames, height, width = len(times), config.height, config.width
     empty = rng.random() < config.empty
     count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1, config.people + 1)))
     people: list[tuple[Identity, Dressed, Action]] = []
     for n in range(max(count, 1)):
-        identity, dressed = _person(assets.digest, (seed, index // config.identities, code, n), config.split)
-        action = make_action(rng, s.body, identity, dressed, times, assets, config, n)
-        people.append((identity, dressed, action))
+        identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split)
+        people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, n)))
     main = people[0][2]
     head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
-    camera, framing = make_camera(rng, main.joints, head, times, height, width, main.yaw)
+    groups = [slice(i, i + 1) for i in range(frames)] if stills else [slice(None)]
+    shots = [make_camera(rng, main.joints[g], head[g], times[g], height, width, main.yaw) for g in groups]
+    camera = Camera(np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots]))
     people = people[:count]
     everyone = np.concatenate([a.joints for _, _, a in people], 1) if people else main.joints
     surroundings = make_surroundings(
         rng, assets, camera.centres, everyone, config.outdoor, config.occluders, resources(assets, device).pictures
     )
     geometry = _geometry(s, people, surroundings, frames)
-    spheres = np.concatenate(
-        [np.concatenate([a.joints[:, [JOINTS.index(k) for k in SPHERES]], np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))], -1) for _, _, a in people]
-        or [np.zeros((frames, 1, 4))], 1,
-    )  # fmt: skip
+    radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
+    chosen = [JOINTS.index(k) for k in SPHERES]
+    spheres = [np.concatenate([a.joints[:, chosen], radii], -1) for _, _, a in people] or [np.zeros((frames, 1, 4))]
     centre = everyone.mean((0, 1))
     reach = float(np.abs(everyone - centre).max()) + 0.7
     r = render(
-        geometry, surroundings, camera, spheres, centre, reach, (s.canon_low, s.canon_scale), height, width, config.samples, assets, device
-    )
+        geometry, surroundings, camera, np.concatenate(spheres, 1), centre, reach, (s.canon_low, s.canon_scale), height, width, config.samples, assets, device
+    )  # fmt: skip
     shape = (frames, height, width)
-    depth = r.depth.numpy().reshape(shape)
-    rgb, sensor = expose(rng, r, config, surroundings.exposure, device)
-    persons = [_keypoints(a, camera, depth, height, width) for _, _, a in people]
-    order = np.argsort([-float(np.ptp(p.keypoints_2d, axis=1).prod(-1).mean()) for p in persons]) if persons else []
-    persons = [persons[i] for i in order]
-    blank = Person(np.full((frames, len(JOINTS), 2), np.nan, np.float32), np.full((frames, len(JOINTS), 3), np.nan, np.float32), np.zeros((frames, len(JOINTS)), np.float32))
-    first = persons[0] if persons else blank
+    truth = {
+        "depth": r.depth.numpy().reshape(shape), "normals": r.normal.numpy().reshape(*shape, 3), "alpha": r.alpha.numpy().reshape(shape),
+        "dense_pose": r.canon.numpy().reshape(*shape, 3), "parts": r.part.numpy().reshape(shape),
+    }  # fmt: skip
+    rgb, sensor = expose(rng, r, config, times, stills, device)
+    persons = [_keypoints(a, camera, truth["depth"], height, width) for _, _, a in people]
     meta = {
-        "seed": seed, "index": index, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": framing,
+        "seed": seed, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": [f for _, f in shots],
         "outfit": [d.tags for _, d, _ in people], "room": surroundings.room, "environment": surroundings.environment,
         "furniture": [p.name for p in surroundings.pieces], "sensor": sensor,
     }  # fmt: skip
-    return Clip(
-        rgb=rgb, depth=depth, normals=r.normal.numpy().reshape(*shape, 3), alpha=r.alpha.numpy().reshape(shape),
-        dense_pose=r.canon.numpy().reshape(*shape, 3), parts=r.part.numpy().reshape(shape), keypoints_2d=first.keypoints_2d,
-        keypoints_3d=first.keypoints_3d, visibility=first.visibility, intrinsics=camera.matrices.astype(np.float32),
-        world_to_camera=camera.world_to_camera.astype(np.float32), fps=config.fps, people=persons, meta=meta,
-    )  # fmt: skip
+    return _Rendered(rgb, truth, persons, camera, config.fps, meta)
 
 
 def _keypoints(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:

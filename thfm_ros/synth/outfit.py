@@ -227,7 +227,7 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
     if style == "long":
         end = rng.choice([rng.uniform(0.72, 0.8), rng.uniform(0.55, 0.7), rng.uniform(0.36, 0.5)])
         shape = rest + normals["hair"] * 0.006
-        out.add(body.faces["hair"], Material(**{**material.__dict__, "fray": 0.05}), shape, (t[:, 2] - end).astype(np.float32), part=hair_part, clip=0.05)
+        out.add(body.faces["hair"], Material(**{**material.__dict__, "fray": 0.022}), shape, w.long_hair(float(end)), part=hair_part, clip=0.022)
     if style == "bun":
         back = np.array([0, rng.uniform(0.075, 0.115), rng.uniform(0.0, 0.12)]) * scale
         r = rng.uniform(0.03, 0.055) * scale

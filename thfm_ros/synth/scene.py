@@ -174,7 +174,8 @@ def _pictures(rng: np.random.Generator, s: Surroundings, count: int) -> list:
 
 def _furnish(rng: np.random.Generator, s: Surroundings, eyes: np.ndarray, joints: np.ndarray, occluders: float) -> None:
     """Pieces on the floor away from the person's way and the camera; now and then one between the two."""
-    centre, eye = joints.mean((0, 1)), eyes.mean(0)
+    shot = int(rng.integers(len(eyes)))
+    centre, eye = joints[shot].mean(0), eyes[shot]
     ways = joints[..., :2].reshape(-1, 2)
     clear_low, clear_high = ways.min(0) - 0.35, ways.max(0) + 0.35
     for _ in range(int(rng.integers(0, 8)) if s.room else int(rng.integers(0, 4))):
@@ -191,9 +192,10 @@ def _furnish(rng: np.random.Generator, s: Surroundings, eyes: np.ndarray, joints
                 side = np.array([-forward[1], forward[0]])
                 p = centre[:2] + forward * rng.uniform(0.0, 6.0) + side * rng.normal(0, 2.5)
             near = np.maximum(np.maximum(clear_low - p, p - clear_high), 0)
-            ray = centre[:2] - eye[:2]
-            t = np.clip((p - eye[:2]) @ ray / max(ray @ ray, 1e-6), 0, 1)
-            if np.linalg.norm(near) > r and np.linalg.norm(p - eye[:2] - t * ray) > r + 0.2:
+            ray = joints[..., :2].mean(1) - eyes[:, :2]
+            t = np.clip(((p - eyes[:, :2]) * ray).sum(1) / np.maximum((ray * ray).sum(1), 1e-6), 0, 1)
+            off = np.linalg.norm(p - eyes[:, :2] - t[:, None] * ray, axis=1).min()
+            if np.linalg.norm(near) > r and off > r + 0.2:
                 s.pieces.append(piece.placed(p, rng.uniform(0, 2 * np.pi)))
                 break
     if rng.random() < occluders:

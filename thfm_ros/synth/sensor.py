@@ -67,17 +67,20 @@ def develop(
     out[t, i] = q
 
 
-def expose(rng: np.random.Generator, rendered: Rendered, config: SynthConfig, exposure: float, device: str) -> tuple[np.ndarray, dict[str, float]]:
-    """(T, H, W, 3) uint8 and what was done to it."""
-    frames, height, width = config.frames, config.height, config.width
-    times = np.arange(frames) / config.fps
+def expose(
+    rng: np.random.Generator, rendered: Rendered, config: SynthConfig, times: np.ndarray, stills: bool, device: str
+) -> tuple[np.ndarray, dict[str, float]]:
+    """(T, H, W, 3) uint8 and what was done to it. Stills are independent photographs, else it is one video."""
+    frames, height, width = len(times), config.height, config.width
     on = 1.0 if config.sensor else 0.0
     drift = np.exp(on * rng.choice([0.0, 0.25]) * (np.sin(times * rng.uniform(0.5, 3) + rng.uniform(0, 6)) * 0.5))
     flicker = on * rng.choice([0.0, 0.05], p=[0.8, 0.2])
     rows = np.sin(2 * np.pi * (np.arange(height) / height * rng.uniform(1, 3) + times[:, None] * rng.uniform(2, 9)))
-    gain = drift[:, None] * (1 + flicker * rows)
-    warm = on * rng.normal(0, 0.06)
-    balance = np.tile(np.array([1 + warm, 1 + on * rng.normal(0, 0.02), 1 - warm]), (frames, 1))
+    each = frames if stills else 1
+    gain = drift[:, None] * (1 + flicker * rows) * np.exp(on * rng.normal(0, 0.15, (each, 1)))
+    warm = on * rng.normal(0, 0.06, each)
+    balance = np.stack([1 + warm, 1 + on * rng.normal(0, 0.02, each), 1 - warm], 1)
+    balance = np.ascontiguousarray(np.broadcast_to(balance, (frames, 3)))
     noise = on * rng.choice([0.0, rng.uniform(0.001, 0.006), rng.uniform(0.006, 0.02)], p=[0.35, 0.45, 0.2])
     settings = {
         "blur": float(on * rng.choice([0.0, rng.uniform(0.02, 0.15)])), "vignette": float(on * rng.uniform(0, 0.5)), "curve": float(0.7 + on * rng.uniform(-0.5, 0.3)),

@@ -77,6 +77,14 @@ class Wardrobe:
         moved = (p - t) * np.clip((-0.68 - t[:, 2]) / 0.05, 0, 1)[:, None]
         return moved.astype(np.float32)
 
+    def long_hair(self, end: float) -> np.ndarray:
+        """Long hair down to the height `end`, open at the face."""
+        t = self.body.template
+        face = np.maximum(np.abs(t[:, 0]) - 0.062, t[:, 1] + 0.075)
+        face = np.where(t[:, 2] > 0.93, np.maximum(face, t[:, 2] - 0.985 + 0.3 * np.abs(t[:, 0])), face)
+        chest = np.where(t[:, 2] < 0.74, np.maximum(np.abs(t[:, 0]) - 0.05, t[:, 1] + 0.03), face)
+        return np.minimum(t[:, 2] - end, chest).astype(np.float32)
+
     def top(self, sleeve: float, hem: float, collar: float, depth: float, vee: float) -> np.ndarray:
         """sleeve: metres along the arm; hem, collar: heights z; depth: how far the front of the collar drops."""
         t = self.body.template
