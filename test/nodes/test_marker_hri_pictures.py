@@ -13,7 +13,7 @@ from visualization_msgs.msg import Marker
 
 from thfm_ros.nodes import hri
 from thfm_ros.nodes.markers import people_to_markers
-from thfm_ros.nodes.pictures import dense_pose_color, normals_color, overlay
+from thfm_ros.nodes.pictures import overlay
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.stream.people import Person
 
@@ -118,18 +118,6 @@ def test_hri_joints_outside_the_image_are_not_trusted() -> None:
     body.xy[JOINTS.index("nose")] = (-20, 10)
     nose = hri.skeleton2d(body, Header(), hri_types()).skeleton[0]
     assert (nose.x, nose.c) == (0.0, 0.0)
-
-
-def test_normals_towards_the_camera_are_blue_and_none_is_black() -> None:
-    normals = np.zeros((1, 4, 3), np.float32)
-    normals[0, 0], normals[0, 1], normals[0, 2] = (0, 0, -1), (1, 0, 0), (0, -1, 0)
-    np.testing.assert_array_equal(
-        normals_color(normals), [[[127, 127, 255], [255, 127, 127], [127, 255, 127], [0, 0, 0]]]
-    )
-
-
-def test_dense_pose_is_its_own_colour() -> None:
-    np.testing.assert_array_equal(dense_pose_color(np.array([[[0, 0.5, 1]]], np.float32)), [[[0, 128, 255]]])
 
 
 def test_the_overlay_tints_people_and_draws_their_bones() -> None:

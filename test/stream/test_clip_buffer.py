@@ -28,7 +28,7 @@ def test_faster_cameras_are_sampled_at_the_models_rate(rate: float, jitter: floa
     for s in stamps(rate, int(rate * seconds), jitter=jitter):
         buffer.offer(s, None)
     assert buffer.waiting == pytest.approx(12 * seconds, abs=2)
-    kept = np.array([i.stamp_ns for i in buffer.take(1)])
+    kept = np.array([i.stamp_ns for i in buffer.flush()])
     assert np.diff(kept).max() / NS <= 1 / 12 + 1 / rate + 2 * jitter + 1e-6
     assert np.diff(kept).min() / NS >= 1 / 12 - 0.25 / 12 - 1 / rate - 2 * jitter
 
@@ -50,7 +50,7 @@ def test_jumps_start_a_new_stream_and_small_steps_back_do_not(jump: float, resta
         buffer.offer(s, "old")
     last = stamps(12.0, 10)[-1]
     buffer.offer(last + int(jump * NS), "new")
-    items = buffer.take(1)
+    items = buffer.flush()
     assert balance_after_answer(buffer, items)
     assert buffer.totals().resets == int(restarts)
     if restarts:
@@ -71,7 +71,7 @@ def test_the_newest_win_and_every_loss_is_counted() -> None:
     for i, s in enumerate(stamps(12.0, 10)):
         buffer.offer(s, i)
     assert buffer.totals().drops["overrun"] == 6
-    items = buffer.take(1)
+    items = buffer.flush()
     assert [i.payload for i in items] == [6, 7, 8, 9]
     assert items[0].starts  # the start of the stream is announced even when its first frame was lost
     assert balance_after_answer(buffer, items)
@@ -81,7 +81,7 @@ def test_a_capacity_of_one_still_announces_a_new_stream() -> None:
     buffer = ClipBuffer(12.0, capacity=1)
     for i, s in enumerate(stamps(12.0, 5)):
         buffer.offer(s, i)
-    (item,) = buffer.take(1)
+    (item,) = buffer.flush()
     assert (item.payload, item.starts) == (4, True)
 
 
@@ -93,24 +93,38 @@ def test_zero_stamps_are_late_after_the_first() -> None:
 
 
 def test_take_waits_for_the_stride() -> None:
-    buffer = ClipBuffer(12.0, capacity=8)
+    buffer = ClipBuffer(12.0, capacity=8, stride=3)
     got: list[int] = []
-    worker = threading.Thread(target=lambda: got.append(len(buffer.take(3, timeout=5.0))))
+    worker = threading.Thread(target=lambda: got.append(len(buffer.take(timeout=5.0))))
     worker.start()
     for s in stamps(12.0, 3):
         buffer.offer(s, None)
     worker.join(5)
     assert got == [3]
-    assert buffer.take(1, timeout=0.0) == []
+    assert buffer.take() == []
+
+
+def test_a_new_stride_counts_for_a_worker_that_waits() -> None:
+    buffer = ClipBuffer(12.0, capacity=8, stride=8)
+    for s in stamps(12.0, 3):
+        buffer.offer(s, None)
+    got: list[int] = []
+    worker = threading.Thread(target=lambda: got.append(len(buffer.take(timeout=5.0))))
+    worker.start()
+    buffer.stride = 2
+    worker.join(5)
+    assert got == [3]
+    buffer.stride = 100
+    assert buffer.stride == 8  # a stride beyond the capacity would never come
 
 
 def test_the_books_balance_under_random_streams_and_threads() -> None:
-    buffer = ClipBuffer(12.0, capacity=5)
+    buffer = ClipBuffer(12.0, capacity=5, stride=2)
     done = threading.Event()
 
     def work() -> None:
         while not done.is_set() or buffer.waiting:
-            items = buffer.take(2, timeout=0.01) or buffer.flush()
+            items = buffer.take(timeout=0.01) or buffer.flush()
             buffer.answered(len(items))
 
     worker = threading.Thread(target=work)

@@ -6,20 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
-from thfm_ros.msg import PersonArray
-from thfm_ros.nodes.people import people_to_msg
 from visualization_msgs.msg import MarkerArray
 
+from thfm_ros.msg import PersonArray
 from thfm_ros.nodes import hri
 from thfm_ros.nodes.camera_info import pinhole_camera_info, scaled_camera_info
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.markers import people_to_markers
-from thfm_ros.nodes.pictures import dense_pose_color, normals_color, overlay
+from thfm_ros.nodes.people import people_to_msg
+from thfm_ros.nodes.pictures import overlay
 from thfm_ros.nodes.topics import PUBLISHED, overridable, profile, topics_to_tasks
+from thfm_ros.panels import dense_pose_color, normals_color
 from thfm_ros.stream.estimator import FrameResult
 
 TYPES: dict[str, type] = {
@@ -80,7 +81,7 @@ IMAGES: dict[str, Callable[[FrameResult, Header], Image | None]] = {
 class Outputs:
     """All publishers that depend on frames; made at configure, silent unless the node is active."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNodeMixin) -> None:
         self._node = node
         self._publishers: dict[str, Publisher] = {}
         for topic in PUBLISHED:
@@ -145,7 +146,7 @@ class Outputs:
             )
             self._publishers["depth/camera_info"].publish(camera)
         if "people" in listened:
-            self._publishers["people"].publish(people_to_msg(result.people, header))
+            self._publishers["people"].publish(people_to_msg(result.people, result.source_size, header))
         if "skeleton/markers" in listened:
             self._publish_markers(result, header)
         if "/humans/bodies/tracked" in listened:

@@ -10,14 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 
 from thfm_ros.errors import UserError
 from thfm_ros.nodes import parameters
@@ -42,7 +45,7 @@ def default_loader(bundle: str, backend: str, threads: int) -> Runtime:
     return load_runtime(bundle or None, backend=backend, threads=threads or None)
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(LifecycleNodeMixin, Node):
     """See docs/node.md for topics and parameters.
 
     Args:
@@ -56,7 +59,9 @@ class PerceptionNode(LifecycleNode):
         load: Callable[[str, str, int], Runtime] = default_loader,
         **options: Any,
     ) -> None:
-        super().__init__(name, callback_group=ReentrantCallbackGroup(), **options)
+        Node.__init__(self, name, **options)
+        # What LifecycleNode does, but with a callback group of its own for the services.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._load = load
         parameters.declare(self)
         self._current = parameters.values(self)
@@ -95,7 +100,7 @@ class PerceptionNode(LifecycleNode):
             self._estimator = StreamEstimator(self._runtime, self.settings().stream)
             self._first_pass(self._runtime)
             manifest = self._runtime.manifest
-            self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, gap_s=p["gap_s"])
+            self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, stride=p["stride"], gap_s=p["gap_s"])
             self._outputs = Outputs(self)
             self.reports.configure(manifest, p["min_output_hz"])
         except Exception as error:
@@ -240,9 +245,11 @@ class PerceptionNode(LifecycleNode):
             max_depth_m=p["max_depth_m"],
             scale_half_life_s=p["scale_half_life_s"],
         )
-        return Settings(
-            list(p["tasks"]), p["stride"], stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"]
-        )
+        return Settings(list(p["tasks"]), stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"])
+
+    def alive(self) -> bool:
+        """False once ROS was shut down: nothing can be published any more."""
+        return self.context.ok()
 
     def now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -266,7 +273,7 @@ class PerceptionNode(LifecycleNode):
     def _on_parameters(self, changed: list[Any]) -> None:
         self._current = parameters.values(self)
         if self.buffer is not None:
-            self.buffer.gap_s = self._current["gap_s"]
+            self.buffer.gap_s, self.buffer.stride = self._current["gap_s"], self._current["stride"]
 
     def _report(self) -> None:
         worker = self._worker
@@ -284,7 +291,8 @@ class PerceptionNode(LifecycleNode):
         """Ends everything, also in the middle of a pass; to be called before destroy_node."""
         self._wants_active = False
         for timer in (self._supervisor, self._reporter):
-            timer.cancel()
+            with suppress(InvalidHandle):  # ROS may be gone already
+                timer.cancel()
         self._stop()
         self._release()
 

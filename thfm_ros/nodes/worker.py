@@ -21,7 +21,6 @@ class Settings:
     """The parameters that the worker reads afresh for every pass."""
 
     tasks: list[str]
-    stride: int
     stream: StreamConfig
     rectified: bool
     fov_deg: float
@@ -33,6 +32,7 @@ class Host(Protocol):
 
     def settings(self) -> Settings: ...
     def now_ns(self) -> int: ...
+    def alive(self) -> bool: ...
     def warn(self, text: str) -> None: ...
     def on_answered(self, count: int, ages_s: list[float]) -> None: ...
     def on_lost(self, reason: str) -> None: ...
@@ -71,15 +71,15 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            settings = self._host.settings()
-            items = self._buffer.take(min(settings.stride, self._estimator.frames), timeout=0.1)
+            items = self._buffer.take(timeout=0.1)
             if not items:
                 continue
+            settings = self._host.settings()
             try:
                 self._work(items, settings)
             except Exception as error:  # nothing that one frame does may end the thread
                 self._close("failed")
-                if not self._stopping.is_set():
+                if not self._stopping.is_set() and self._host.alive():
                     self._failed(error, settings)
         self._close("reset")
 

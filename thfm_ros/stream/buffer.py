@@ -54,14 +54,16 @@ class ClipBuffer:
     Args:
         fps: frames a second that the model was trained on.
         capacity: most frames waiting for the worker; the oldest give way.
+        stride: frames that the worker gets at once, at least.
         gap_s: a larger step between stamps starts a new stream.
         late_s: a step back of at most this is a frame out of order, and dropped; a larger one a new stream.
     """
 
-    def __init__(self, fps: float, capacity: int, gap_s: float = 1.0, late_s: float = 0.2) -> None:
+    def __init__(self, fps: float, capacity: int, stride: int = 1, gap_s: float = 1.0, late_s: float = 0.2) -> None:
         if fps <= 0 or capacity < 1:
             raise ValueError(f"expected fps > 0 and capacity >= 1, found {fps} and {capacity}")
         self.fps, self.capacity, self.gap_s, self.late_s = fps, capacity, gap_s, late_s
+        self._stride = min(stride, capacity)
         self._waiting: deque[Item] = deque()
         self._arrived = threading.Condition()
         self._totals = Totals()
@@ -99,18 +101,32 @@ class ClipBuffer:
             self._arrived.notify_all()
             return True
 
-    def take(self, count: int, timeout: float = 0.0) -> list[Item]:
-        """Every waiting frame once there are `count`; [] where that takes more than `timeout` seconds."""
+    @property
+    def stride(self) -> int:
+        return self._stride
+
+    @stride.setter
+    def stride(self, value: int) -> None:
+        """Counts at once, also for a worker that waits already. Never more than fits."""
         with self._arrived:
-            if not self._arrived.wait_for(lambda: len(self._waiting) >= count, timeout):
-                return []
-            items = list(self._waiting)
-            self._waiting.clear()
-            return items
+            self._stride = max(1, min(value, self.capacity))
+            self._arrived.notify_all()
+
+    def take(self, timeout: float = 0.0) -> list[Item]:
+        """Every waiting frame once there is a stride of them; [] where that takes more than `timeout` seconds."""
+        with self._arrived:
+            ready = self._arrived.wait_for(lambda: len(self._waiting) >= self._stride, timeout)
+            return self._all() if ready else []
 
     def flush(self) -> list[Item]:
         """What is waiting, however little (the end of a file)."""
-        return self.take(1) if self._waiting else []
+        with self._arrived:
+            return self._all()
+
+    def _all(self) -> list[Item]:
+        items = list(self._waiting)
+        self._waiting.clear()
+        return items
 
     def reset(self) -> None:
         """Forgets everything that waits; the next frame starts a new stream."""

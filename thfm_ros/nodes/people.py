@@ -1,0 +1,57 @@
+"""Between people of the estimator and thfm_ros/PersonArray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from geometry_msgs.msg import Point
+from std_msgs.msg import Header
+
+from thfm_ros.msg import Joint, PersonArray
+from thfm_ros.msg import Person as PersonMsg
+from thfm_ros.skeleton import get_joint_set
+from thfm_ros.stream.people import Person
+
+
+def _point(xyz: np.ndarray) -> Point:
+    return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
+
+
+def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header: Header) -> PersonArray:
+    """The people of one frame; `image_size` is width, height of the camera's image."""
+    array = PersonArray(header=header, width=image_size[0], height=image_size[1])
+    for person in people:
+        joints = [
+            Joint(name=name, x=float(x), y=float(y), position=_point(xyz), confidence=float(confidence))
+            for name, (x, y), xyz, confidence in zip(
+                person.joint_set.joints, person.xy, person.xyz, person.confidence, strict=True
+            )
+        ]
+        root = person.xyz[person.joint_set.index("pelvis")]
+        array.people.append(
+            PersonMsg(
+                id=person.id, joint_set=person.joint_set.name, joints=joints, root=_point(root), score=person.score
+            )
+        )
+    return array
+
+
+def people_from_msg(array: PersonArray) -> list[Person]:
+    """The way back, for whoever draws or checks what was received."""
+    people = []
+    for msg in array.people:
+        xyz = np.array([(j.position.x, j.position.y, j.position.z) for j in msg.joints])
+        root = np.array([msg.root.x, msg.root.y, msg.root.z])
+        people.append(
+            Person(
+                id=msg.id,
+                joint_set=get_joint_set(msg.joint_set),
+                xy=np.array([(j.x, j.y) for j in msg.joints]),
+                xyz=xyz,
+                xyz_relative=xyz - root,
+                confidence=np.array([j.confidence for j in msg.joints]),
+                image_size=(array.width, array.height),
+            )
+        )
+    return people
