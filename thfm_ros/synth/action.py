@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.bvh import load_folder
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.motion import Motion, blended, from_humanoid, joint_noise, mirrored, random_motion, sample
 from thfm_ros.synth.outfit import Dressed
@@ -36,21 +36,25 @@ def _motions(digest: str, split: str, bvh: str | None) -> tuple[Motion, ...]:
     assets = _ASSETS[digest]
     names = sorted(k for k in assets.motions if not k.endswith(".loop"))
     found = [from_humanoid(n, assets.motions[n].astype(float), bool(assets.motions[f"{n}.loop"])) for n in names]
-    if bvh is not None:
-        from thfm_ros.synth.bvh import load_folder
-
-        found += load_folder(bvh)
     held = [m for m in found if (m.name in TEST_MOTIONS) == (split == "test")]
+    if bvh is not None:
+        files = load_folder(bvh)
+        held += [m for i, m in enumerate(files) if (i % 10 == 9) == (split == "test")]
     return tuple(held)
 
 
 _ASSETS: dict[str, Assets] = {}
 
 
+def known_motions(assets: Assets, split: str, bvh: str | None) -> tuple[Motion, ...]:
+    """The motions of a split: a fixed part of the motion capture and every tenth BVH file are held out for "test"."""
+    _ASSETS[assets.digest] = assets
+    return _motions(assets.digest, split, bvh)
+
+
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
     """Motion capture, random motion or a blend of two, mirrored half of the time."""
-    _ASSETS[assets.digest] = assets
-    known = _motions(assets.digest, config.split, config.bvh)
+    known = known_motions(assets, config.split, config.bvh)
     roll = rng.random()
     if roll < 0.42:
         motion = random_motion(rng, duration)
@@ -177,5 +181,3 @@ def _expression(rng: np.random.Generator, body: Body, identity: Identity, dresse
     rest[:, own] += offset[:, row[own]]
     return rest
 
-
-__all__ = ["JOINT_SETS", "Action", "make_action"]

