@@ -82,7 +82,7 @@ def test_flat_form_equals_stock(vae: AutoencoderKLWan, frames: int) -> None:
 
 @torch.no_grad()
 def test_output_is_clamped_as_stock(vae: AutoencoderKLWan) -> None:
-    vae.decoder.conv_out.weight *= 100
+    vae.decoder.conv_out.weight *= 20
     z = flat_encode(vae, video(5))
     y = flat_decode(vae, z)
     assert y.abs().max() == 1
