@@ -9,9 +9,10 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -29,9 +30,12 @@ class ClipSource(Protocol):
 
 
 class Generator:
-    """Clips made by `thfm_ros.synth` when they are asked for."""
+    """Clips made by `thfm_ros.synth` when they are asked for, on `device` (of Warp: cpu, cuda:0).
 
-    def __init__(self, data: DataConfig, device: str | None = None) -> None:
+    Held-out ones come from the generator's split "test": other motions, outfits and seeds.
+    """
+
+    def __init__(self, data: DataConfig, device: str) -> None:
         from thfm_ros.synth.assets import load_assets
         from thfm_ros.synth.clip import generate_clip
         from thfm_ros.synth.config import SynthConfig
@@ -41,10 +45,12 @@ class Generator:
             self.config = SynthConfig(**{**settings, **data.settings})
         except TypeError as error:
             raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
-        self.seed, self.assets, self.generate = data.seed, load_assets(), generate_clip
+        self.test = replace(self.config, split="test", identities=1)
+        self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
     def __call__(self, index: int) -> TrainingClip:
-        return TrainingClip.of(self.generate(self.config, self.seed, index, self.assets))
+        config = self.test if index >= HELD_OUT else self.config
+        return TrainingClip.of(self.generate(config, self.seed, index, self.assets, self.device))
 
 
 class Folder:
@@ -79,7 +85,7 @@ class Folder:
         try:
             with np.load(file, allow_pickle=False) as data:
                 return TrainingClip(**{f.name: data[f.name] for f in fields(TrainingClip)})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise UserError(f"damaged clip {file}: {error}; delete it") from None
 
     def _write(self, index: int, clip: TrainingClip) -> None:
@@ -96,12 +102,13 @@ class Folder:
             temporary.unlink(missing_ok=True)
 
 
-def open_source(data: DataConfig) -> ClipSource:
+def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
+    """What the config says; the generator runs on `device`."""
     if data.source == "generate":
-        return Generator(data)
+        return Generator(data, device)
     if not data.path:
         raise UserError(f"data.source '{data.source}' needs data.path, a folder")
-    return Folder(data.path, Generator(data) if data.source == "cache" else None)
+    return Folder(data.path, Generator(data, device) if data.source == "cache" else None)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
@@ -24,10 +27,6 @@ def preset_of(config: TrainConfig) -> Preset:
         ("vae", config.vae, preset.vae),
         ("transformer", config.transformer, preset.transformer),
     ):
-        from inspect import signature
-
-        from diffusers import AutoencoderKLWan
-
         kind = AutoencoderKLWan if name == "vae" else THFMTransformer3DModel
         allowed = signature(kind.__init__).parameters
         for key in own:
@@ -64,11 +63,32 @@ def open_networks(config: TrainConfig) -> Checkpoint:
         checkpoint.prompts = load_checkpoint(config.prompts).prompts
     if config.init_vae:
         checkpoint.vae = load_checkpoint(config.init_vae).vae
+    if config.inflate:
+        inflate(checkpoint.vae)
     width = checkpoint.transformer.config.text_dim
     for name, prompt in checkpoint.prompts.items():
         if prompt.shape[-1] != width:
             raise UserError(f"prompts: expected embeddings {width} wide, found {prompt.shape[-1]} for '{name}'")
     return checkpoint
+
+
+@torch.no_grad()
+def inflate(vae: AutoencoderKLWan) -> None:
+    """Prepare a VAE that was trained on still images for clips, without changing what it does to images.
+
+    Its convolutions over time have seen one frame: their taps on the past get zeros, and the layers that halve and
+    double time, which images skip, become "the latest frame" and "repeat". The 2.2 style's shortcuts, which have no
+    weights, still differ between a clip's first latent and later ones: training on clips has to follow.
+    """
+    for module in vae.modules():
+        if isinstance(module, WanCausalConv3d) and module.kernel_size[0] == 3 and module.kernel_size[1] == 3:
+            module.weight[:, :, :2] = 0
+        elif isinstance(module, WanResample) and hasattr(module, "time_conv"):
+            weight = module.time_conv.weight  # (C or 2 C, C, 3, 1, 1)
+            weight.zero_()
+            for half in weight.split(weight.shape[1]):
+                half[:, :, 2, 0, 0] = torch.eye(len(half))
+            module.time_conv.bias.zero_()
 
 
 def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:

@@ -43,6 +43,7 @@ class TrainingClip:
         height, width = clip.alpha.shape[1:]
         scene, _, _ = normalise_disparity(clip.depth)
         person, _, _ = normalise_disparity(clip.depth, human)
+        nobody = not np.isfinite(clip.keypoints_3d).all()
         return cls(
             rgb=clip.rgb,
             alpha=_byte(clip.alpha),
@@ -50,9 +51,9 @@ class TrainingClip:
             normals=np.rint(clip.normals * 127).astype(np.int8),
             scene_disparity=scene.astype(np.float16),
             human_disparity=person.astype(np.float16),
-            xy=(clip.keypoints_2d / np.array([width, height])).astype(np.float32),
-            xyz=(clip.keypoints_3d - clip.keypoints_3d[:, :1]).astype(np.float32),
-            visibility=clip.visibility.astype(np.float32),
+            xy=np.nan_to_num(clip.keypoints_2d / np.array([width, height])).astype(np.float32),
+            xyz=np.nan_to_num(clip.keypoints_3d - clip.keypoints_3d[:, :1]).astype(np.float32),
+            visibility=np.full_like(clip.visibility, -1.0) if nobody else clip.visibility.astype(np.float32),
         )
 
     @property

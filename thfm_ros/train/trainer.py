@@ -51,7 +51,7 @@ class Trainer:
             raise UserError(
                 f"batch {config.batch} is not divisible by {count} processes x accumulate {config.accumulate}"
             )
-        self.source = source or open_source(config.data)
+        self.source = source or open_source(config.data, "cpu" if cpu else str(self.accelerator.device))
         self.checkpoint = open_networks(config)
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:

@@ -1,0 +1,184 @@
+"""Configs: strict keys, and a dry run of every shipped file with tiny networks of the same config."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from train_fakes import Discs, tiny
+from typer.testing import CliRunner
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import load_checkpoint
+from thfm_ros.tasks import TASKS
+from thfm_ros.train import networks
+from thfm_ros.train.config import TrainConfig, load_config, parse, to_table
+from thfm_ros.train.data import Folder, draw
+from thfm_ros.train.trainer import Trainer
+
+CONFIGS = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"stage": "latent", "learning_rate": 1}, "unknown key 'learning_rate'"),
+        ({"stage": "latent", "optim": {"lrr": 1}}, "optim: unknown key 'lrr': did you mean 'lr'"),
+        ({"stage": "pixels"}, "expected one of vae, latent, pixel, found 'pixels'"),
+        ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
+        ({"stage": "latent", "batch": True}, "batch: expected int"),
+        ({"stage": "latent", "optim": {"lr": "fast"}}, "lr: expected a number"),
+        ({}, "key 'stage' is missing"),
+        ({"stage": "latent", "tasks": ["foreground"]}, "expected a table"),
+    ],
+)
+def test_mistakes_are_named(table: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(TrainConfig, table, "file.yaml")
+
+
+def test_files_and_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("stage: vae\noptim: {lr: 1e-3}\n")
+    config = load_config(file, ["optim.clip=0.5", "data.settings.identities=8", "steps=7"])
+    assert (config.optim.lr, config.optim.clip, config.steps) == (1e-3, 0.5, 7)
+    assert config.data.settings == {"identities": 8}
+    assert parse(TrainConfig, to_table(config), "again") == config
+    with pytest.raises(UserError, match="cannot read"):
+        load_config(tmp_path / "missing.yaml")
+    with pytest.raises(UserError, match="key=value"):
+        load_config(file, ["steps"])
+    file.write_text("stage: [")
+    with pytest.raises(UserError, match="not YAML"):
+        load_config(file)
+
+
+def test_network_arguments_are_checked() -> None:
+    with pytest.raises(UserError, match="transformer: unknown key 'layers'"):
+        networks.preset_of(tiny(transformer={"layers": 3}))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_every_shipped_config_runs_with_tiny_networks(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stage, tasks, masks, adapters, checkpointing and accumulation; only sizes and paths are replaced."""
+    config = load_config(file)
+    config = replace(
+        config,
+        preset="tiny",
+        vae={},
+        transformer={},
+        init="",
+        init_vae="",
+        prompts="",
+        latents=str(tmp_path / "latents") if config.latents else "",
+        steps=2,
+        batch=2 * config.accumulate if config.accumulate < 3 else config.accumulate,
+        precision="fp32",
+        evaluate_every=0,
+        data=replace(config.data, source="generate", height=32, width=48, frames=min(9, config.data.frames or 9)),
+    )
+    if config.optim.name == "adam8bit":  # the one part that needs a GPU's library
+        try:
+            import bitsandbytes  # noqa: F401
+        except ImportError:
+            with pytest.raises(UserError, match="needs bitsandbytes"):
+                Trainer(config, tmp_path / "run", Discs(9))
+            config = replace(config, optim=replace(config.optim, name="adam"))
+    trainer = Trainer(config, tmp_path / "run", Discs(9))
+    before = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    assert trainer.fit()
+    assert any(not torch.equal(before[name], p) for name, p in trainer.parameters.items())
+    if config.lora:
+        assert all("lora" in name or "keypoint_tokens" in name for name in before)
+        exported = load_checkpoint(tmp_path / "run" / "model").transformer  # an ordinary one again
+        assert not any("lora" in name for name in exported.state_dict())
+
+
+def test_adapters_are_merged_into_the_exported_weights(tmp_path: Path) -> None:
+    trainer = Trainer(tiny(lora=2, optim={"lr": 0.05}, tasks={"foreground": 1}), tmp_path, Discs())
+    trainer.fit()
+    latents = torch.randn(1, 4, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    checkpoint = load_checkpoint(tmp_path / "model")
+    prompt = checkpoint.prompts["foreground"][:1]
+    with torch.no_grad(), trainer.ema.applied():
+        expected = trainer.checkpoint.transformer.eval()(latents, prompt).sample
+        assert torch.allclose(checkpoint.transformer(latents, prompt).sample, expected, atol=1e-5)
+
+
+def test_batches_are_a_function_of_seed_and_step() -> None:
+    config = tiny(batch=64, tasks={"foreground": 3, "dense_pose": 1, "keypoints_2d": 0})
+    assert draw(config, 5) == draw(config, 5) != draw(config, 6)
+    assert draw(config, 5) != draw(replace(config, seed=1), 5)
+    whole, parts = draw(config, 5), [draw(config, 5).part(i, 4) for i in range(4)]
+    assert whole.clips == sum((p.clips for p in parts), ())
+    chosen = [task for step in range(40) for tasks in draw(config, step).tasks for task in tasks]
+    assert 0.7 < chosen.count("foreground") / len(chosen) < 0.8
+    assert set(chosen) == {"foreground", "dense_pose"}
+
+
+def test_unknown_tasks_are_named() -> None:
+    with pytest.raises(UserError, match="unknown task 'mask'.*" + next(iter(TASKS))):
+        draw(tiny(tasks={"mask": 1}), 0)
+
+
+def test_the_cache_gives_back_what_was_made_and_names_what_is_missing(tmp_path: Path) -> None:
+    made = Discs()(7)
+    cached = Folder(tmp_path, Discs())(7)
+    again = Folder(tmp_path)(7)
+    assert all((getattr(made, k) == getattr(again, k)).all() for k in vars(made))
+    assert all((getattr(made, k) == getattr(cached, k)).all() for k in vars(made))
+    with pytest.raises(UserError, match=r"clip 8 is missing: no .*0000000008\.npz"):
+        Folder(tmp_path)(8)
+    file = next(tmp_path.rglob("*.npz"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="damaged clip"):
+        Folder(tmp_path)(7)
+
+
+def test_inflation_keeps_images_and_makes_a_21_style_autoencoder_repeat_them_in_clips() -> None:
+    """Without the 2.2 style's shortcuts, a still clip becomes the same latent again and again, and back."""
+    from diffusers import AutoencoderKLWan
+
+    from thfm_ros.model.vae import flat_decode, flat_encode
+
+    torch.manual_seed(3)
+    vae = AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1, latents_mean=[0.0] * 4,
+                           latents_std=[1.0] * 4, scale_factor_spatial=8).eval()  # fmt: skip
+    image = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    clip = image.expand(-1, -1, 5, -1, -1)
+    with torch.no_grad():
+        before = flat_decode(vae, flat_encode(vae, image))
+        assert not torch.allclose(flat_decode(vae, flat_encode(vae, clip))[:, :, -1:], before, atol=1e-2)
+        networks.inflate(vae)
+        latents = flat_encode(vae, clip)
+        assert torch.allclose(flat_decode(vae, latents[:, :, :1]), before, atol=1e-5)
+        assert torch.allclose(latents[:, :, 1], latents[:, :, 0], atol=1e-4)
+        assert torch.allclose(flat_decode(vae, latents), before.expand(-1, -1, 5, -1, -1), atol=1e-4)
+
+
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`thfm train` with --set, and `thfm plot-training` on what it logs."""
+    import typer
+
+    from thfm_ros.train import trainer as trainer_module
+    from thfm_ros.train.commands import register
+
+    monkeypatch.setattr(trainer_module, "open_source", lambda data, device: Discs())
+    app = typer.Typer()
+    register(app)
+    file = tmp_path / "a.yaml"
+    file.write_text("stage: pixel\npreset: tiny\nprecision: fp32\nevaluate_clips: 2\nbatch: 2\ndata: {clips: 4}\n")
+    command = ["train", str(file), "--out", str(tmp_path / "run"), "--set", "steps=2", "--set", "evaluate_every=1"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "finished at step 2 of 2" in result.output
+    assert load_checkpoint(tmp_path / "run" / "best").config.trained
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    picture = tmp_path / "curves.png"
+    result = CliRunner().invoke(app, ["plot-training", str(tmp_path / "run"), "--out", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,135 @@
+"""Losses against closed forms and their invariances."""
+
+import math
+
+import pytest
+import torch
+
+from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.train.losses import (
+    dense_loss,
+    keypoint_loss,
+    l2_loss,
+    masked_mean,
+    masked_median,
+    normal_loss,
+    ssi_loss,
+    standardise,
+)
+
+SHAPE = (2, 1, 3, 4, 5)
+
+
+def clip(seed: int, channels: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, channels, 3, 4, 5, generator=generator)
+
+
+def some(seed: int = 9, chance: float = 0.4) -> torch.Tensor:
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) < chance
+
+
+def test_masked_median_is_the_median_of_what_the_mask_keeps() -> None:
+    x, mask = clip(0) + 5, some()
+    expected = torch.stack([x[i][mask[i]].median() for i in range(2)])
+    assert torch.equal(masked_median(x, mask), expected)
+    assert not torch.allclose((x * mask).flatten(1).median(1).values, expected)  # the tempting wrong way
+
+
+def test_empty_masks_give_zero_and_finite_gradients() -> None:
+    x = clip(0).requires_grad_()
+    nothing = torch.zeros(SHAPE, dtype=torch.bool)
+    loss = (
+        ssi_loss(x, clip(1), nothing)
+        + masked_mean(x, nothing)
+        + normal_loss(x.expand(-1, 3, -1, -1, -1), clip(2, 3), nothing)
+    )
+    loss.sum().backward()
+    assert loss.tolist() == [0, 0]
+    assert torch.isfinite(x.grad).all()
+
+
+def test_standard_form_has_zero_median_and_unit_deviation() -> None:
+    mask = some()
+    x = standardise(3 * clip(0) + 7, mask)
+    assert masked_median(x, mask).abs().max() < 1e-6
+    assert torch.allclose(masked_mean(x.abs(), mask), torch.ones(2), atol=1e-5)
+
+
+def test_depth_loss_ignores_scale_shift_and_masked_pixels() -> None:
+    prediction, target, mask = clip(0), clip(1), some()
+    loss = ssi_loss(prediction, target, mask)
+    assert torch.allclose(ssi_loss(2.5 * prediction - 3, 0.2 * target + 9, mask), loss, atol=1e-4)
+    assert torch.equal(ssi_loss(torch.where(mask, prediction, 100.0), target, mask), loss)
+    assert torch.allclose(ssi_loss(4 * target + 1, target, mask), torch.zeros(2), atol=1e-5)
+
+
+def test_scale_and_shift_are_shared_by_the_whole_clip() -> None:
+    """A prediction that is right in every frame alone, but with a scale of its own, is not right (section 1.3)."""
+    target, mask = clip(1), torch.ones(SHAPE, dtype=torch.bool)
+    per_frame = target * torch.tensor([1.0, 2.0, 4.0]).view(1, 1, 3, 1, 1)
+    assert ssi_loss(per_frame, target, mask).min() > 0.05
+
+
+def test_depth_loss_by_hand() -> None:
+    target = torch.tensor([0.0, 1.0, 2.0]).view(1, 1, 3, 1, 1)  # median 1, deviation 2/3: -1.5, 0, 1.5
+    prediction = torch.tensor([0.0, 0.0, 3.0]).view(1, 1, 3, 1, 1)  # median 0, deviation 1: 0, 0, 3
+    loss = ssi_loss(prediction, target, torch.ones(1, 1, 3, 1, 1, dtype=torch.bool))
+    assert loss.item() == pytest.approx((1.5 + 0 + 1.5) / 3)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 180])
+def test_normal_loss_of_two_unit_vectors(degrees: float) -> None:
+    angle = math.radians(degrees)
+    target = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1, 1)
+    prediction = torch.tensor([math.sin(angle), 0.0, -math.cos(angle)]).view(1, 3, 1, 1, 1)
+    loss = normal_loss(prediction, target, torch.ones(1, 1, 1, 1, 1, dtype=torch.bool))
+    assert loss.item() == pytest.approx(2 * math.sin(angle / 2) + 1 - math.cos(angle), abs=1e-5)
+
+
+def test_normal_loss_at_zero_and_at_the_target_has_finite_gradients() -> None:
+    target = torch.nn.functional.normalize(clip(3, 3), dim=1)
+    for start in (torch.zeros_like(target), target.clone()):
+        prediction = start.requires_grad_()
+        normal_loss(prediction, target, torch.ones(SHAPE, dtype=torch.bool)).sum().backward()
+        assert torch.isfinite(prediction.grad).all()
+
+
+def test_l2_is_the_mean_square() -> None:
+    a, b, mask = clip(0, 3), clip(1, 3), some()
+    assert torch.allclose(l2_loss(a, b), ((a - b) ** 2).flatten(1).mean(1))
+    inside = mask.expand(-1, 3, -1, -1, -1)
+    expected = torch.stack([((a - b) ** 2)[i][inside[i]].mean() for i in range(2)])
+    assert torch.allclose(l2_loss(a, b, mask), expected)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ssi_disparity"])
+def test_human_tasks_learn_their_background(kind: str) -> None:
+    target, mask = torch.nn.functional.normalize(clip(1, 3), dim=1), some()
+    target = torch.where(mask, target[:, :1].expand(-1, 3, -1, -1, -1) if kind != "normal" else target, -1.0)
+    wrong = torch.where(mask, target, 0.5)
+    assert dense_loss(kind, target, target, mask, True, 0.1, 1.0).max() < 1e-4
+    assert torch.allclose(dense_loss(kind, wrong, target, mask, True, 0.1, 1.0), torch.full((2,), 1.5**2), atol=1e-3)
+    assert dense_loss(kind, wrong, target, mask, False, 0.1, 1.0).max() < 1e-4
+
+
+def keypoints(seed: int, visibility: float) -> Keypoints:
+    generator = torch.Generator().manual_seed(seed)
+    xy, xyz = (torch.rand(2, 3, 8, n, generator=generator) for n in (2, 3))
+    return Keypoints(xy, xyz, torch.full((2, 3, 8), visibility))
+
+
+def test_keypoints_are_euclidean_distances_and_cross_entropy() -> None:
+    truth, predicted = keypoints(0, 1.0), keypoints(1, 0.0)
+    loss = keypoint_loss(predicted, truth, (1.0, 10.0, 100.0))
+    xy, xyz = (predicted.xy - truth.xy).norm(dim=-1), (predicted.xyz - truth.xyz).norm(dim=-1)
+    expected = xy.flatten(1).mean(1) + 10 * xyz.flatten(1).mean(1) + 100 * math.log(2)
+    assert torch.allclose(loss, expected, atol=1e-4)
+
+
+def test_joints_outside_the_image_have_no_2d_loss_and_unknown_ones_none_at_all() -> None:
+    predicted = keypoints(1, 0.0)
+    outside, unknown = keypoints(0, 0.0), keypoints(0, -1.0)
+    assert keypoint_loss(predicted, outside, (1.0, 0.0, 0.0)).max() == 0
+    assert keypoint_loss(predicted, outside, (0.0, 1.0, 0.0)).min() > 0
+    assert keypoint_loss(predicted, unknown, (1.0, 1.0, 1.0)).max() == 0

@@ -1,0 +1,237 @@
+"""The loop with real (tiny) networks: learning, resuming, accidents, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from train_fakes import Discs, tiny
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import load_checkpoint
+from thfm_ros.train import state as state_module
+from thfm_ros.train.samples import TrainingClip
+from thfm_ros.train.state import checkpoints
+from thfm_ros.train.trainer import Trainer, learning_rate
+
+STREAMING: dict[str, Any] = {"stream": 0.5, "attention": {"full": 1, "causal": 1}, "tasks_per_clip": 2}
+
+
+def log(out: Path, kind: str = "loss") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def losses(out: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in log(out)}
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints(out / "state")[-1] / "state.safetensors")
+
+
+class Killed(Exception):
+    pass
+
+
+class Fragile(Discs):
+    """Fails at its `life`-th clip, as a machine does."""
+
+    def __init__(self, life: int) -> None:
+        super().__init__()
+        self.life = life
+
+    def __call__(self, index: int) -> TrainingClip:
+        self.life -= 1
+        if self.life < 0:
+            raise Killed
+        return super().__call__(index)
+
+
+@pytest.mark.parametrize("stage", ["vae", "latent", "pixel"])
+def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, stage: str) -> None:
+    kwargs = {"stage": stage, **({} if stage == "vae" else STREAMING)}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert Trainer(tiny(**kwargs), whole, Discs()).fit()
+    with pytest.raises(Killed):
+        Trainer(tiny(**kwargs), broken, Fragile(4 * 4 + 1)).fit()
+    assert [p.name for p in checkpoints(broken / "state")] == ["step-00000003"]
+    assert Trainer(tiny(**kwargs), broken, Discs()).fit()
+    assert losses(whole) == losses(broken)
+    assert len(losses(whole)) == 6
+    first, second = weights(whole), weights(broken)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_time_limit_ends_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    assert not Trainer(tiny(), tmp_path, Discs()).fit(max_minutes=0)
+    assert checkpoints(tmp_path / "state")[-1].name == "step-00000001"
+    assert load_checkpoint(tmp_path / "model").config.samples_seen == 4
+    assert Trainer(tiny(), tmp_path, Discs()).fit()
+    assert load_checkpoint(tmp_path / "model").config.samples_seen == 24
+
+
+def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
+    for name, accumulate in (("one", 1), ("four", 4)):
+        Trainer(tiny(accumulate=accumulate, steps=2, **STREAMING), tmp_path / name, Discs()).fit()
+    assert losses(tmp_path / "one")[2] == pytest.approx(losses(tmp_path / "four")[2], rel=1e-4)
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
+        "from train_fakes import Discs, tiny\n"
+        "from thfm_ros.train.trainer import Trainer\n"
+        "t = Trainer(tiny(steps=3, stream=0.5, tasks_per_clip=2), sys.argv[2], Discs())\n"
+        "assert t.accelerator.num_processes == 2, t.accelerator.num_processes\n"
+        "t.fit()\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    here, root = Path(__file__).parent, Path(__file__).parents[2]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(here), str(tmp_path / "two")],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            cwd=root,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in processes:
+        _, stderr = process.communicate(timeout=200)
+        assert process.returncode == 0, stderr[-2000:]
+    Trainer(tiny(steps=3, stream=0.5, tasks_per_clip=2), tmp_path / "one", Discs()).fit()
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(one[step] == pytest.approx(two[step], rel=1e-4) for step in one)
+
+
+class Poisoned(Discs):
+    """Clip 3 has an infinite target."""
+
+    def __call__(self, index: int) -> TrainingClip:
+        clip = super().__call__(index)
+        if index == 3:
+            clip.xyz[:] = np.nan
+        return clip
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_state_kept(tmp_path: Path) -> None:
+    config = tiny(steps=40, tasks={"keypoints_3d": 1, "foreground": 1}, checkpoint_every=100)
+    with pytest.raises(UserError, match=r"step \d+: the loss of keypoints_3d is not finite \(clips .*3.*\)"):
+        Trainer(config, tmp_path, Poisoned()).fit()
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path).values())
+
+
+def test_batches_above_the_threshold_are_dropped_and_counted(tmp_path: Path) -> None:
+    before = Trainer(tiny(), tmp_path / "start", Discs()).parameters
+    trainer = Trainer(tiny(optim={"drop": 1e-9}), tmp_path / "run", Discs())
+    trainer.fit()
+    assert trainer.record["dropped"] == 6
+    assert all(torch.equal(before[name], value) for name, value in trainer.parameters.items())
+
+
+def test_a_kill_while_saving_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(tiny(steps=3), tmp_path, Discs()).fit()
+
+    def die(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        file.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state_module, "save_file", die)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(tiny(steps=6), tmp_path, Discs()).fit()
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "state").iterdir()] == ["step-00000003"]
+    assert Trainer(tiny(steps=6), tmp_path, Discs()).step == 3
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state_module, "save_file", full)
+    with pytest.raises(UserError, match="disk is full; earlier checkpoints are kept"):
+        Trainer(tiny(steps=3), tmp_path, Discs()).fit()
+
+
+def test_another_config_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    Trainer(tiny(steps=1), tmp_path, Discs()).fit()
+    with pytest.raises(UserError, match="another 'batch'"):
+        Trainer(tiny(steps=2, batch=2), tmp_path, Discs())
+
+
+def test_learning_rate_warms_up_over_the_first_tenth() -> None:
+    config = tiny(steps=100, optim={"lr": 1.0})
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
+    assert set(rates[10:]) == {1.0}
+    cosine = tiny(steps=100, optim={"lr": 1.0, "schedule": "cosine"})
+    assert learning_rate(cosine, 99) < 0.03 < learning_rate(cosine, 50)
+
+
+def test_the_average_is_what_is_exported(tmp_path: Path) -> None:
+    trainer = Trainer(tiny(), tmp_path, Discs())
+    trainer.fit()
+    exported = load_checkpoint(tmp_path / "model").transformer.state_dict()
+    name = "proj_out.weight"
+    assert torch.equal(exported[name], trainer.ema.shadow[f"transformer.{name}"])
+    assert not torch.equal(exported[name], trainer.parameters[f"transformer.{name}"])
+
+
+def test_a_tiny_autoencoder_learns(tmp_path: Path) -> None:
+    """Held-out PSNR gains 3 dB and the loss falls to below 60 % in 120 steps."""
+    config = tiny(
+        stage="vae",
+        steps=120,
+        batch=8,
+        evaluate_every=119,
+        evaluate_clips=4,
+        data={"frames": 1, "clips": 64},
+        tasks={"foreground": 1, "dense_pose": 1, "rgb": 1},
+        optim={"lr": 4e-3, "ema": 0},
+    )
+    trainer = Trainer(config, tmp_path, Discs(1))
+    before = trainer.heldout(trainer.stage)[0]
+    trainer.fit()
+    after, values = log(tmp_path, "metrics")[-1], losses(tmp_path)
+    assert np.mean([values[s] for s in range(111, 121)]) < 0.6 * np.mean([values[s] for s in range(1, 11)])
+    assert after["score"] < before["score"] - 3
+
+
+def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:
+    """Through the decoder, all of it trained: IoU from below 0.3 to above 0.6, keypoint loss to 60 %."""
+    config = tiny(
+        stage="pixel",
+        steps=150,
+        batch=8,
+        evaluate_clips=8,
+        evaluate_every=150,
+        train_encoder=True,
+        train_decoder=True,
+        tasks={"foreground": 1, "keypoints_2d": 1},
+        tasks_per_clip=2,
+        data={"frames": 1, "clips": 64},
+        optim={"lr": 4e-3, "ema": 0},
+    )
+    trainer = Trainer(config, tmp_path, Discs(1))
+    before = trainer.heldout(trainer.stage)[0]["iou/foreground"]
+    trainer.fit()
+    lines = log(tmp_path)
+    first, last = (np.mean([line["keypoints_2d"] for line in part]) for part in (lines[:5], lines[-10:]))
+    after = log(tmp_path, "metrics")[-1]["iou/foreground"]
+    assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
