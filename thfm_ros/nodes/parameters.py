@@ -51,7 +51,7 @@ PARAMETERS: dict[str, Spec] = {
             "auto",
             "configure",
             "What runs the network; auto: the bundle's own choice for this machine.",
-            choices=("auto", "torch", "onnxruntime", "openvino", "tensorrt"),
+            choices=("auto", "tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch"),
         ),
         Spec("threads", 0, "configure", "CPU threads of the network; 0: the backend's choice.", (0, 256)),
         Spec("autostart", True, "start", "Configure and activate by itself; false: wait for a lifecycle manager."),

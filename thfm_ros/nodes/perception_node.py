@@ -41,8 +41,9 @@ LONGEST_RETRY_S = 30.0
 def default_loader(bundle: str, backend: str, threads: int) -> Runtime:
     """The engine's runtime; imported here, so that the node starts (and explains itself) without it."""
     from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.stream.shipped import shipped_bundle
 
-    return load_runtime(bundle or None, backend=backend, threads=threads or None)
+    return load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
 
 
 class PerceptionNode(LifecycleNodeMixin, Node):

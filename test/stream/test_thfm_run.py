@@ -1,0 +1,106 @@
+"""`thfm run` with a real (tiny, untrained) network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from stream_fakes import FakeRuntime, moving_square
+from tiny_model import make_tiny_checkpoint
+from typer.testing import CliRunner
+
+from thfm_ros.errors import UserError
+from thfm_ros.geometry import Intrinsics
+from thfm_ros.stream.commands import film_frame, register
+from thfm_ros.stream.estimator import StreamEstimator
+from thfm_ros.stream.offline import run_stream
+from thfm_ros.tasks import TASKS
+from thfm_ros.video import VideoReader, VideoWriter
+
+NS = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "square.mp4"
+    with VideoWriter(path, 24.0) as writer:
+        for i in range(24):
+            writer.write(moving_square(i))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch")
+    return make_tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def invoke(*arguments: object) -> object:
+    app = typer.Typer()
+    register(app)
+    app.command("other")(lambda: None)  # with one command alone typer would drop its name
+    return CliRunner().invoke(app, [str(a) for a in ("run", *arguments)])
+
+
+def test_a_video_becomes_a_film_of_all_outputs(video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "film.mp4", tmp_path / "figures.json"
+    result = invoke(video, "-o", out, "--bundle", checkpoint, "--stride", 4, "--json", figures)
+    assert result.exit_code == 0, result.output
+    found = json.loads(figures.read_text())
+    assert (found["frames"], found["backend"], found["trained"]) == (12, "torch", "false")
+    film = VideoReader(out)
+    assert len(list(film)) == 12
+    assert film.fps == pytest.approx(12.0)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"video": "missing.mp4"}, "video not found: missing.mp4"),
+        ({"tasks": "depths"}, "unknown task 'depths'"),
+        ({"out": "film.avi"}, "has to be an .mp4"),
+        ({"bundle": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_leave_nothing(
+    video: Path, checkpoint: Path, tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    use = {"video": str(video), "out": str(tmp_path / "o.mp4"), "bundle": str(checkpoint), "tasks": "foreground"}
+    use |= {k: str(tmp_path / v) if k == "out" else v for k, v in change.items()}
+    result = invoke(use["video"], "-o", use["out"], "--bundle", use["bundle"], "--tasks", use["tasks"])
+    assert isinstance(result.exception, UserError)
+    assert words in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("rate", "stride"), [(12.0, 3), (30.0, 4), (5.0, 4)])
+def test_offline_every_sampled_frame_is_answered_once(rate: float, stride: int) -> None:
+    frames = [(round(i / rate * NS), moving_square(i), None) for i in range(50)]
+    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], stride))
+    stamps = [r.stamp_ns for r in results]
+    assert stamps == sorted(set(stamps))
+    assert len(results) == (50 if rate <= 12 else pytest.approx(50 * 12 / rate, abs=1))
+
+
+def test_offline_a_cut_starts_a_new_stream() -> None:
+    frames = [(round((i / 12 + (20 if i >= 7 else 0)) * NS), moving_square(i), None) for i in range(10)]
+    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 2))
+    assert len(results) == 9  # the odd frame before the cut never had a partner
+
+
+def test_the_film_shows_what_there_is() -> None:
+    camera = Intrinsics(96.0, 96.0, 48.0, 32.0, 96, 64)
+    estimator = StreamEstimator(FakeRuntime())
+    estimator.push(0, moving_square(0), camera)
+    (everything,) = estimator.step([t for t in TASKS if not t.startswith("human")])
+    estimator.reset()
+    estimator.push(0, moving_square(0))
+    (mask_only,) = estimator.step(["foreground"])
+    full, small = film_frame(everything), film_frame(mask_only)
+    assert full.shape[0] == 2 * small.shape[0]
+    assert full.dtype == np.uint8

@@ -1,0 +1,132 @@
+"""`thfm run`: a video through the network, offline, with the estimator that the ROS node uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from thfm_ros.stream.estimator import FrameResult
+
+DEFAULT_TASKS = "scene_depth,scene_normals,foreground,dense_pose,keypoints_3d"
+PANEL_HEIGHT = 240
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    video: Path = typer.Argument(..., help="Any video file."),
+    out: Path = typer.Option(..., "--out", "-o", help="MP4 to write: the input and every output side by side."),
+    bundle: str = typer.Option("", help="Bundle or checkpoint folder; default: the weights that ship."),
+    backend: str = typer.Option("auto", help="auto, openvino, onnxruntime, torch, tensorrt or torch_tensorrt."),
+    tasks: str = typer.Option(DEFAULT_TASKS, help="Comma-separated tasks."),
+    stride: int = typer.Option(8, min=1, help="New frames a pass; smaller is slower and sees more past."),
+    fov: float = typer.Option(60.0, min=1.0, max=179.0, help="Horizontal field of view in degrees, for metres."),
+    threads: int = typer.Option(0, min=0, help="CPU threads; 0: all."),
+    json_file: Path | None = typer.Option(None, "--json", help="Figures as JSON."),
+) -> None:
+    """Run the network over a video and write a film of all outputs. Needs no ROS."""
+    import json
+
+    from rich.console import Console
+
+    console = Console()
+    figures = run_video(video, out, bundle, backend, tasks.split(","), stride, fov, threads, console)
+    console.print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
+    console.print(f"look at {out}")
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def run_video(
+    video: Path,
+    out: Path,
+    bundle: str,
+    backend: str,
+    tasks: list[str],
+    stride: int,
+    fov_deg: float,
+    threads: int,
+    console: object,
+) -> dict[str, float | int | str]:
+    """Figures: frames, frames a second, share of frames with metric depth and with a person."""
+    import time
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.errors import UserError
+    from thfm_ros.geometry import Intrinsics
+    from thfm_ros.stream.estimator import StreamEstimator
+    from thfm_ros.stream.offline import run_stream
+    from thfm_ros.stream.shipped import shipped_bundle
+    from thfm_ros.tasks import get_task
+    from thfm_ros.video import VideoReader, VideoWriter
+
+    reader = VideoReader(video)
+    for name in tasks:
+        get_task(name)
+    if out.suffix.lower() != ".mp4":
+        raise UserError(f"the output has to be an .mp4 file, found {out}")
+    runtime = load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
+    estimator = StreamEstimator(runtime)
+    camera = Intrinsics.from_fov(fov_deg, reader.width, reader.height)
+    total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
+    done = metric = populated = 0
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    film_fps = min(estimator.fps, reader.fps)
+    try:
+        with VideoWriter(out, film_fps) as film, Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
+            bar = progress.add_task("frames", total=total)
+            frames = ((round(t * 1e9), image, camera) for t, image in reader)
+            for result in run_stream(estimator, frames, tasks, stride):
+                film.write(film_frame(result))
+                done += 1
+                metric += result.depth is not None
+                populated += bool(result.people)
+                rate = done / (time.perf_counter() - started)
+                progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
+    finally:
+        runtime.close()
+    seconds = time.perf_counter() - started
+    return {
+        "backend": runtime.manifest.backend,
+        "trained": str(runtime.manifest.trained).lower(),
+        "frames": done,
+        "frames/s": done / seconds,
+        "with metric depth": metric,
+        "with a person": populated,
+    }
+
+
+def film_frame(result: FrameResult) -> np.ndarray:
+    """The input with its skeletons and every output of one frame as a labelled grid, uint8 RGB."""
+    import numpy as np
+
+    from thfm_ros import panels
+
+    height = PANEL_HEIGHT
+    width = round(height * result.size[0] / result.size[1] / 2) * 2
+    drawn = result.image
+    for person in result.people:
+        factor = np.array(result.size) / np.array(person.image_size)
+        drawn = panels.draw_skeleton(drawn, person.xy * factor, person.confidence, person.joint_set)
+    pictures = [("input", drawn)]
+    if result.depth is not None:
+        pictures.append((f"depth, metres by {result.metric_source}", panels.depth_color(result.depth)))
+    elif result.disparity is not None:
+        pictures.append(("disparity, no metric scale", panels.disparity_color(result.disparity)))
+    if result.normals is not None:
+        pictures.append(("normals", panels.normals_color(result.normals)))
+    if result.foreground is not None:
+        pictures.append(("foreground", panels.mask_gray(result.foreground)))
+    if result.dense_pose is not None:
+        pictures.append(("dense pose", panels.dense_pose_color(result.dense_pose)))
+    return panels.grid([panels.panel(image, label, width, height) for label, image in pictures], columns=3)
