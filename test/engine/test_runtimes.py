@@ -98,7 +98,7 @@ def test_batches_are_made_of_the_compiled_sizes(exported: Path) -> None:
     four = dataclasses.replace(one.inputs[0], shape=(4, *one.inputs[0].shape[1:]))
     stages["decode_x4"] = dataclasses.replace(one, inputs=(four,))
     runtime.manifest = dataclasses.replace(runtime.manifest, stages=stages)
-    assert runtime._plan("decode", 6) == [(4, "decode_x4"), (1, "decode"), (1, "decode")]
+    assert runtime.plan("decode", 6) == [(4, "decode_x4"), (1, "decode"), (1, "decode")]
 
 
 def test_auto_says_why_not(bundle: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_tampered_or_truncated_engine_is_refused(engines: Path) -> None:
     file = engines / "decode.engine"
     data = file.read_bytes()
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(UserError, match="decode.engine was changed: expected sha256"):
+    with pytest.raises(UserError, match=r"decode.engine was changed: expected sha256"):
         load_runtime(engines)
     file.write_bytes(data[:-1])
     with pytest.raises(UserError, match=r"decode.engine is truncated: expected \d+ bytes"):
@@ -125,7 +125,7 @@ def test_an_unknown_operator(tmp_path: Path) -> None:
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])
     graph = helper.make_graph([helper.make_node("Levitate", ["x"], ["y"], domain="nowhere")], "g", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("nowhere", 1)]), tmp_path / "x.onnx")
-    with pytest.raises(UserError, match="cannot parse .*Levitate"):
+    with pytest.raises(UserError, match=r"cannot parse .*Levitate"):
         compile_onnx(tmp_path / "x.onnx", "tensorrt_rtx", TARGETS)
 
 
@@ -176,9 +176,9 @@ def test_what_deserialising_checks(engines: Path) -> None:
     assert deserialise(trt, fake, manifest, "decode") is fake.engine
     with pytest.raises(UserError, match=r"expected a valid engine, found an invalid one \(diagnostics 4\); rebuild"):
         deserialise(trt, FakeRuntime(manifest, valid=False), manifest, "decode")
-    with pytest.raises(UserError, match="expected an engine that tensorrt_rtx .* loads, found none; rebuild"):
+    with pytest.raises(UserError, match=r"expected an engine that tensorrt_rtx .* loads, found none; rebuild"):
         deserialise(trt, FakeRuntime(manifest, loads=False), manifest, "decode")
-    with pytest.raises(UserError, match="inputs and outputs: expected .*found .*rebuild"):
+    with pytest.raises(UserError, match=r"inputs and outputs: expected .*found .*rebuild"):
         deserialise(trt, FakeRuntime(manifest, shift=1), manifest, "decode")
     (engines / "decode.engine").write_bytes(b"changed after the bundle was opened")
     with pytest.raises(UserError, match="was changed: expected sha256"):

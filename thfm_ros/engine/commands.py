@@ -12,6 +12,8 @@ import typer
 def register(app: typer.Typer) -> None:
     app.command("export")(export)
     app.command("build")(build)
+    app.command("verify")(verify)
+    app.command("bench")(bench)
 
 
 def export(
@@ -71,3 +73,152 @@ def _progress() -> Iterator[Callable[[str], None]]:
         yield report
         if tasks:
             progress.update(tasks[-1], total=1, completed=1)
+
+
+def verify(
+    bundle: Path = typer.Argument(..., help="bundle folder"),
+    checkpoint: Path = typer.Option(..., help="the checkpoint it was exported from"),
+    backend: str = typer.Option("auto", help="of the bundle"),
+    clips: int = typer.Option(2, min=1, help="number of clips"),
+    video: Path | None = typer.Option(None, help="clips of this file instead of generated ones"),
+    json_file: Path | None = typer.Option(None, "--json", help="write the rows to this file"),
+) -> None:
+    """A bundle against torch on held-out clips, in physical units; exit code 1 where a limit is passed."""
+    import dataclasses
+    import math
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.verify import synthetic_clips, verify, video_clips
+
+    with _progress() as report:
+        report("load")
+        runtime, reference = load_runtime(bundle, backend), load_runtime(checkpoint, "torch")
+        report("clips")
+        manifest = runtime.manifest
+        inputs = video_clips(video, manifest, clips) if video else synthetic_clips(manifest, clips)
+        report("compare")
+        rows = verify(runtime, reference, inputs)
+    kind = "trained" if manifest.trained else "random weights"
+    table = Table(title=f"{bundle} on {manifest.backend} against torch, {clips} clips, {kind}", title_justify="left")
+    for column in ("what", "precision", "difference", "limit", "unit", ""):
+        table.add_column(column)
+    for row in rows:
+        value = "nothing to compare" if math.isnan(row.value) else f"{row.value:.3g}"
+        table.add_row(row.name, row.precision, value, f"{row.limit:g}", row.unit, "ok" if row.good else "TOO LARGE")
+    Console().print(table)
+    _notes(runtime.notes)
+    if json_file is not None:
+        finite = [{**dataclasses.asdict(r), "value": r.value if math.isfinite(r.value) else None} for r in rows]
+        _write_json(json_file, {"bundle": str(bundle), "info": runtime.info, "rows": finite})
+    if not all(row.good for row in rows):
+        raise typer.Exit(1)
+
+
+def bench(
+    bundles: list[Path] = typer.Argument(..., help="bundle folders of one checkpoint and geometry"),
+    checkpoint: Path | None = typer.Option(None, help="also run it in torch and in eager diffusers, the baseline"),
+    rounds: int = typer.Option(10, min=1, help="times that every stage runs on every backend"),
+    threads: int | None = typer.Option(None, min=1, help="of CPU backends; all by default"),
+    json_file: Path | None = typer.Option(None, "--json", help="write everything to this file"),
+) -> None:
+    """Latency of every stage on every backend that works here, on the same clip, taking turns."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from thfm_ros.engine.bench import BASELINE, Run, measure, stage_flops, summary, warm_up
+    from thfm_ros.engine.manifest import open_bundle
+    from thfm_ros.engine.runtime import default_threads, load_runtime
+    from thfm_ros.errors import UserError
+
+    count = threads or default_threads()
+    runs: list[Run] = []
+    notes: list[str] = []
+    with _progress() as report:
+        if checkpoint is not None:
+            from thfm_ros.engine.eager import EagerDiffusers
+
+            report("load eager diffusers and torch")
+            runs.append(warm_up(BASELINE, lambda: EagerDiffusers(checkpoint, count)))
+            runs.append(warm_up("torch, flat", lambda: load_runtime(checkpoint, "torch", count)))
+        for bundle in bundles:
+            for backend in open_bundle(bundle).backends:
+                report(f"load {bundle.name} on {backend}")
+                try:
+                    load = lambda b=bundle, n=backend: load_runtime(b, n, count)  # noqa: E731
+                    runs.append(warm_up(f"{bundle.name}, {backend}", load))
+                except UserError as error:
+                    notes.append(f"{bundle.name} on {backend}: {error}")
+    if not runs:
+        raise UserError(f"nothing to measure: {'; '.join(notes)}")
+    shapes = {(r.runtime.manifest.preset, r.runtime.manifest.latent_shape) for r in runs}
+    if len(shapes) > 1:
+        raise UserError(f"expected bundles of one preset and geometry, found {sorted(shapes)}")
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("rounds", total=rounds)
+        peaks = measure(runs, rounds, lambda done: progress.update(task, completed=done))
+    result = summary(runs, peaks, stage_flops(runs[0].runtime.manifest))
+    _print_bench(result)
+    _notes(notes)
+    if json_file is not None:
+        _write_json(json_file, {**result, "not_run": notes})
+
+
+def _print_bench(result: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    clip, machine = result["clip"], result["machine"]
+    title = (
+        f"{clip['preset']} {clip['width']}x{clip['height']}, {clip['frames']} frames; {machine['device']}, "
+        f"measured peak {machine['peak_gflops_fp32']:.0f} GFLOP/s fp32; {result['rounds']} rounds"
+    )
+    stages = Table(title=title, title_justify="left")
+    for column in ("run", "stage", "precision", "median ms", "p95", "p99", "of peak", "x eager"):
+        stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
+    totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
+    for column in ("run", "one dense task", "keypoints", "all kinds", "x eager (all)", "load s", "memory MB"):
+        totals.add_column(column, justify="left" if column == "run" else "right")
+    for run in result["runs"]:
+        for name, row in run["stages"].items():
+            of_peak, times = row.get("of_peak"), row.get("times_eager")
+            stages.add_row(
+                run["name"],
+                name,
+                row["precision"],
+                *(f"{row[k]:.1f}" for k in ("median_ms", "p95_ms", "p99_ms")),
+                f"{of_peak:.0%}" if of_peak is not None else "",
+                f"{times:.2f}" if times is not None else "",
+            )
+        stages.add_section()
+        per_clip, times = run["clip_ms"], run.get("times_eager")
+        totals.add_row(
+            run["name"],
+            *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
+            f"{times['all']:.2f}" if times else "",
+            f"{run['load_s']:.1f}",
+            f"{run['memory_mb']:.0f}",
+        )
+    Console().print(stages, totals)
+
+
+def _notes(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"not run: {note}" if "not tried" not in note else note, err=True)
+
+
+def _write_json(path: Path, data: dict) -> None:
+    import json
+    import os
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        from thfm_ros.errors import UserError
+
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

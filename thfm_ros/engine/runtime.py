@@ -80,7 +80,7 @@ class StageRuntime(ABC):
     def __init__(self, manifest: Manifest, prompts: dict[str, np.ndarray], info: dict[str, str]) -> None:
         self.manifest, self.info = manifest, info
         self.notes: list[str] = []
-        self._prompts = prompts
+        self.prompts = prompts
 
     @abstractmethod
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -109,13 +109,13 @@ class StageRuntime(ABC):
         dense = [t for t in tasks if get_task(t).kind == "dense"]
         sparse = [t for t in tasks if get_task(t).kind == "sparse"]
         targets: list[np.ndarray] = []
-        for count, name in self._plan("transform", len(dense)):
+        for count, name in self.plan("transform", len(dense)):
             names = dense[len(targets) : len(targets) + count]
-            prompt = np.stack([self._prompts[n] for n in names])
+            prompt = np.stack([self.prompts[n] for n in names])
             targets += np.split(self.run(name, [np.repeat(latents, count, 0), prompt])[0], count)
         keypoints = None
         if sparse:
-            prompt = self._prompts[sparse_prompt(sparse)]
+            prompt = self.prompts[sparse_prompt(sparse)]
             xy, xyz, logits = self.run("keypoints", [latents, prompt[None]])
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
@@ -126,7 +126,7 @@ class StageRuntime(ABC):
         latents = np.ascontiguousarray(latents, np.float32)
         videos: list[np.ndarray] = []
         done = 0
-        for count, name in self._plan("decode", len(latents)):
+        for count, name in self.plan("decode", len(latents)):
             videos.append(self.run(name, [latents[done : done + count]])[0])
             done += count
         return np.concatenate(videos) if len(videos) != 1 else videos[0]
@@ -152,9 +152,9 @@ class StageRuntime(ABC):
 
     def close(self) -> None:
         """Frees what the backend holds; the runtime is of no use afterwards."""
-        self._prompts = {}
+        self.prompts = {}
 
-    def _plan(self, stage: str, count: int) -> list[tuple[int, str]]:
+    def plan(self, stage: str, count: int) -> list[tuple[int, str]]:
         """(batch size, stage name) for `count` items: the largest compiled size that fits, again and again."""
         variants, plan = self.manifest.variants(stage), []
         while count:
@@ -170,8 +170,8 @@ class StageRuntime(ABC):
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         for name in tasks:
             get_task(name)
-            if name not in self._prompts:
-                raise UserError(f"expected tasks of this bundle ({', '.join(self._prompts)}), found '{name}'")
+            if name not in self.prompts:
+                raise UserError(f"expected tasks of this bundle ({', '.join(self.prompts)}), found '{name}'")
 
     @staticmethod
     def _expect(what: str, shape: tuple[int, ...], x: np.ndarray) -> None:

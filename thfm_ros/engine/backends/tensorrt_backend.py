@@ -178,7 +178,7 @@ class TensorRT(StageRuntime):
                 buffers = self.executor("keypoints").buffers
                 results = {k: self.download(f"keypoints.{k}", buffers[k]) for k in ("xy", "xyz", "visibility")}
             done, decoders = 0, self.manifest.variants("decode")
-            for count, name in self._plan("transform", len(dense)):
+            for count, name in self.plan("transform", len(dense)):
                 target = self._transform(name, latents, dense[done : done + count], marks)
                 decode = self.executor(decoders[count])
                 decode.buffers["latents"].copy_(target)
@@ -201,7 +201,7 @@ class TensorRT(StageRuntime):
         """Runs one transform stage for `tasks`; its first output's buffer."""
         executor = self.executor(name)
         executor.buffers["latents"].copy_(latents.expand_as(executor.buffers["latents"]))
-        prompt = np.stack([self._prompts[task] for task in tasks])
+        prompt = np.stack([self.prompts[task] for task in tasks])
         self.upload(f"{name}.prompt", prompt, executor.buffers["prompt"])
         self._timed("transform", executor, marks)
         return executor.buffers[self.manifest.stages[name].outputs[0].name]

@@ -1,0 +1,164 @@
+"""`thfm bench`: every bundle on every backend that works here, the same clip, in one run.
+
+Backends take turns, stage by stage, and the machine's peak is measured in every round between them: what else loads
+the machine then touches all of them alike, and the ratios hold where absolute times do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thfm_ros.engine.golden import golden_inputs
+from thfm_ros.engine.manifest import Manifest
+from thfm_ros.engine.runtime import StageRuntime
+
+# One of each kind of output: depth, normals, mask, dense pose from four decodes, 2D and 3D keypoints from one pass.
+ALL_KINDS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d")
+PEAK_SIZE = 1536
+BASELINE = "eager diffusers"
+
+
+@dataclass
+class Run:
+    """One runtime and its samples. memory_mb: growth of the process's resident memory by loading and first runs."""
+
+    name: str
+    runtime: StageRuntime
+    load_s: float = 0.0
+    memory_mb: float = 0.0
+    samples: dict[str, list[float]] = field(default_factory=dict)  # stage -> ms
+
+    def median(self, stage: str) -> float:
+        return float(np.median(self.samples[stage]))
+
+
+def warm_up(name: str, open_: Callable[[], StageRuntime]) -> Run:
+    """Opens a runtime and runs every stage once."""
+    before, start = resident_mb(), time.perf_counter()
+    run = Run(name, open_())
+    for stage, inputs in stage_inputs(run.runtime).items():
+        run.runtime.run(stage, inputs)
+        run.samples[stage] = []
+    run.load_s, run.memory_mb = time.perf_counter() - start, resident_mb() - before
+    return run
+
+
+def stage_inputs(runtime: StageRuntime) -> dict[str, list[np.ndarray]]:
+    """The golden inputs: the same for every backend of one geometry."""
+    return {n: golden_inputs(n, s.inputs, runtime.prompts) for n, s in runtime.manifest.stages.items()}
+
+
+def measure(runs: Sequence[Run], rounds: int, report: Callable[[int], None] = lambda done: None) -> list[float]:
+    """Fills the samples of all runs; returns the machine's measured peak (float32 GFLOP/s) of every round."""
+    inputs = [stage_inputs(run.runtime) for run in runs]
+    peaks = []
+    for done in range(rounds):
+        peaks.append(peak_gflops())
+        for run, feeds in zip(runs, inputs, strict=True):
+            for stage, feed in feeds.items():
+                start = time.perf_counter()
+                run.runtime.run(stage, feed)
+                run.samples[stage].append(1e3 * (time.perf_counter() - start))
+        report(done + 1)
+    return peaks
+
+
+def peak_gflops() -> float:
+    """A float32 matrix product by numpy's BLAS, on as many threads as that takes."""
+    a = np.ones((PEAK_SIZE, PEAK_SIZE), np.float32)
+    a @ a
+    start = time.perf_counter()
+    a @ a
+    return 2 * PEAK_SIZE**3 / (time.perf_counter() - start) / 1e9
+
+
+def resident_mb() -> float:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import os
+
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def clip_ms(run: Run, dense: int, keypoints: bool) -> float:
+    """Of one clip by the stages' medians: one encode, a transform and a decode for each dense task, a keypoint pass."""
+    total = run.median("encode") + (run.median("keypoints") if keypoints else 0.0)
+    for stage in ("transform", "decode"):
+        total += sum(run.median(name) for _, name in run.runtime.plan(stage, dense))
+    return total
+
+
+def stage_flops(manifest: Manifest) -> dict[str, float]:
+    """FLOP of every whole-clip stage (2 a multiply-accumulate), counted in torch; {} where torch is missing."""
+    try:
+        from thfm_ros.model.info import dit_flops, measure
+        from thfm_ros.model.presets import PRESETS, build
+    except ImportError:
+        return {}
+    preset = PRESETS.get(manifest.preset)
+    if preset is None:
+        return {}
+    import torch
+
+    cost = measure(preset, manifest.height, manifest.width, manifest.frames, "float32")
+    encode, transform, decode = (float(s.flops) for s in cost.stages)
+    with torch.device("meta"):
+        transformer = build(preset)[1]
+    extra = transformer.config.tokens_per_frame * manifest.frames
+    more = dit_flops(transformer, cost.tokens + extra, preset.text_length) - cost.transform_closed_form
+    return {"encode": encode, "transform": transform, "decode": decode, "keypoints": transform + more}
+
+
+def summary(runs: Sequence[Run], peaks: Sequence[float], flops: dict[str, float]) -> dict[str, Any]:
+    """Everything that was measured, as JSON: milliseconds, frames/s, and ratios to eager diffusers and to the peak."""
+    peak = float(np.median(peaks))
+    base = next((run for run in runs if run.name == BASELINE), None)
+    out = []
+    for run in runs:
+        m = run.runtime.manifest
+        stages = {}
+        for name, samples in run.samples.items():
+            p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
+            row: dict[str, Any] = {"median_ms": p50, "p95_ms": p95, "p99_ms": p99, "samples": len(samples)}
+            row["precision"] = run.runtime.precision(m.stages[name])
+            if name in flops:
+                row["gflop"] = flops[name] / 1e9
+                row["of_peak"] = flops[name] / 1e6 / p50 / peak
+            if base is not None and name in base.samples:
+                row["times_eager"] = base.median(name) / p50
+            stages[name] = row
+        dense, points, every = clip_ms(run, 1, False), clip_ms(run, 0, True), clip_ms(run, 4, True)
+        sparse = ("keypoints_2d", "keypoints_3d")
+        fps = {t: 1e3 * m.frames / (points if t in sparse else dense) for t in m.tasks}
+        entry = {
+            "name": run.name,
+            "info": run.runtime.info,
+            "trained": m.trained,
+            "load_s": run.load_s,
+            "memory_mb": run.memory_mb,
+            "stages": stages,
+            "clip_ms": {"one_dense": dense, "keypoints": points, "all": every},
+            "frames_per_s": {**fps, "all": 1e3 * m.frames / every},
+        }
+        if base is not None:
+            pairs = {"one_dense": (1, False), "keypoints": (0, True), "all": (4, True)}
+            entry["times_eager"] = {k: clip_ms(base, *v) / clip_ms(run, *v) for k, v in pairs.items()}
+        out.append(entry)
+    m = runs[0].runtime.manifest
+    return {
+        "clip": {"preset": m.preset, "frames": m.frames, "height": m.height, "width": m.width, "fps": m.fps},
+        "all": list(ALL_KINDS),
+        "machine": {"device": runs[0].runtime.info.get("device", ""), "peak_gflops_fp32": peak},
+        "rounds": len(peaks),
+        "runs": out,
+    }

@@ -1,0 +1,74 @@
+"""The baseline of `thfm bench`: stock diffusers, eager, float32. Nothing of this project's forms of the VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import WanTransformer3DModel
+
+from thfm_ros.engine.backends.torch_backend import checkpoint_manifest
+from thfm_ros.engine.device import cpu_name
+from thfm_ros.engine.manifest import Manifest, Stage
+from thfm_ros.engine.modules import Clip, whole_clip_modules
+from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.model.checkpoint import load_checkpoint
+
+
+class EagerDiffusers(StageRuntime):
+    """Whole-clip stages by `AutoencoderKLWan` and `WanTransformer3DModel` as diffusers has them.
+
+    The keypoint pass does not exist there, so it runs as this project's module.
+    """
+
+    def __init__(self, root: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
+        checkpoint = load_checkpoint(root)
+        clip = Clip.of(checkpoint)
+        modules = whole_clip_modules(checkpoint, clip)
+        stages = {name: Stage("fp32", m.inputs, m.outputs) for name, m in modules.items()}
+        base = checkpoint_manifest(root, checkpoint, clip, "eager diffusers")
+        manifest = Manifest(**{**vars(base), "stages": stages})
+        info = {
+            "backend": "eager diffusers",
+            "version": torch.__version__,
+            "threads": str(threads),
+            "device": cpu_name(),
+        }
+        super().__init__(manifest, {t: p[0].numpy() for t, p in checkpoint.prompts.items()}, info)
+        self._vae, self._keypoints = checkpoint.vae, modules["keypoints"]
+        self._end = float(checkpoint.transformer.config.end_timestep)
+        self._transformer = _stock(checkpoint.transformer)
+        config = self._vae.config
+        self._mean, self._std = (
+            torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std)
+        )
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if stage == "keypoints":
+            return self._keypoints(inputs)
+        with torch.inference_mode():
+            x = torch.from_numpy(inputs[0])
+            match stage:
+                case "encode":
+                    out = (self._vae.encode(x).latent_dist.mode() - self._mean) / self._std
+                case "transform":
+                    time = torch.full((len(x),), self._end)
+                    out = -self._transformer(x, time, torch.from_numpy(inputs[1])).sample
+                case _:
+                    out = self._vae.decode(x * self._std + self._mean).sample.clamp(-1, 1)
+            return [out.numpy()]
+
+
+def _stock(transformer: Any) -> WanTransformer3DModel:
+    """The same weights in the stock class, with its own attention processors."""
+    import inspect
+
+    names = [n for n in inspect.signature(WanTransformer3DModel.__init__).parameters if n != "self"]
+    stock = WanTransformer3DModel(**{n: transformer.config[n] for n in names if n in transformer.config})
+    weights = {k: v for k, v in transformer.state_dict().items() if not k.startswith("keypoint_tokens")}
+    stock.load_state_dict(weights)
+    return stock.eval()
