@@ -271,7 +271,7 @@ def build_textures() -> dict[str, np.ndarray]:
     for name in ("brick", "grass", "gravel"):
         grey = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
         out[f"surface.{name}"] = cv2.resize(grey, (256, 256), interpolation=cv2.INTER_AREA)
-    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "motorcycle_left.png"):
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg"):
         image = cv2.imread(str(folder / name))[..., ::-1]
         scale = 320 / max(image.shape[:2])
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))

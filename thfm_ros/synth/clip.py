@@ -9,15 +9,15 @@ import numpy as np
 
 from thfm_ros.synth.action import Action, make_action
 from thfm_ros.synth.assets import Assets
-from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera, make_camera
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.materials import Material
 from thfm_ros.synth.outfit import Dressed, dress
-from thfm_ros.synth.render import Geometry, render, resources
+from thfm_ros.synth.render import Geometry, Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person
 from thfm_ros.synth.scene import Surroundings, make_surroundings
-from thfm_ros.synth.sensor import expose
+from thfm_ros.synth.sensor import compress, develop_frames
 from thfm_ros.synth.wardrobe import Wardrobe
 from thfm_ros.skeleton import JOINT_SETS
 
@@ -177,9 +177,21 @@ class _Rendered:
         )  # fmt: skip
 
 
-def _scene(
+@dataclass(frozen=True)
+class Staged:
+    """A rendered scene whose pixels are still on the device, and the generator of the sensor's randomness."""
+
+    rendered: Rendered
+    camera: Camera
+    actions: list[Action]
+    times: np.ndarray
+    meta: dict
+    rng: np.random.Generator
+
+
+def stage(
     config: SynthConfig, seed: int, index: int, identity_index: int, assets: Assets, device: str, times: np.ndarray, stills: bool
-) -> _Rendered:
+) -> Staged:
     """People, surroundings and cameras for one clip, or for a group of stills with a camera each; rendered."""
     s = studio(assets)
     code = int(config.digest(), 16)
@@ -210,24 +222,32 @@ def _scene(
     r = render(
         geometry, surroundings, camera, np.concatenate(spheres, 1), centre, reach, (s.canon_low, s.canon_scale), height, width, config.samples, assets, device
     )  # fmt: skip
-    shape = (frames, height, width)
+    meta = {
+        "seed": seed, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": [f for _, f in shots],
+        "outfit": [d.tags for _, d, _ in people], "room": surroundings.room, "environment": surroundings.environment,
+        "furniture": [p.name for p in surroundings.pieces],
+    }  # fmt: skip
+    return Staged(r, camera, [a for _, _, a in people], times, meta, rng)
+
+
+def _scene(
+    config: SynthConfig, seed: int, index: int, identity_index: int, assets: Assets, device: str, times: np.ndarray, stills: bool
+) -> _Rendered:
+    """`stage`, developed and brought to the host."""
+    st = stage(config, seed, index, identity_index, assets, device, times, stills)
+    r, height, width = st.rendered, config.height, config.width
+    shape = (len(times), height, width)
     truth = {
         "depth": r.depth.numpy().reshape(shape), "normals": r.normal.numpy().reshape(*shape, 3), "alpha": r.alpha.numpy().reshape(shape),
         "dense_pose": r.canon.numpy().reshape(*shape, 3), "parts": r.part.numpy().reshape(shape),
     }  # fmt: skip
-    rgb, sensor = expose(rng, r, config, times, stills, device)
-    persons = [_keypoints(a, camera, truth["depth"], height, width) for _, _, a in people]
-    meta = {
-        "seed": seed, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": [f for _, f in shots],
-        "outfit": [d.tags for _, d, _ in people], "room": surroundings.room, "environment": surroundings.environment,
-        "furniture": [p.name for p in surroundings.pieces], "sensor": sensor,
-    }  # fmt: skip
-    return _Rendered(rgb, truth, persons, camera, config.fps, meta)
+    developed, settings = develop_frames(st.rng, r, config, times, stills, device)
+    rgb, settings = compress(st.rng, developed.numpy().reshape(*shape, 3), config, settings)
+    persons = [keypoints_of(a, st.camera, truth["depth"], height, width) for a in st.actions]
+    return _Rendered(rgb, truth, persons, st.camera, config.fps, st.meta | {"sensor": settings})
 
 
-def _keypoints(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:
+def keypoints_of(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:
     pixels, points = camera.project(action.joints)
     return Person(pixels.astype(np.float32), points.astype(np.float32), _visibility(pixels, points, depth, height, width))
 
-
-__all__ = ["PARTS", "generate_clip", "studio"]

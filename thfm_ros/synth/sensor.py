@@ -67,10 +67,10 @@ def develop(
     out[t, i] = q
 
 
-def expose(
+def develop_frames(
     rng: np.random.Generator, rendered: Rendered, config: SynthConfig, times: np.ndarray, stills: bool, device: str
-) -> tuple[np.ndarray, dict[str, float]]:
-    """(T, H, W, 3) uint8 and what was done to it. Stills are independent photographs, else it is one video."""
+) -> tuple[wp.array, dict[str, float]]:
+    """(T, H * W) of three bytes on the device, and what was done to it. Stills are independent photographs, else it is one video."""
     frames, height, width = len(times), config.height, config.width
     on = 1.0 if config.sensor else 0.0
     drift = np.exp(on * rng.choice([0.0, 0.25]) * (np.sin(times * rng.uniform(0.5, 3) + rng.uniform(0, 6)) * 0.5))
@@ -95,12 +95,43 @@ def expose(
         ],
         outputs=[out],
     )  # fmt: skip
-    rgb = out.numpy().reshape(frames, height, width, 3)
-    if config.sensor and rng.random() < 0.4:
+    return out, settings
+
+
+def compress(
+    rng: np.random.Generator, rgb: np.ndarray, config: SynthConfig, settings: dict[str, float]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """JPEG or H.264 there and back, now and then; (T, H, W, 3) uint8."""
+    if not config.sensor:
+        return rgb, settings
+    roll = rng.random()
+    if roll < 0.25 and len(rgb) > 1 and rgb.shape[1] % 2 == 0 and rgb.shape[2] % 2 == 0:
+        crf = int(rng.integers(18, 34))
+        return _h264(rgb, crf, config.fps), settings | {"h264": crf}
+    if roll < 0.5:
         quality = int(rng.integers(45, 96))
-        settings["jpeg"] = quality
-        rgb = np.stack([_jpeg(f, quality) for f in rgb])
+        return np.stack([_jpeg(f, quality) for f in rgb]), settings | {"jpeg": quality}
     return rgb, settings
+
+
+def _h264(rgb: np.ndarray, crf: int, fps: float) -> np.ndarray:
+    import io
+    from fractions import Fraction
+
+    import av
+
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="mp4") as container:
+        options = {"crf": str(crf), "preset": "ultrafast", "threads": "1"}
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=options)
+        stream.height, stream.width = rgb.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in rgb:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    memory.seek(0)
+    with av.open(memory) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 def _jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
