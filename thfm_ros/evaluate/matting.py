@@ -39,7 +39,7 @@ def _per_frame(metric: Callable[[np.ndarray, np.ndarray], float], pred: np.ndarr
     """`metric` of two (H, W) images over all leading axes."""
     lead, size = pred.shape[:-2], pred.shape[-2:]
     pairs = zip(pred.reshape(-1, *size), true.reshape(-1, *size), strict=True)
-    return np.array([metric(p, t) for p, t in pairs], dtype=np.float64).reshape(lead)
+    return np.array([metric(p, t) for p, t in pairs], dtype=np.float64).reshape(lead)[()]
 
 
 def mad(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def conn(pred: np.ndarray, true: np.ndarray, trimap: np.ndarray | None = None) -
         float(_connectivity_map(p, t, True)[u].sum(dtype=np.float64)) / 1000
         for p, t, u in zip(*(x.reshape(-1, *size) for x in (pred, true, unknown)), strict=True)
     ]
-    return np.array(values).reshape(pred.shape[:-2])
+    return np.array(values).reshape(pred.shape[:-2])[()]
 
 
 def conn_p3m(pred: np.ndarray, true: np.ndarray) -> np.ndarray:

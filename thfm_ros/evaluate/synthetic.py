@@ -150,7 +150,7 @@ class SyntheticReport:
         lines.append(table(["task", "metric", *names, "clips"], rows))
         seam_tasks = list(dict.fromkeys(t for r in self.seam_ratios.values() for t in r))
         if seam_tasks:
-            body = [[t, *(number(self.seam_ratios[n].get(t)) for n in names)] for t in seam_tasks]
+            body = [[t, *(number(self.seam_ratios.get(n, {}).get(t)) for n in names)] for t in seam_tasks]
             lines += ["", "Change error at window borders over that inside windows (1: no seam):", ""]
             lines.append(table(["task", *names], body))
         speed = [[n, number(1e3 * s), *[str(self.identities[n])]] for n, s in self.seconds_per_frame.items()]

@@ -61,9 +61,9 @@ def smpl24(
     ready = load_precomputed(precomputed, len(root))
     if ready is not None:
         return ready
+    model = _model("smpl", gender, models, len(root), precomputed)
     import torch
 
-    model = _model("smpl", gender, models, len(root), precomputed)
     tensors = [torch.as_tensor(np.asarray(x), dtype=torch.float32) for x in (betas, body, root, translation)]
     shape = tensors[0].reshape(1, -1).expand(len(root), -1)
     with torch.no_grad():
@@ -76,8 +76,6 @@ def smplx24(parameters: list[dict[str, np.ndarray]], gender: str, models: Path |
     ready = load_precomputed(precomputed, len(parameters))
     if ready is not None:
         return ready
-    import torch
-
     first = {k: np.asarray(v).reshape(1, -1) for k, v in parameters[0].items() if not isinstance(v, str)}
     hand = first.get("left_hand_pose")
     components = 45 if hand is None else hand.shape[1]
@@ -92,6 +90,8 @@ def smplx24(parameters: list[dict[str, np.ndarray]], gender: str, models: Path |
         num_betas=first["betas"].shape[1] if "betas" in first else 10,
         flat_hand_mean=False,
     )
+    import torch
+
     known = ("betas", "global_orient", "body_pose", "transl", "left_hand_pose", "right_hand_pose")
     given = {
         name: torch.as_tensor(

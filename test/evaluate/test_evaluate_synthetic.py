@@ -1,0 +1,127 @@
+"""The synthetic benchmark on real generated clips: the truth scores perfectly, and everything is on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from evaluate_fakes import BrightnessRuntime
+from typer.testing import CliRunner
+
+from thfm_ros.evaluate import synthetic
+from thfm_ros.evaluate.predictors import ConstantPredictor, THFMPredictor
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.tasks import TASKS
+
+CONFIG = SynthConfig(frames=5, height=48, width=64, samples=1, empty=0.0, split="test")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return synthetic.LazyClip(CONFIG, 3, 0).get()
+
+
+def truth(clip) -> dict[str, np.ndarray]:
+    with np.errstate(divide="ignore"):
+        disparity = np.where(np.isfinite(clip.depth), 1 / clip.depth, 0)
+    return {
+        "scene_depth": 4 * disparity - 0.3,
+        "human_depth": 2 * disparity + 0.1,
+        "scene_normals": clip.normals,
+        "human_normals": clip.human_normals,
+        "foreground": clip.alpha,
+        "dense_pose": clip.dense_pose,
+        "keypoints_2d": clip.keypoints_2d,
+        "keypoints_3d": clip.keypoints_3d - clip.keypoints_3d[:, :1],
+    }
+
+
+def test_truth_is_perfect(clip) -> None:
+    metrics, change = synthetic.score_clip(clip, truth(clip), "thfm32", synthetic.SyntheticProtocol())
+    assert {name.split("/")[0] for name in metrics} == set(TASKS)
+    for name, value in metrics.items():
+        best = {"delta1": 1, "iou": 1, "detected": 1, "pck_0.05": 1}.get(name.split("/")[1])
+        best = 100 if "within" in name else best
+        if "jitter" not in name:
+            assert value == pytest.approx(best or 0, abs=0.02), name
+    assert max(max(np.nan_to_num(c)) for c in change.values()) < 1e-5
+
+
+def test_constant_answer_is_far_from_perfect(clip) -> None:
+    predicted = ConstantPredictor().predict(clip.rgb)
+    metrics, _ = synthetic.score_clip(clip, predicted, "thfm32", synthetic.SyntheticProtocol())
+    assert metrics["human_normals/mean_deg"] > 15
+    assert metrics["foreground/iou"] == 0
+    assert metrics["keypoints_3d/pa_mpjpe"] > 20
+
+
+def test_missed_people_count_against_pck_and_not_against_3d(clip) -> None:
+    answer = truth(clip)
+    for name in ("keypoints_2d", "keypoints_3d"):
+        answer[name] = answer[name].astype(float).copy()
+        answer[name][:2] = np.nan
+    metrics, _ = synthetic.score_clip(clip, answer, "thfm32", synthetic.SyntheticProtocol())
+    assert metrics["keypoints_2d/detected"] == pytest.approx(0.6)
+    assert metrics["keypoints_2d/pck_0.05"] < 0.75
+    assert metrics["keypoints_3d/mpjpe"] == pytest.approx(0, abs=1e-3)
+
+
+def test_empty_scene_has_no_human_metrics() -> None:
+    config = SynthConfig(frames=2, height=48, width=64, samples=1, empty=1.0, split="test")
+    clip = synthetic.LazyClip(config, 0, 0).get()
+    answer = ConstantPredictor().predict(clip.rgb)
+    metrics, _ = synthetic.score_clip(clip, answer, "thfm32", synthetic.SyntheticProtocol())
+    for name in ("human_normals/mean_deg", "human_depth/abs_rel", "dense_pose/epe", "keypoints_2d/pck_0.05"):
+        assert np.isnan(metrics[name]), name
+    assert np.isnan(metrics["keypoints_3d/mpjpe"])
+    assert metrics["foreground/mad"] == 0
+
+
+def test_predictors_stand_side_by_side_and_rows_are_reused(tmp_path: Path) -> None:
+    runtime = BrightnessRuntime(frames=3, width=64, height=48)
+    predictors = [THFMPredictor(runtime, tuple(TASKS), stride=2), ConstantPredictor()]
+    first = synthetic.evaluate(predictors, CONFIG, 3, 2, tmp_path, "thfm evaluate synthetic ...")
+    passes = len(runtime.windows)
+    assert passes == 4  # two windows for each of two clips
+    assert set(first.results) == {"THFM fake", "constant"}
+    assert first.seam_ratios["THFM fake"].keys() >= {"foreground", "scene_normals"}
+    again = synthetic.evaluate(predictors, CONFIG, 3, 2, tmp_path)
+    assert len(runtime.windows) == passes
+    assert json.dumps(again.results, sort_keys=True) == json.dumps(first.results, sort_keys=True)
+    synthetic.evaluate(predictors, CONFIG, 4, 1, tmp_path)
+    assert len(runtime.windows) == passes + 2  # other clips, other rows
+    text = (tmp_path / "report.md").read_text()
+    assert "| foreground | IoU ↑ |" in text
+    assert "window borders" in text
+
+
+def test_command_writes_markdown_and_json(tmp_path: Path) -> None:
+    from thfm_ros.evaluate import commands
+
+    app = typer.Typer()
+    commands.register(app)
+    arguments = ["synthetic", "--checkpoint", "constant", "--clips", "1", "--frames", "2", "--size", "48x64"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path), "--json", str(tmp_path / "x.json")])
+    assert result.exit_code == 0, result.output
+    assert "| human_normals | mean (°) ↓ |" in result.output
+    stored = json.loads((tmp_path / "x.json").read_text())
+    assert stored["config"]["split"] == "test"
+    assert stored["results"]["constant"]["foreground/iou"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["emdb", "--checkpoint", "constant"], "emdb needs --data"),
+        (["emdb", "--checkpoint", "constant", "--data", "/nowhere"], "folder does not exist"),
+        (["synthetic", "--checkpoint", "/nowhere"], "no checkpoint or bundle at /nowhere"),
+        (["synthetic", "--checkpoint", "constant", "--data", "."], "--data and --option do not apply"),
+    ],
+)
+def test_command_names_the_mistake(arguments: list[str], message: str) -> None:
+    from thfm_ros.evaluate import commands
+
+    app = typer.Typer()
+    commands.register(app)
+    assert message in str(CliRunner().invoke(app, arguments).exception)
