@@ -75,6 +75,7 @@ def compile_onnx(
     compute_capabilities: tuple[str, ...] = (),
     workspace_mb: int | None = None,
     timing_cache: Path | None = None,
+    tf32: bool = False,
 ) -> Built:
     """One ONNX file to one engine. UserError with TensorRT's own words where it parses or builds nothing.
 
@@ -95,7 +96,10 @@ def compile_onnx(
     config = builder.create_builder_config()
     if config is None:
         raise UserError(f"{flavor}: expected a builder configuration, found none{_because(logger)}")
-    config.clear_flag(trt.BuilderFlag.TF32)  # a stage in fp32 is one because it needs it
+    if tf32:
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)  # on by default; a stage in fp32 is one because it needs it
     if workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
     if compute_capabilities:
@@ -210,6 +214,7 @@ def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> FileEntry:
         "compute_capabilities": info.compute_capabilities if info.flavor == "tensorrt_rtx" else (),
         "workspace_mb": workspace,
         "engine": str(engine),
+        "tf32": stage.precision == "tf32",
     }
     command = [sys.executable, "-m", "thfm_ros.engine.build_trt", json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -276,6 +281,7 @@ def main() -> int:
             tuple(request["compute_capabilities"]),
             request["workspace_mb"],
             cache_dir() / "tensorrt" / "timing.cache",
+            request["tf32"],
         )
         _write(Path(request["engine"]), built.engine)
     except UserError as error:

@@ -33,7 +33,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
 
 OPSET = 20
-DTYPES = {"fp32": torch.float32, "auto": torch.float32, "int8": torch.float32} | {
+DTYPES = dict.fromkeys(("fp32", "tf32", "auto", "int8"), torch.float32) | {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }

@@ -25,13 +25,8 @@ from thfm_ros.tasks import TASKS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-PRECISIONS = (
-    "fp32",
-    "fp16",
-    "bf16",
-    "int8",
-    "auto",
-)  # auto: float32 graph, bf16 arithmetic where the CPU is fast at it
+# auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 SUFFIXES = (".onnx", ".data", ".engine", ".safetensors", ".json", ".md")  # nothing that can hold a pickle
 WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
 STREAM = ("encode_init", "encode_step", "decode_init", "decode_step")

@@ -125,7 +125,7 @@ def _check(recipe: Recipe, path: Path) -> None:
             raise UserError(f"{path}: expected the key tensorrt for format tensorrt, found none")
         one_of("tensorrt: flavor", recipe.tensorrt.flavor, FLAVORS)
         if bad := sorted({p for p in recipe.precision.values() if p in ("auto", "int8")}):
-            raise UserError(f"{path}: precision: TensorRT stages take fp32, fp16 or bf16, found {', '.join(bad)}")
+            raise UserError(f"{path}: precision: TensorRT stages take fp32, tf32, fp16 or bf16, found {', '.join(bad)}")
         if (recipe.tensorrt.flavor == "tensorrt_rtx") != bool(recipe.tensorrt.compute_capabilities):
             raise UserError(
                 f"{path}: tensorrt: compute_capabilities: expected a list for tensorrt_rtx and none for tensorrt "

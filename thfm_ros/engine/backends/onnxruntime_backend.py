@@ -30,7 +30,7 @@ class OnnxRuntime(StageRuntime):
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
     def precision(self, stage: Stage) -> str:
-        return "fp32" if stage.precision == "auto" else stage.precision
+        return stage.precision if stage.precision == "int8" else "fp32"
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         session = self._sessions.get(stage)

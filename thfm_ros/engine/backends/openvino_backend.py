@@ -12,7 +12,7 @@ from thfm_ros.engine.manifest import Manifest, Stage
 from thfm_ros.engine.runtime import StageRuntime, bundle_prompts
 from thfm_ros.errors import UserError
 
-HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+HINTS = {"fp32": "f32", "tf32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 class OpenVino(StageRuntime):
