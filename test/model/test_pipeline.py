@@ -104,6 +104,13 @@ def test_float_input_and_files_mean_the_same_as_uint8(pipe: THFMPipeline, tmp_pa
     assert pipe(tmp_path / "a.mp4", ["foreground"]).maps["foreground"].shape == expected.shape
 
 
+def test_attention_can_be_chosen(pipe: THFMPipeline) -> None:
+    video = clip(9)
+    full, causal = (pipe(video, ["foreground"], frames=9, attention=name) for name in ("full", "causal"))
+    np.testing.assert_array_equal(pipe(video, ["foreground"], frames=9).maps["foreground"], full.maps["foreground"])
+    assert np.abs(full.maps["foreground"] - causal.maps["foreground"]).max() > 1e-4
+
+
 def test_free_text_goes_through_the_network_alone(pipe: THFMPipeline) -> None:
     """The canonical prompt as free text gives what the task gives, but as RGB: nothing looks up the task."""
     canonical = TASKS["foreground"].prompts[0]

@@ -85,6 +85,23 @@ def test_from_wan_keeps_every_weight(config: dict, tmp_path: Path) -> None:
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
 
 
+@torch.no_grad()
+def test_from_wan_reads_the_hub_cache_and_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    stock = stock_of(TINY)
+    repository = tmp_path / "models--Somebody--Small-Wan"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    stock.save_pretrained(snapshot / "transformer", max_shard_size="100KB")
+    assert len(list((snapshot / "transformer").glob("*.safetensors"))) > 1
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    model = THFMTransformer3DModel.from_wan("Somebody/Small-Wan")
+    x, prompt = inputs(TINY)
+    assert torch.equal(model(x, prompt).sample, stock(x, torch.zeros(2), prompt).sample)
+
+
 def test_from_wan_refuses_what_is_not_a_text_to_video_wan(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder or a hub id in the local cache"):
         THFMTransformer3DModel.from_wan("nobody/nothing-of-this-name")

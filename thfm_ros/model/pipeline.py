@@ -55,6 +55,17 @@ class THFMPrediction(BaseOutput):
     depth: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """Prompts (L, D) of the dense outputs and of the sparse pass; joint: the first dense pass has its tokens active."""
+
+    dense: dict[str, Tensor]
+    sparse: Tensor | None
+    joint: bool
+    attention: str | None
+    batch: int
+
+
 class THFMPipeline(DiffusionPipeline):
     """Encodes each window once for all tasks, batches the tasks, and decodes dense ones only.
 
@@ -97,6 +108,7 @@ class THFMPipeline(DiffusionPipeline):
         frames: int | None = None,
         overlap: int | None = None,
         joint: bool = False,
+        attention: str | None = None,
         batch: int = 8,
     ) -> THFMPrediction:
         """Run the tasks on a video of any length and size (its aspect is kept by black borders).
@@ -108,6 +120,7 @@ class THFMPipeline(DiffusionPipeline):
             intrinsics: of the video, for the person's place in the camera frame and for depth in metres.
             frames: window length, 4k + 1; None: the checkpoint's. overlap: frames shared by windows; None: a quarter.
             joint: keypoints from the pass of the first dense task, its tokens active, instead of a pass of their own.
+            attention: `full` or `causal` over latent frames; None: the checkpoint's.
             batch: tasks in one pass at most.
         """
         images = _as_frames(video)
@@ -117,7 +130,8 @@ class THFMPipeline(DiffusionPipeline):
                 f"expected intrinsics of the {width}x{height} video, found {intrinsics.width}x{intrinsics.height}: "
                 "use Intrinsics.resized"
             )
-        dense, sparse = self._plan(tasks, prompt, text_source, joint)
+        dense, sparse = self._prompts(tasks, prompt, text_source, joint)
+        request = _Request(dense, sparse, (joint or prompt is not None) and sparse is not None, attention, batch)
         config = self.checkpoint_config
         place = Fit.of((width, height), (config.width, config.height))
         length = window_frames(total, frames or config.frames)
@@ -126,7 +140,7 @@ class THFMPipeline(DiffusionPipeline):
         for start in self.progress_bar(starts):
             clip = images[start : start + length]
             clip = np.concatenate((clip, np.repeat(clip[-1:], length - len(clip), 0)))
-            windows.append(self._window(np.stack([place.apply(image) for image in clip]), dense, sparse, joint, batch))
+            windows.append(self._window(np.stack([place.apply(image) for image in clip]), request))
         merged = {
             name: merge_windows([w[name] for w in windows], starts, *_alignment(name))[:total] for name in windows[0]
         }
@@ -139,7 +153,7 @@ class THFMPipeline(DiffusionPipeline):
                 _to_metres(prediction, intrinsics)
         return prediction
 
-    def _plan(
+    def _prompts(
         self, tasks: Sequence[str], prompt: str | None, text_source: str | Path | None, joint: bool
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Prompt (L, D) of each dense output, and of the sparse pass (None: there is none)."""
@@ -164,33 +178,33 @@ class THFMPipeline(DiffusionPipeline):
         # The head gives 2D and 3D together, so one sparse pass serves both tasks.
         return dense, self.prompts[sparse[-1]][0] if sparse else None
 
-    def _window(
-        self, clip: np.ndarray, dense: dict[str, Tensor], sparse: Tensor | None, joint: bool, batch: int
-    ) -> dict[str, np.ndarray]:
+    def _window(self, clip: np.ndarray, request: _Request) -> dict[str, np.ndarray]:
         """One window (T, h, w, 3) of the network's size -> RGB or disparity a dense output, and keypoint arrays."""
         weight = next(self.vae.parameters())
         pixels = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].to(weight.device, weight.dtype)
         latents = FlatEncoder(self.vae)(pixels)
         out: dict[str, np.ndarray] = {}
-        names = list(dense)
-        shared = (joint or FREE_TEXT in dense) and sparse is not None
-        if shared:  # the first dense pass has its tokens active
-            video, points = self._transform(latents, dense[names[0]][None], keypoints=True)
+        names = list(request.dense)
+        if request.joint:  # the first dense pass has its tokens active
+            video, points = self._transform(latents, [request.dense[names[0]]], True, request.attention)
             out |= self._decode(video, names[:1]) | points
             names = names[1:]
-        for index in range(0, len(names), batch):
-            group = names[index : index + batch]
-            video, _ = self._transform(latents, torch.stack([dense[name] for name in group]), keypoints=False)
+        for index in range(0, len(names), request.batch):
+            group = names[index : index + request.batch]
+            video, _ = self._transform(latents, [request.dense[name] for name in group], False, request.attention)
             out |= self._decode(video, group)
-        if sparse is not None and not shared:
-            out |= self._transform(latents, sparse[None], keypoints=True)[1]
+        if request.sparse is not None and not request.joint:
+            out |= self._transform(latents, [request.sparse], True, request.attention)[1]
         return out
 
-    def _transform(self, latents: Tensor, prompts: Tensor, keypoints: bool) -> tuple[Tensor, dict[str, np.ndarray]]:
+    def _transform(
+        self, latents: Tensor, prompts: Sequence[Tensor], keypoints: bool, attention: str | None
+    ) -> tuple[Tensor, dict[str, np.ndarray]]:
         weight = self.transformer.patch_embedding.weight
-        stage = TransformStage(self.transformer, keypoints=keypoints)
+        stage = TransformStage(self.transformer, keypoints=keypoints, attention=attention)
         video, *points = stage(
-            latents.to(weight).expand(len(prompts), -1, -1, -1, -1), prompts.to(weight.device, weight.dtype)
+            latents.to(weight).expand(len(prompts), -1, -1, -1, -1),
+            torch.stack(list(prompts)).to(weight.device, weight.dtype),
         )
         if not points:
             return video, {}

@@ -18,13 +18,18 @@ class TransformStage(nn.Module):
     Args:
         prompt_embeds: (1, L, D) or (B, L, D) used where `forward` gets no prompt; None: a prompt is an input.
         keypoints: whether the keypoint tokens take part.
+        attention: `full` or `causal` over latent frames; None: the transformer's own.
     """
 
     def __init__(
-        self, transformer: THFMTransformer3DModel, prompt_embeds: Tensor | None = None, keypoints: bool = False
+        self,
+        transformer: THFMTransformer3DModel,
+        prompt_embeds: Tensor | None = None,
+        keypoints: bool = False,
+        attention: str | None = None,
     ) -> None:
         super().__init__()
-        self.transformer, self.keypoints = transformer, keypoints
+        self.transformer, self.keypoints, self.attention = transformer, keypoints, attention
         weight = transformer.patch_embedding.weight
         with torch.no_grad():
             timestep = torch.full((1,), transformer.config.end_timestep, device=weight.device)
@@ -43,6 +48,7 @@ class TransformStage(nn.Module):
                 latents,
                 prompt.expand(len(latents), -1, -1),
                 keypoints=self.keypoints,
+                attention=self.attention,
                 modulation=Modulation(self.temb, self.blocks),
             )
         )
@@ -68,10 +74,8 @@ class StreamTransformInit(TransformStage):
 class StreamTransformStep(StreamTransformInit):
     """The next latent frame: (B, C, 1, h, w), prompt, *caches -> (as `TransformStage`, *caches), the same for ever."""
 
-    def __init__(
-        self, transformer: THFMTransformer3DModel, prompt_embeds: Tensor | None = None, keypoints: bool = False
-    ) -> None:
-        super().__init__(transformer, prompt_embeds, keypoints)
+    def __init__(self, transformer: THFMTransformer3DModel, keypoints: bool = False) -> None:
+        super().__init__(transformer, keypoints=keypoints)
         if keypoints and transformer.config.token_frames != 5:
             raise UserError(
                 "a fixed step needs keypoint tokens that repeat with every latent frame: expected token_frames=5, "
