@@ -61,7 +61,7 @@ def track_walker(frames: list[np.ndarray]) -> np.ndarray:
 def zoom(frames: list[np.ndarray], seconds: float, fps: float, width: int, height: int) -> Iterator[np.ndarray]:
     """A virtual camera that follows the walker so that they fill most of the frame's height."""
     path, first = track_walker(frames)
-    for offset, (x, y, size) in enumerate(path[: round(seconds * fps)]):
+    for offset, (x, y, _) in enumerate(path[: round(seconds * fps)]):
         half_height = np.median(path[:, 2]) * 0.75
         half_width = half_height * width / height
         matrix = np.array([[width / (2 * half_width), 0, 0], [0, height / (2 * half_height), 0]], dtype=np.float64)

@@ -29,7 +29,8 @@ install_packages() {
   say "Python packages (3.8 GB on disk; about 4 minutes the first time)"
   # torch first: a plain requirement would take the CUDA build, several GB that a machine without a GPU cannot use.
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" "setuptools<80"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" \
+    --config-settings editable_mode=compat # a plain path entry, over which the package's __init__ extends itself
   if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
     # Builds engines without a GPU. Its dependencies are the CUDA runtime, which building does not need.
     say "TensorRT for RTX"
@@ -45,7 +46,7 @@ fix_exported_paths() {
   include=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
   numpy_include=$(.venv/bin/python -c 'import numpy; print(numpy.get_include())')
   [ -f "$include/Python.h" ] || fail "the C headers of $(.venv/bin/python -V) are missing ($include/Python.h): install them (Debian: apt install python3-dev)"
-  find .venv/share -path '*/cmake/*' -name '*xport*.cmake' -exec sed -i -E \
+  find .venv/share -type f -path '*/cmake/*' -name '*xport*.cmake' -exec sed -i -E \
     -e "s#/opt/python/cp[0-9]+-cp[0-9]+/lib/python3\.[0-9]+/site-packages/numpy/_core/include#$numpy_include#g" \
     -e "s#/opt/python/cp[0-9]+-cp[0-9]+/include/python3\.[0-9]+#$include#g" {} +
 }
@@ -57,7 +58,7 @@ build_package() {
   if ! env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" CMAKE_PREFIX_PATH="$prefix" \
     COLCON_LOG_LEVEL=error LD_LIBRARY_PATH="$(.venv/bin/python -c 'import os; print(os.environ["LD_LIBRARY_PATH"])')" \
     "$prefix/bin/colcon" --log-base build/log build --merge-install --symlink-install --install-base "$prefix" \
-    --build-base build --event-handlers console_stderr- --paths . --cmake-args -DBUILD_TESTING=OFF \
+    --build-base build --event-handlers console_stderr- --paths . --cmake-args -DBUILD_TESTING=OFF -DTHFM_INSTALL_MODULES=OFF \
     "-DPython3_EXECUTABLE=$prefix/bin/python" >build.log 2>&1; then
     cat build.log build/log/latest_build/thfm_ros/stderr.log >&2
     fail "colcon build failed (above)"

@@ -1,4 +1,4 @@
-"""A camera for those who have none: publishes a video file, a shipped sample or a V4L2 device as `image` + `camera_info`."""
+"""A camera for those who have none: a video file, a shipped sample or a V4L2 device as `image` + `camera_info`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundle that runs where none was named: made from the shipped weights, once a machine."""
+"""The CPU bundle of a checkpoint, made once a machine and content: what runs where no bundle was named."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource
 
 
-def shipped_bundle() -> Path:
-    """The CPU bundle of weights/nano, exported by a process of its own (this one stays free of torch).
-
-    UserError where no weights ship, or the export fails; it says what to do.
-    """
+def shipped_checkpoint() -> Path:
+    """weights/nano; UserError where no weights ship."""
     try:
-        config = resource("weights", "nano", "thfm.json")
+        return resource("weights", "nano", "thfm.json").parent
     except UserError:
         raise UserError(
             "no weights ship with this installation: name a bundle (thfm export makes one from a checkpoint)"
         ) from None
-    checkpoint, recipe = config.parent, resource("engines", "cpu.yaml")
-    bundle = cache_folder("bundles") / f"nano-{_fingerprint([recipe, *sorted(checkpoint.rglob('*'))])}"
+
+
+def cpu_bundle(checkpoint: Path) -> Path:
+    """The CPU bundle of a checkpoint, exported by a process of its own (this one stays free of torch).
+
+    UserError where the export fails; it says what to do.
+    """
+    recipe = resource("engines", "cpu.yaml")
+    bundle = cache_folder("bundles") / f"cpu-{_fingerprint([recipe, *sorted(checkpoint.rglob('*'))])}"
     if (bundle / "manifest.json").is_file():
         return bundle
     command = [sys.executable, "-m", "thfm_ros.cli", "export", str(checkpoint)]
@@ -32,8 +36,13 @@ def shipped_bundle() -> Path:
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise UserError(f"cannot export the shipped weights to a bundle: {last}")
+        raise UserError(f"cannot export {checkpoint} to a bundle: {last}")
     return bundle
+
+
+def shipped_bundle() -> Path:
+    """The CPU bundle of the shipped weights; UserError where there are none, or the export fails."""
+    return cpu_bundle(shipped_checkpoint())
 
 
 def _fingerprint(paths: list[Path]) -> str:

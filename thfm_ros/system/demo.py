@@ -1,0 +1,206 @@
+"""The main job on any machine: real processes over real DDS, from a video to every topic, and a film of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from thfm_ros.errors import UserError
+from thfm_ros.paths import cache_folder, resource
+from thfm_ros.stream.shipped import cpu_bundle, shipped_checkpoint
+from thfm_ros.tasks import TASKS
+from thfm_ros.video import VideoReader
+
+STRIDE = 4
+DEMO_TASKS = ("scene_depth", "human_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d")
+
+
+def run_demo(
+    source: str, checkpoint: Path | None, out: Path, rate: float, bag: bool, json_file: Path | None
+) -> dict[str, Any]:
+    """Runs camera, perception and recorder until the video ends; returns the table {topic: figures}."""
+    console = Console()
+    video = _video(source)
+    with contextlib.suppress(FileExistsError):
+        out.mkdir(parents=True)
+    if not os.access(out, os.W_OK) or not out.is_dir():
+        raise UserError(f"cannot write to {out}: choose another folder with --out")
+    bundle, trained = prepare_bundle(checkpoint, console)
+    pass_s = measure_pass(bundle, console)
+    if not rate:
+        # All frames answered: a pass answers STRIDE frames, with some room for the rest of the graph.
+        rate = min(video.fps if video else 30.0, STRIDE / (1.6 * pass_s))
+    frames = video.frames if video else 0
+    console.print(f"playing {source} at {rate:.1f} frames/s")
+    if video and rate < video.fps:
+        console.print(f"that is {rate / video.fps:.2f}x its own speed, so that every frame is answered")
+    table_file = out / "demo.json"
+    with _processes(out / "logs") as start:
+        idle = max(5.0, 4 * pass_s + 2.0)
+        recorder = start(
+            "recorder",
+            video=str(out / "demo.mp4"),
+            picture=str(out / "demo.png"),
+            table=str(table_file),
+            bag=str(_fresh(out / "demo_bag")) if bag else "",
+            video_fps=float(min(video.fps if video else 30.0, 12.0)),
+            idle_s=idle,
+        )
+        perception = start("perception", bundle=str(bundle), stride=STRIDE, tasks=list(DEMO_TASKS), gap_s=60.0)
+        camera = start("camera", source=source, rate=float(rate), wait_for_subscribers=2)
+        _wait(recorder, {"perception": perception, "camera": camera}, frames / rate + idle if frames else None, out)
+    figures = json.loads(table_file.read_text())
+    _show(console, figures)
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(f"look at {out / 'demo.mp4'} and {out / 'demo.png'} (logs in {out / 'logs'})")
+    if not trained:
+        console.print("[yellow]the network has random weights: its outputs are noise[/]")
+    return figures
+
+
+def _video(source: str) -> VideoReader | None:
+    """The file that will be played; None for a device."""
+    if source.startswith("/dev/"):
+        return None
+    path = Path(source).expanduser()
+    if path.suffix or path.exists():
+        return VideoReader(path)
+    samples = sorted(p.stem for p in resource("samples").glob("*.mp4"))
+    if source not in samples:
+        raise UserError(f"'{source}' is neither a video file nor a sample: the samples are {', '.join(samples)}")
+    return VideoReader(resource("samples", f"{source}.mp4"))
+
+
+def prepare_bundle(checkpoint: Path | None, console: Console) -> tuple[Path, bool]:
+    """The CPU bundle of a checkpoint, exported once for each content; (folder, trained)."""
+    if checkpoint is None:
+        try:
+            checkpoint = shipped_checkpoint()
+        except UserError:
+            checkpoint = _random_checkpoint(console)
+    config = checkpoint / "thfm.json"
+    if not config.is_file():
+        raise UserError(f"{checkpoint} is not a checkpoint (no thfm.json): name a folder that thfm train or init wrote")
+    with console.status("exporting the network for this CPU (once)"):
+        return cpu_bundle(checkpoint), bool(json.loads(config.read_text()).get("trained"))
+
+
+def _random_checkpoint(console: Console) -> Path:
+    path = cache_folder("checkpoints") / "nano-random"
+    if not (path / "thfm.json").is_file():
+        from thfm_ros.model.commands import init
+
+        with console.status("no trained weights: making random ones (once)"):
+            init("nano", out=path, seed=0, from_wan="", text_encoder="")
+    return path
+
+
+def measure_pass(bundle: Path, console: Console) -> float:
+    """Seconds of one pass of all the demo's tasks on this machine, after a warm-up that compiles the stages."""
+    from thfm_ros.engine.runtime import load_runtime
+
+    with console.status("loading and compiling the network (cached for the next time)"):
+        runtime = load_runtime(bundle)
+        m = runtime.manifest
+        clip = np.zeros((1, 3, m.frames, m.height, m.width), np.float32)
+        runtime.predict(clip, DEMO_TASKS)
+        start = time.perf_counter()
+        runtime.predict(clip, DEMO_TASKS)
+        seconds = time.perf_counter() - start
+        info = runtime.info
+        runtime.close()
+    console.print(
+        f"{m.preset} {m.width}x{m.height}x{m.frames} on {info.get('backend', '?')} ({info.get('precision', '?')}): "
+        f"{seconds:.2f} s for a clip, all {len(DEMO_TASKS)} tasks of {len(TASKS)}"
+    )
+    return seconds
+
+
+@contextlib.contextmanager
+def _processes(logs: Path) -> Iterator[Any]:
+    """Gives a function that starts a node; whatever happens, all of them end with the block."""
+    logs.mkdir(parents=True, exist_ok=True)
+    running: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as stack:
+
+        def start(node: str, **parameters: Any) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", f"thfm_ros.nodes.{node}_node", "--ros-args"]
+            for name, value in parameters.items():
+                command += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML
+            log = stack.enter_context((logs / f"{node}.log").open("wb"))
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            running.append(process)
+            return process
+
+        try:
+            yield start
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.send_signal(2)  # SIGINT: nodes close their files
+            for process in running:
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _wait(recorder: subprocess.Popen[bytes], others: dict[str, Any], expected_s: float | None, out: Path) -> None:
+    """Until the recorder ends by itself; an early death of any node is an error that names its log."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("running the graph", total=expected_s)
+        start = time.monotonic()
+        while recorder.poll() is None:
+            for name, process in others.items():
+                # The camera may end: its video is over.
+                if process.poll() not in (None, 0) or (name == "perception" and process.poll() is not None):
+                    raise UserError(f"the {name} node ended early: {_last_line(out / 'logs' / f'{name}.log')}")
+            progress.update(task, completed=time.monotonic() - start)
+            time.sleep(0.2)
+    if recorder.returncode:
+        raise UserError(f"the recorder failed: {_last_line(out / 'logs' / 'recorder.log')}")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{lines[-1] if lines else 'no output'} (see {log})"
+
+
+def _fresh(folder: Path) -> Path:
+    """A bag folder of this name, or the first free one after it."""
+    number = 1
+    candidate = folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}_{number}")
+    return candidate
+
+
+def _show(console: Console, figures: dict[str, Any]) -> None:
+    table = Table("topic", "messages", "rate Hz", "latency ms (median)", "p95", "MB", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for topic, row in figures.items():
+        cells = (row["messages"], row["rate_hz"], row["latency_ms_median"], row["latency_ms_p95"], row["megabytes"])
+        table.add_row(topic, *("-" if c is None else f"{c}" for c in cells))
+    console.print(table)

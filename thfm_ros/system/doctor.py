@@ -1,0 +1,142 @@
+"""What is there, what is missing, and the command that fixes it. Looks, imports little, changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from thfm_ros.errors import UserError
+from thfm_ros.paths import resource
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `missing` means that the demo cannot run."""
+
+    state: Literal["ok", "optional", "missing"]
+    what: str
+    found: str
+    fix: str = ""
+
+
+def examine() -> list[Finding]:
+    return [_python(), _compiler(), *_ros(), *_network(), _gpu(), _tensorrt(), _torch_tensorrt(), _weights()]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if (3, 10) <= sys.version_info < (3, 14):
+        return Finding("ok", "Python 3.10-3.13", found)
+    return Finding("missing", "Python 3.10-3.13", found, "install one and run: PYTHON=/path/to/python3 make setup")
+
+
+def _compiler() -> Finding:
+    path = shutil.which("cc")
+    if path:
+        return Finding("ok", "C compiler", path)
+    return Finding("optional", "C compiler", "none; needed to build the messages", "apt install build-essential")
+
+
+def _ros() -> list[Finding]:
+    distribution = os.environ.get("ROS_DISTRO")
+    if not _has("rclpy"):
+        return [Finding("missing", "ROS 2 (rclpy)", "none", "make setup, or source /opt/ros/<distro>/setup.bash")]
+    wheels = _version("ros-kilted-rclpy")
+    kind = f"{distribution} (installed)" if distribution else f"kilted wheels {wheels}"
+    findings = [Finding("ok", "ROS 2 (rclpy)", kind)]
+    messages = _has("thfm_ros.msg")
+    findings.append(
+        Finding("ok", "messages of thfm_ros", "built")
+        if messages
+        else Finding(
+            "missing", "messages of thfm_ros", "not built", "make setup, or colcon build --packages-select thfm_ros"
+        )
+    )
+    for module, use in (
+        ("launch_ros", "ros2 launch; without it `thfm demo` starts the nodes"),
+        ("message_filters", "depth cameras; without it an own synchroniser with the same behaviour"),
+        ("cv_bridge", "rare image encodings"),
+        ("hri_msgs", "REP-155 topics"),
+    ):
+        if _has(module):
+            findings.append(Finding("ok", module, "installed"))
+        else:
+            package = f"ros-{distribution or '<distro>'}-{module.replace('_', '-')}"
+            findings.append(Finding("optional", module, f"none ({use})", f"apt install {package}"))
+    return findings
+
+
+def _network() -> list[Finding]:
+    findings = []
+    for distribution, use in (
+        ("openvino", "runs bundles on the CPU"),
+        ("onnxruntime", "the other CPU runtime"),
+        ("torch", "export, training, the torch backend"),
+        ("diffusers", "export, training"),
+    ):
+        version = _version(distribution)
+        if version:
+            findings.append(Finding("ok", distribution, version))
+        else:
+            extra = "cpu" if distribution in ("openvino", "onnxruntime") else "model"
+            findings.append(Finding("optional", distribution, f"none ({use})", f"pip install 'thfm_ros[{extra}]'"))
+    return findings
+
+
+def _gpu() -> Finding:
+    tool = shutil.which("nvidia-smi")
+    if tool:
+        query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        if answer.returncode == 0 and answer.stdout.strip():
+            return Finding("ok", "NVIDIA GPU", answer.stdout.strip().splitlines()[0])
+    return Finding("optional", "NVIDIA GPU", "none: the network runs on the CPU")
+
+
+def _tensorrt() -> Finding:
+    full, rtx = _version("tensorrt"), _version("tensorrt-rtx-cu13-bindings") or _version("tensorrt-rtx-cu13")
+    found = [f"TensorRT {full}"] * bool(full) + [f"TensorRT for RTX {rtx}"] * bool(rtx)
+    if not found and _has("tensorrt"):
+        found = ["TensorRT (of the system)"]
+    if found:
+        return Finding("ok", "TensorRT", ", ".join(found))
+    return Finding(
+        "optional", "TensorRT", "none: no engines", "make setup (for RTX), or JetPack / pip install tensorrt"
+    )
+
+
+def _torch_tensorrt() -> Finding:
+    version = _version("torch-tensorrt")
+    if version:
+        return Finding("ok", "torch-tensorrt", version)
+    return Finding("optional", "torch-tensorrt", "none (a second route to engines)", "pip install torch-tensorrt")
+
+
+def _weights() -> Finding:
+    try:
+        folder = resource("weights", "nano", "thfm.json").parent
+    except UserError:
+        return Finding("optional", "weights of nano", "none: the demo runs random ones", "thfm train, or git pull")
+    size = sum(f.stat().st_size for f in folder.rglob("*.safetensors")) / 1e6
+    return Finding("ok", "weights of nano", f"{folder} ({size:.0f} MB)")
