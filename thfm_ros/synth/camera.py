@@ -64,7 +64,7 @@ def make_camera(
     head_centre = head.mean(1)
     size = float(np.linalg.norm(head[0, 1] - head[0, 0]))
     body = float((high - low).max(-1).max()) + size
-    reach = {"face": 2.2, "bust": 4.5, "half": 7.0, "knees": 9.5}.get(framing, 0) * size
+    reach = {"face": rng.uniform(1.9, 2.6), "bust": rng.uniform(3.2, 4.5), "half": 7.0, "knees": 9.5}.get(framing, 0) * size
     whole = low + (high - low) / 2
     if framing in ("full", "far"):
         target, reach = whole, body * (1.12 if framing == "full" else rng.uniform(1.5, 2.6))
@@ -78,8 +78,9 @@ def make_camera(
     focal = lens * max(height, width) * 0.75
     # The reach must fit in the height, and the width of a spread or lying body in the width.
     across = float(np.linalg.norm((high - low)[:, :2], axis=-1).max())
-    fit = max(reach / height, (min(across, reach) + size) / width)
-    distance = fit * focal * rng.uniform(1.0, 1.25) + 0.25 * min(across, 1.0)
+    close = framing in ("face", "bust")
+    fit = max(reach / height, (min(across, reach) + (0.0 if close else size)) / width)
+    distance = fit * focal * rng.uniform(1.0, 1.25) + (0.06 if close else 0.25 * min(across, 1.0))
     distance = max(distance, 0.45)
     spread = np.pi if framing in ("full", "far") else 1.5
     azimuth = yaw + rng.uniform(-spread, spread) if rng.random() < 0.45 else yaw + rng.normal(0, 0.7)

@@ -97,7 +97,7 @@ def random_motion(rng: np.random.Generator, duration: float) -> Motion:
         if kind == "shoulder":  # arms hang more often than they fly
             rest = np.array([0.0, -0.12, 0.0])
         spread = leg if kind in ("hip", "knee", "ankle") else (0.5 if kind in ("root", "chest") else 1.0)
-        posture = rest + (rng.uniform(low, high) - rest) * spread * rng.beta(0.8, 1.0)
+        posture = rest + (rng.uniform(low, high) - rest) * spread * rng.beta(0.7, 1.8 if kind == "shoulder" else 1.1)
         noise = smooth_noise(rng, times, 3, rng.uniform(0.5, 1.2))
         value = np.clip(posture + noise * (high - low) * 0.35 * liveliness * spread, low, high)
         vectors[:, k] = value * (np.array([1, -1, -1]) if joint[0] == "r" and joint != "root" else 1)

@@ -66,6 +66,12 @@ class _Builder:
         n = len(mesh.vertices)
         self._append(mesh.faces, material, mesh.vertices, np.full(n, bone_vertex), canon, np.ones(n), np.zeros((n, 3)), np.full(len(mesh.faces), part))
 
+    def sheet(
+        self, faces: np.ndarray, material: Material, rest: np.ndarray, source: np.ndarray, canon: np.ndarray, cut: np.ndarray, part: int
+    ) -> None:
+        """An own surface whose vertices (N,) each follow a template vertex."""
+        self._append(faces, material, rest, source, canon, cut, np.zeros_like(rest), np.full(len(faces), part))
+
     def _append(self, faces, material, rest, source, canon, cut, aux, parts) -> None:
         self.materials.append(material)
         row = len(self.materials) - 1
@@ -110,7 +116,7 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     w, faces = wardrobe, body.faces
     rest = identity.vertices
     out = _Builder(body, identity)
-    normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt", "hair")}
+    normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt")}
     tags: dict[str, str] = {}
     stature = float(np.ptp(rest[faces["body"].ravel()[::7], 2])) / 1.84
 
@@ -120,9 +126,10 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     kind = rng.choice(["trousers", "shorts", "skirt", "dress"], p=[0.55, 0.15, 0.15, 0.15] if female else [0.76, 0.24, 0, 0])
     sleeve = rng.choice([0.02, rng.uniform(0.1, 0.2), rng.uniform(0.3, 0.42), 0.53], p=[0.15, 0.35, 0.1, 0.4])
     hem = rng.choice([rng.uniform(0.0, 0.12), rng.uniform(0.15, 0.24), rng.uniform(0.28, 0.36)], p=[0.5, 0.42, 0.08])
-    collar, depth = rng.choice([0.83, 0.76, 0.735, 0.72]), rng.uniform(0.0, 0.12)
+    neck = float(rng.choice([0.0, rng.uniform(0.08, 0.1), rng.uniform(0.1, 0.14)], p=[0.15, 0.5, 0.35]))
+    depth = float(rng.choice([0.0, rng.uniform(0.2, 1.4)], p=[0.55, 0.45]))
     loose = rng.choice([0.006, 0.014, 0.024], p=[0.35, 0.45, 0.2])
-    top_cut = w.top(sleeve, hem, collar, depth if collar < 0.8 else 0.0, rng.random() < 0.35)
+    top_cut = w.top(sleeve, hem, neck, depth)
     waist = rng.uniform(0.2, 0.34) if kind != "dress" else 0.3
     leg_end = {"trousers": rng.choice([-0.745, -0.72, -0.5], p=[0.6, 0.2, 0.2]), "shorts": rng.uniform(-0.3, -0.02)}.get(kind, -0.02)
     bottom_cut = w.bottom(max(waist, hem + 0.04) if kind != "dress" else 0.2, leg_end)
@@ -145,7 +152,7 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     covered = np.maximum(covered, np.maximum(top_cut, bottom_cut) - 0.03)
     if rng.random() < 0.22:  # an open jacket
         opening = rng.uniform(0.03, 0.09)
-        cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.76, 0.0, False)
+        cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.085, 0.0)
         front = (body.template[:, 1] < -0.02) & (z < 0.75)
         cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
         out.add(faces["tights"], _cloth(rng, {"floral": 0.1}), rest + normals["tights"] * (offset + 0.013)[:, None], cut)
@@ -201,7 +208,7 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
     tags["hair"] = style
     t, faces = body.template, body.faces["body"]
     head_faces = faces[w.is_head[faces].any(1)]
-    centre = rest[w.is_head].mean(0)
+    centre, centre_template = rest[w.is_head].mean(0), t[w.is_head].mean(0)
     scale = float(np.ptp(rest[w.is_head][:, 2]) / np.ptp(t[w.is_head][:, 2]))
     anchor = int(np.flatnonzero(w.is_head)[np.argmax(t[w.is_head][:, 2])])
     material = Material("hair", colour, colour * rng.uniform(0.4, 0.7), gloss=float(rng.uniform(0.15, 0.5)), sharpness=22.0, fray=0.012, scale=float(rng.choice([18.0, 30.0, 45.0])))
@@ -216,7 +223,8 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
         m = Material(**{**m.__dict__, "fray": fray})
         out.add(head_faces, m, shape.astype(np.float32), cut, part=part, clip=fray)
 
-    scalp = w.scalp + rng.uniform(-0.006, 0.008)
+    recede = 0.0 if female else rng.choice([0.0, rng.uniform(0, 0.03)], p=[0.6, 0.4])
+    scalp = w.scalp + rng.uniform(-0.008, 0.006) - recede * np.clip(-(t[:, 1] + 0.06) / 0.06, 0, 1)
     if style in ("buzz", "short", "full", "long", "bun", "afro"):
         height = {"buzz": 0.003, "short": 0.012, "full": 0.026, "long": 0.012, "bun": 0.008, "afro": rng.uniform(0.04, 0.085)}[style]
         if style in ("full", "afro"):
@@ -226,13 +234,16 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
             shell(height * 1.25 + 0.004, 0.6, 0.02 + 0.4 * height, scalp - 0.012 - 0.1 * height, material, hair_part)
     if style == "long":
         end = rng.choice([rng.uniform(0.72, 0.8), rng.uniform(0.55, 0.7), rng.uniform(0.36, 0.5)])
-        shape = rest + normals["hair"] * 0.006
-        out.add(body.faces["hair"], Material(**{**material.__dict__, "fray": 0.022}), shape, w.long_hair(float(end)), part=hair_part, clip=0.022)
+        moved = (w.curtain - centre_template) * scale + centre
+        low = np.clip((0.8 - w.curtain[:, 2]) / 0.12, 0, 1)[:, None]  # below the chin it follows the body's own shape
+        moved = moved * (1 - low) + (rest[w.curtain_source] + (w.curtain - t[w.curtain_source])) * low
+        m = Material(**{**material.__dict__, "fray": 0.03})
+        out.sheet(w.curtain_faces, m, moved, w.curtain_source, w.curtain, (w.curtain[:, 2] - end).astype(np.float32), hair_part)
     if style == "bun":
         back = np.array([0, rng.uniform(0.075, 0.115), rng.uniform(0.0, 0.12)]) * scale
         r = rng.uniform(0.03, 0.055) * scale
         mesh = ellipsoid(np.array([r, r, r * rng.uniform(0.8, 1.2)]), centre + back)
-        out.attach(mesh, material, anchor, (mesh.vertices - centre) / scale + t[w.is_head].mean(0), hair_part)
+        out.attach(mesh, material, anchor, (mesh.vertices - centre) / scale + centre_template, hair_part)
     if style == "hat":
         hat = _cloth(rng, {"knit": 6.0, "floral": 0.2})
         shell(0.014, 0.2, 0.0, w.scalp + rng.uniform(-0.02, 0.015), hat, PARTS.index("head"))

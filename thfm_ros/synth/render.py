@@ -60,7 +60,7 @@ def _resources(key: tuple[str, str]) -> Resources:
         upload(mip_chain(surface_textures(assets)), wp.vec2),
         upload(noise_texture(), wp.vec4),
         upload(mip_chain(np.stack(pictures)), wp.vec3),
-        {k: upload(np.minimum(v, 60.0 * v.mean()), wp.vec3) for k, v in assets.environments.items()},
+        {k: upload(np.minimum(v, 7.0 * np.median(v.max(-1)) + 2.0 * v.mean()), wp.vec3) for k, v in assets.environments.items()},
         len(pictures),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Body
-from thfm_ros.synth.mesh import vertex_normals
+from thfm_ros.synth.mesh import grid, vertex_normals
 
 
 class Wardrobe:
@@ -26,9 +26,10 @@ class Wardrobe:
         self.scalp = self._scalp(t)
         self.beard = self._beard(t)
         self.normals = {
-            name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt", "hair", "eyes")
+            name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt")
         }
         self.shoe_shape = self._shoe_shape(t)
+        self.curtain, self.curtain_source, self.curtain_faces = self._curtain()
         self.eye_centres = {s: head[f"eye.{s}"] for s in "LR"}
         self.masks = {k[5:]: body.data[k].astype(np.float32) / 255 for k in body.data if k.startswith("mask_")}
 
@@ -77,22 +78,41 @@ class Wardrobe:
         moved = (p - t) * np.clip((-0.68 - t[:, 2]) / 0.05, 0, 1)[:, None]
         return moved.astype(np.float32)
 
-    def long_hair(self, end: float) -> np.ndarray:
-        """Long hair down to the height `end`, open at the face."""
+    def _curtain(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Long hair as one sheet around the back of the head, down over the shoulders: template positions (N, 3), the
+        body vertices they follow (N,), faces. Open at the face; pushed out of the body."""
         t = self.body.template
-        face = np.maximum(np.abs(t[:, 0]) - 0.062, t[:, 1] + 0.075)
-        face = np.where(t[:, 2] > 0.93, np.maximum(face, t[:, 2] - 0.985 + 0.3 * np.abs(t[:, 0])), face)
-        chest = np.where(t[:, 2] < 0.74, np.maximum(np.abs(t[:, 0]) - 0.05, t[:, 1] + 0.03), face)
-        return np.minimum(t[:, 2] - end, chest).astype(np.float32)
+        rows, columns = 22, 41
+        z = np.linspace(0.965, 0.36, rows)[:, None]
+        angle = np.linspace(-1, 1, columns)[None] * np.interp(z, [0.6, 0.75, 0.86, 0.95], [1.75, 1.9, 1.95, 1.6])
+        knots = [0.36, 0.66, 0.74, 0.80, 0.87, 0.93, 0.965]
+        rx = np.interp(z, knots, [0.15, 0.135, 0.105, 0.098, 0.1, 0.094, 0.075])
+        ry = np.interp(z, knots, [0.13, 0.12, 0.105, 0.108, 0.118, 0.116, 0.1])
+        cy = np.interp(z, knots, [0.0, -0.01, -0.025, -0.035, -0.04, -0.045, -0.045])
+        wave = 1 + 0.025 * np.sin(9 * angle + 14 * z)
+        p = np.stack([rx * wave * np.sin(angle), cy + ry * wave * np.cos(angle), z + 0 * angle], -1).reshape(-1, 3)
+        body = np.unique(self.body.faces["body"])
+        body = body[~self.is_arm[body] | (t[body, 2] > 0.55)]
+        normals = self.normals["body"][body]
+        for _ in range(3):
+            nearest = np.argmin(((p[:, None] - t[body][None]) ** 2).sum(-1), 1)
+            gap = ((p - t[body][nearest]) * normals[nearest]).sum(1)
+            p += normals[nearest] * np.clip(0.014 - gap, 0, 0.06)[:, None]
+        still = np.array([0.0, 0.05, 0.88])  # hair above the neck moves with the head, not with the neck's skin
+        follow = body[nearest]
+        skull = int(np.argmin(((t - still) ** 2).sum(1) + 9 * ~self.is_head))
+        follow = np.where(p[:, 2] > 0.78, skull, follow)
+        return p.astype(np.float32), follow, grid(rows, columns)
 
-    def top(self, sleeve: float, hem: float, collar: float, depth: float, vee: float) -> np.ndarray:
-        """sleeve: metres along the arm; hem, collar: heights z; depth: how far the front of the collar drops."""
+    def top(self, sleeve: float, hem: float, neck: float, depth: float) -> np.ndarray:
+        """sleeve: metres along the arm; hem: height z; neck: radius of the opening, 0 for a turtleneck; depth: how much
+        further the opening reaches down in front (a scoop or a V)."""
         t = self.body.template
-        front = np.clip((-t[:, 1] - 0.02) / 0.06, 0, 1)
-        drop = depth * (np.maximum(0, 1 - np.abs(t[:, 0]) / 0.09) if vee else 1.0)
-        neckline = collar - front * drop - t[:, 2]
-        neckline = np.where(np.abs(t[:, 0]) < 0.16, neckline, 0.3)
-        return np.minimum(np.minimum(sleeve - self.arm, t[:, 2] - hem), neckline).astype(np.float32)
+        below = np.minimum(t[:, 2] - 0.755, 0) / (1 + depth * np.clip(-(t[:, 1] + 0.0) / 0.05, 0, 1))
+        wide = t[:, 0] * (1 + 0.25 * depth * np.clip(-below / 0.08, 0, 2))  # deep openings narrow to a V
+        opening = np.sqrt(wide**2 + (t[:, 1] + 0.01) ** 2 + below**2) - neck if neck > 0 else 0.3
+        field = np.minimum(np.minimum(sleeve - self.arm, t[:, 2] - hem), opening)
+        return np.where(self.is_head | (t[:, 2] > 0.84), -1, field).astype(np.float32)
 
     def bottom(self, waist: float, end: float) -> np.ndarray:
         z = self.body.template[:, 2]
