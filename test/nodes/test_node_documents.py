@@ -1,0 +1,128 @@
+"""Tables, parameter files, RViz and launch files say what the code does."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from node_harness import System
+
+from thfm_ros.nodes.parameters import PARAMETERS
+from thfm_ros.nodes.perception_node import PerceptionNode
+from thfm_ros.nodes.reference import fill, tables
+from thfm_ros.nodes.topics import PUBLISHED, SUBSCRIBED, topics_to_tasks
+from thfm_ros.tasks import TASKS
+
+ROOT = Path(__file__).parents[2]
+TARGETS = sorted((ROOT / "config").glob("*.yaml"))
+LAUNCH = sorted((ROOT / "launch").glob("*.launch.py"))
+
+
+@pytest.mark.parametrize("name", ["docs/node.md", "README.md"])
+def test_documents_have_the_tables_of_the_code(name: str) -> None:
+    path = ROOT / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not written yet")
+    text = path.read_text()
+    assert fill(text) == text, f"run: python -m thfm_ros.nodes.reference {name}"
+    for table in ("published", "parameters") if name == "README.md" else tables():
+        assert f"<!-- node:{table} -->" in text
+
+
+def test_the_node_has_exactly_the_topics_and_qualities_of_the_tables(ros: System) -> None:
+    node = ros.perception(use_depth_camera=True)
+    optional = {t.name for t in PUBLISHED if t.optional}
+    own = {p.topic_name: p for p in node.publishers}
+    for topic in PUBLISHED:
+        name = {"~/stats": "/perception/stats"}.get(topic.name, topic.name)
+        if topic.name in optional:
+            continue
+        publisher = own.pop(name if name.startswith("/") else f"/{name}")
+        assert publisher.msg_type.__name__ == topic.type.split("/")[1]
+        quality = publisher.qos_profile
+        assert (quality.reliability.name, quality.depth) == ("RELIABLE", topic.depth)
+    standard = {"/rosout", "/parameter_events", "/perception/transition_event"}
+    assert {n for n in own if not n.startswith("/humans/")} <= standard
+    heard = {s.topic_name: s.qos_profile for s in node.subscriptions}
+    wanted = {f"/{t.name}": t for t in SUBSCRIBED if t.name != "image/compressed"}
+    assert set(wanted) <= set(heard)
+    for name, topic in wanted.items():
+        assert (heard[name].reliability.name, heard[name].depth) == ("BEST_EFFORT", topic.depth)
+    declared = {p for p in node._parameters if not p.startswith("qos_overrides")}
+    assert declared - set(PARAMETERS) <= {"use_sim_time", "start_type_description_service"}
+    assert set(PARAMETERS) <= declared
+
+
+def test_every_task_has_topics_that_exist_and_every_topic_its_tasks() -> None:
+    names = {t.name for t in PUBLISHED}
+    for task in TASKS.values():
+        assert set(task.topics) <= names
+    for topic in names - {"~/stats", "/diagnostics"}:
+        assert topics_to_tasks([topic.replace("<id>", "x")], TASKS), topic
+    assert topics_to_tasks([], TASKS) == []
+    assert topics_to_tasks(["foreground/image"], ["scene_depth"]) == []
+
+
+@pytest.mark.parametrize("path", TARGETS, ids=lambda p: p.stem)
+def test_parameter_files_are_valid_and_reach_the_node(ros: System, path: Path) -> None:
+    content = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert set(content) <= set(PARAMETERS)
+    node = PerceptionNode(
+        context=ros.context,
+        namespace="/deep/down",
+        cli_args=["--ros-args", "--params-file", str(path), "-p", "autostart:=false"],
+    )
+    try:
+        assert {name: node.get_parameter(name).value for name in content} == content
+    finally:
+        node.close()
+        node.destroy_node()
+
+
+def test_there_is_a_parameter_file_for_each_kind_of_machine() -> None:
+    assert {p.stem for p in TARGETS} >= {"cpu", "rtx", "orin", "thor", "datacenter"}
+
+
+def test_rviz_shows_topics_that_exist_reliably() -> None:
+    config = yaml.safe_load((ROOT / "rviz" / "thfm.rviz").read_text())
+    shown = set()
+    for display in config["Visualization Manager"]["Displays"]:
+        topic = display.get("Topic")
+        if topic:
+            shown.add(topic["Value"])
+            assert topic["Reliability Policy"] == "Reliable"
+        shown |= {display[k] for k in ("Depth Map Topic", "Color Image Topic") if k in display}
+    pictures = {t.name for t in PUBLISHED if t.name.endswith(("image_color", "overlay/image", "skeleton/markers"))}
+    assert pictures | {"depth/image", "disparity/image", "foreground/image"} == shown
+
+
+@pytest.mark.parametrize("path", LAUNCH, ids=lambda p: p.name)
+def test_launch_files_parse_and_describe_every_argument(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    tables_ = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ARGUMENTS"]
+    if tables_:
+        for name, _, text in ast.literal_eval(tables_[0].value):
+            assert len(text) > 10, name
+
+
+def test_the_perception_launch_offers_parameters_that_exist() -> None:
+    tree = ast.parse((ROOT / "launch" / "perception.launch.py").read_text())
+    (names,) = [
+        ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "PARAMETERS"
+    ]
+    assert set(names) <= set(PARAMETERS)
+
+
+@pytest.mark.parametrize("path", LAUNCH, ids=lambda p: p.name)
+def test_launch_files_load_in_launch(path: Path) -> None:
+    pytest.importorskip("launch_ros")
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchContext, LaunchDescription
+
+    source = PythonLaunchDescriptionSource(str(path))
+    description = source.get_launch_description(LaunchContext())
+    assert isinstance(description, LaunchDescription)
+    assert all(a.description for a in description.get_launch_arguments())
