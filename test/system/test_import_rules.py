@@ -1,0 +1,91 @@
+"""The layers of the package: imports run downwards only, and a robot's process stays light."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "thfm_ros"
+# A file imports its own area and areas of a lower number; the ground floor has none.
+LAYERS = {
+    "model": 1,
+    "synth": 2,  # beside model, which it never imports; engines are verified on its held-out clips
+    "engine": 3,
+    "stream": 4,
+    "train": 4,
+    "evaluate": 5,  # also of streams: what jumps at the borders of windows
+    "nodes": 6,
+    "system": 6,
+    "cli": 7,
+}
+ROBOT = ("stream", "nodes", "engine/runtime.py", "engine/manifest.py", "engine/golden.py", "engine/device.py")
+ROBOT_BACKENDS = ("openvino", "onnxruntime")
+HEAVY = {"diffusers", "transformers", "torch"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def area_of(path: Path) -> str:
+    """First folder under the package, or the file's own name: "" for the ground floor."""
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return name if name in LAYERS else ""
+
+
+def imports(path: Path, lazy: bool) -> set[str]:
+    """Dotted names that a file imports; lazy: also inside functions and under TYPE_CHECKING."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update({node.module} if node.module != "thfm_ros" else {f"thfm_ros.{a.name}" for a in node.names})
+        elif (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not lazy) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not lazy
+        ):
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+def own_areas(names: set[str]) -> set[str]:
+    """Areas of this package among imported names; its messages are not an area."""
+    parts = (name.split(".") for name in names)
+    return {p[1] for p in parts if p[0] == "thfm_ros" and len(p) > 1 and p[1] in LAYERS}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    area = area_of(path)
+    for other in own_areas(imports(path, lazy=True)):
+        if other != area:
+            assert LAYERS[other] < LAYERS.get(area, 0), f"{path.relative_to(PACKAGE)} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_nodes_know_ros(path):
+    ros = {n.split(".")[0] for n in imports(path, lazy=True)} & {"rclpy", "sensor_msgs", "visualization_msgs"}
+    assert not ros or area_of(path) == "nodes", f"{path.relative_to(PACKAGE)} imports {ros}"
+
+
+def robot_files() -> list[Path]:
+    names = [PACKAGE / part for part in ROBOT]
+    files = [f for n in names for f in (sorted(n.glob("*.py")) if n.is_dir() else [n])]
+    files += [PACKAGE / f"engine/backends/{b}_backend.py" for b in ROBOT_BACKENDS]
+    return files
+
+
+@pytest.mark.parametrize("path", robot_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_robots_process_loads_no_training_library(path):
+    heavy = {name.split(".")[0] for name in imports(path, lazy=False)} & HEAVY
+    assert not heavy, f"{path.relative_to(PACKAGE)} imports {heavy} when loaded"
+
+
+def test_no_file_outgrows_its_job():
+    assert not [f.name for f in FILES if len(f.read_text().splitlines()) > 400]
+
+
+def test_the_package_itself_imports_nothing_of_ours():
+    assert not own_areas(imports(PACKAGE / "__init__.py", lazy=True))
