@@ -39,8 +39,9 @@ def imports(path: Path, lazy: bool) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.update({node.module} if node.module != "thfm_ros" else {f"thfm_ros.{a.name}" for a in node.names})
-        elif (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not lazy) or (
-            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not lazy
+        elif not lazy and (
+            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
         ):
             return
         for child in ast.iter_child_nodes(node):
