@@ -22,6 +22,8 @@ from thfm_ros.engine.manifest import (
     Golden,
     Manifest,
     Stage,
+    Statistics,
+    base_name,
     file_entry,
     open_bundle,
     sha256,
@@ -91,7 +93,7 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
                 by_type[dtype] = stage_modules(load_checkpoint(root, dtype), clip, recipe)
             stages[name] = _export_stage(folder, name, by_type[dtype][name], precision)
     report("golden outputs")
-    golden = Golden(SEED, TOLERANCE, {name: _golden(name, m, prompts) for name, m in modules.items()})
+    golden = Golden(SEED, TOLERANCE, _golden(modules, prompts))
     options = recipe.tensorrt
     engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
     return Manifest(
@@ -131,9 +133,17 @@ def weights_digest(root: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _golden(name: str, module: StageModule, prompts: dict[str, np.ndarray]) -> dict:
-    outputs = module(golden_inputs(name, module.inputs, prompts))
-    return {spec.name: statistics(x) for spec, x in zip(module.outputs, outputs, strict=True)}
+def _golden(modules: dict[str, StageModule], prompts: dict[str, np.ndarray]) -> dict[str, dict[str, Statistics]]:
+    """Statistics of what torch makes of the golden inputs, in float32."""
+    golden = {}
+    singles = {name: m for name, m in modules.items() if base_name(name) == name}
+    for single, module in singles.items():
+        outputs = module(golden_inputs(single, module.inputs, prompts))
+        for name, variant in modules.items():
+            if base_name(name) == single:
+                repeated = (np.repeat(x, variant.inputs[0].shape[0], 0) for x in outputs)
+                golden[name] = {t.name: statistics(x) for t, x in zip(variant.outputs, repeated, strict=True)}
+    return golden
 
 
 def _export_stage(folder: Path, name: str, stage: StageModule, precision: str) -> Stage:

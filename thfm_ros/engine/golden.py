@@ -31,18 +31,21 @@ RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
 def golden_inputs(
     name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
 ) -> list[np.ndarray]:
-    """Seeded float32 inputs: video in [-1, 1], latents and caches uniform with unit variance, real prompts."""
-    kind = "sparse" if base_name(name) == "keypoints" else "dense"
+    """Seeded float32 inputs: video in [-1, 1], latents and caches uniform with unit variance, real prompts.
+
+    Stages for batches get the single stage's input repeated, so that its outputs serve them too.
+    """
+    base = base_name(name)
+    kind = "sparse" if base == "keypoints" else "dense"
     arrays = []
     for spec in inputs:
         if spec.name == "prompt":
-            tasks = [t for t in prompts if t in TASKS and TASKS[t].kind == kind] or list(prompts)
-            rows = [prompts[tasks[i % len(tasks)]] for i in range(spec.shape[0])]
-            arrays.append(np.stack(rows).astype(np.float32))
-            continue
-        rng = np.random.default_rng([seed, zlib.crc32(f"{name}.{spec.name}".encode())])
-        limit = 1.0 if spec.name == "video" else 3.0**0.5
-        arrays.append(((2 * rng.random(spec.shape) - 1) * limit).astype(np.float32))
+            one = prompts[next((t for t in prompts if t in TASKS and TASKS[t].kind == kind), next(iter(prompts)))][None]
+        else:
+            rng = np.random.default_rng([seed, zlib.crc32(f"{base}.{spec.name}".encode())])
+            limit = 1.0 if spec.name == "video" else 3.0**0.5
+            one = (2 * rng.random((1, *spec.shape[1:])) - 1) * limit
+        arrays.append(np.repeat(one.astype(np.float32), spec.shape[0], 0))
     return arrays
 
 

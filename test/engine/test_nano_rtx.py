@@ -1,0 +1,44 @@
+"""What continuous integration must prove without a GPU: nano, every stage and stream step, becomes TensorRT engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from thfm_ros.engine.build_trt import build_bundle
+from thfm_ros.engine.device import platform_name
+from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, open_bundle
+
+trt = pytest.importorskip("tensorrt_rtx")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_nano_becomes_engines(tmp_path: Path) -> None:
+    from conftest import make_checkpoint
+
+    from thfm_ros.engine.export import export_bundle
+    from thfm_ros.engine.recipes import load_recipe
+
+    shipped = ROOT / "weights" / "nano"
+    checkpoint = shipped if (shipped / "thfm.json").is_file() else make_checkpoint("nano", tmp_path / "nano")
+    recipe = replace(load_recipe(ROOT / "engines" / "rtx-desktop.yaml"), batch=(1,))
+    export_bundle(checkpoint, recipe, tmp_path / "bundle")
+    build_bundle(tmp_path / "bundle")
+    manifest = open_bundle(tmp_path / "bundle")
+    assert manifest.preset == "nano"
+    assert manifest.engine is not None
+    assert (manifest.engine.version, manifest.engine.platform) == (trt.__version__, platform_name())
+    assert manifest.engine.compute_capabilities == ("SM86", "SM89", "SM120", "SM121")
+    assert set(manifest.stages) == set(WHOLE_CLIP + STREAM)
+    precisions = {name: stage.precision for name, stage in manifest.stages.items()}
+    assert precisions["encode"] == precisions["encode_step"] == "tf32"
+    assert precisions["decode"] == precisions["decode_step"] == "fp16"
+    for stage in manifest.stages.values():
+        assert stage.engine is not None
+        assert manifest.path(stage.engine).read_bytes()[:4] == b"vtrt"
+    assert manifest.golden is not None
+    assert set(manifest.golden.stages) == set(manifest.stages)

@@ -1,0 +1,157 @@
+"""`thfm verify` accepts a good bundle and rejects a bad one; `thfm bench` reports what it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from thfm_ros.engine.bench import Run, clip_ms, measure, summary, warm_up
+from thfm_ros.engine.commands import register
+from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, load_runtime
+from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, to_video, verify
+from thfm_ros.errors import UserError
+from thfm_ros.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint: Path) -> StageRuntime:
+    return load_runtime(tiny_checkpoint, "torch")
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+
+
+class Worse(StageRuntime):
+    """The bundle's runtime with an error of one stage, such as a bad engine would have."""
+
+    def __init__(self, inner: StageRuntime, stage: str, factor: float) -> None:
+        super().__init__(inner.manifest, inner.prompts, inner.info)
+        self.inner, self.stage, self.factor = inner, stage, factor
+
+    def precision(self, stage):
+        return self.inner.precision(stage)
+
+    def run(self, stage, inputs):
+        out = self.inner.run(stage, inputs)
+        return [x * self.factor if stage == self.stage else x for x in out]
+
+
+def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
+    exported: Path, reference: StageRuntime, clip: np.ndarray
+) -> None:
+    good = load_runtime(exported, "onnxruntime", check="never")
+    rows = {row.name: row for row in verify(good, reference, [clip])}
+    assert set(rows) == {f"stage {s}" for s in good.manifest.stages} | set(TASKS)
+    assert all(row.good and row.precision == "fp32" for row in rows.values())
+    assert all(rows[f"stage {s}"].value > 0 for s in ("encode", "transform", "decode"))  # two programs, not one
+    bad = {r.name for r in verify(Worse(good, "decode", 1.1), reference, [clip]) if not r.good}
+    assert "stage decode" in bad
+    assert "dense_pose" in bad
+    assert not bad & {"stage encode", "stage transform", "keypoints_3d"}
+    bad = {r.name for r in verify(Worse(good, "decode_step", 1.1), reference, [clip]) if not r.good}
+    assert bad == {"stage decode_step"}
+
+
+def test_verify_wants_the_checkpoint_of_the_bundle(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    good = load_runtime(exported, "onnxruntime", check="never")
+    other = Path(shutil.copytree(tiny_checkpoint, tmp_path / "other"))
+    file = next((other / "transformer").glob("*.safetensors"))
+    weights = load_file(file)
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] + 1}, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="expected the checkpoint it was exported from"):
+        check_same_model(good.manifest, load_runtime(other).manifest)
+
+
+def prediction(dense: dict[str, np.ndarray], shift: float = 0.0) -> Prediction:
+    points = Keypoints(np.full((2, 3, 2), 0.5 + shift), np.full((2, 3, 3), shift), np.ones((2, 3)))
+    return Prediction(dense, points, {})
+
+
+def test_physical_units() -> None:
+    size = (200, 100)
+    columns = np.arange(4)[None].repeat(4, 0)
+    angle = np.radians(10 * np.ones((2, 4, 4)))
+    straight = np.stack([angle * 0, angle * 0, -np.ones_like(angle)], -1)
+    tilted = np.stack([np.sin(angle), angle * 0, -np.cos(angle)], -1)
+    turned = task_error(
+        "scene_normals", prediction({"scene_normals": straight}), prediction({"scene_normals": tilted}), size
+    )
+    assert turned == pytest.approx(10.0)
+    background = prediction({"scene_normals": straight * 0})
+    assert np.isnan(task_error("scene_normals", background, background, size))
+    left, both = (TASKS["foreground"].codec.to_rgb(m.astype(float)) for m in (columns < 2, columns < 4))
+    assert task_error("foreground", prediction({"foreground": left}), prediction({"foreground": both}), size) == 0.5
+    near, far = (TASKS["scene_depth"].codec.to_rgb(np.full((1, 2, 2), d)) for d in (1.0, 0.0))  # 1 m and 10 m
+    wrong = task_error("scene_depth", prediction({"scene_depth": near}), prediction({"scene_depth": far}), size)
+    assert wrong == pytest.approx(9.0)
+    assert task_error("keypoints_2d", prediction({}), prediction({}, 0.01), size) == pytest.approx(np.hypot(2.0, 1.0))
+    assert task_error("keypoints_3d", prediction({}), prediction({}, 0.01), size) == pytest.approx(1e1 * 3**0.5)
+    broken = prediction({"dense_pose": np.full((1, 2, 2, 3), np.nan)})
+    assert task_error("dense_pose", prediction({"dense_pose": np.zeros((1, 2, 2, 3))}), broken, size) == np.inf
+    assert relative_error(np.array([0.0, 2.0]), np.array([0.1, 2.1])) == pytest.approx(0.1)
+    assert all(list(v.values()) == sorted(v.values()) for v in LIMITS.values())  # lower precision, wider limit
+
+
+def test_frames_become_video() -> None:
+    frames = np.zeros((5, 4, 6, 3), np.uint8)
+    frames[2, 1, 3] = (255, 0, 51)
+    video = to_video(frames)
+    assert video.shape == (1, 3, 5, 4, 6)
+    np.testing.assert_allclose(video[0, :, 2, 1, 3], [1.0, -1.0, -0.6], atol=1e-6)
+
+
+def test_bench_measures_every_stage_in_turns(exported: Path, tiny_checkpoint: Path) -> None:
+    from thfm_ros.engine.eager import EagerDiffusers
+
+    runs = [
+        warm_up("eager diffusers", lambda: EagerDiffusers(tiny_checkpoint, 1)),
+        warm_up("cpu", lambda: load_runtime(exported, "onnxruntime", 1, "never")),
+    ]
+    peaks = measure(runs, 3)
+    result = summary(runs, peaks, {"encode": 1e9})
+    cpu = result["runs"][1]
+    assert {n: s["samples"] for n, s in cpu["stages"].items()} == dict.fromkeys(runs[1].runtime.manifest.stages, 3)
+    encode = cpu["stages"]["encode"]
+    assert encode["median_ms"] <= encode["p95_ms"] <= encode["p99_ms"]
+    assert encode["of_peak"] == pytest.approx(1e3 / encode["median_ms"] / np.median(peaks))
+    assert encode["times_eager"] == pytest.approx(runs[0].median("encode") / runs[1].median("encode"))
+    every = encode["median_ms"] + cpu["stages"]["keypoints"]["median_ms"]
+    every += 4 * (cpu["stages"]["transform"]["median_ms"] + cpu["stages"]["decode"]["median_ms"])
+    assert cpu["clip_ms"]["all"] == pytest.approx(every)
+    assert cpu["frames_per_s"]["all"] == pytest.approx(5e3 / every)
+    assert isinstance(runs[0], Run)
+    assert clip_ms(runs[0], 0, True) == pytest.approx(runs[0].median("encode") + runs[0].median("keypoints"))
+
+
+def test_the_baseline_is_the_same_network(reference: StageRuntime, tiny_checkpoint: Path, clip: np.ndarray) -> None:
+    from thfm_ros.engine.eager import EagerDiffusers
+
+    tasks = ["scene_depth", "human_normals", "keypoints_3d"]
+    expected, found = reference.predict(clip, tasks), EagerDiffusers(tiny_checkpoint, 1).predict(clip, tasks)
+    for task, rgb in found.dense.items():
+        np.testing.assert_allclose(rgb, expected.dense[task], atol=2e-5)
+
+
+def test_commands(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    register(app)
+    out = tmp_path / "bench.json"
+    done = CliRunner().invoke(app, ["bench", str(exported), "--rounds", "1", "--json", str(out)])
+    assert done.exit_code == 0, done.output
+    assert {r["name"].split(", ")[1] for r in json.loads(out.read_text())["runs"]} == {"openvino", "onnxruntime"}
+    done = CliRunner().invoke(app, ["build", str(exported)])
+    assert isinstance(done.exception, UserError)
+    done = CliRunner().invoke(app, ["export", str(tiny_checkpoint), "--recipe", "engines/none.yaml", "--out", str(out)])
+    assert "no recipe at" in str(done.exception)
