@@ -14,8 +14,8 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
-from thfm_ros.train.config import TrainConfig, load_config, parse, to_table
-from thfm_ros.train.data import Folder, draw
+from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, to_table
+from thfm_ros.train.data import HELD_OUT, Folder, draw, feed
 from thfm_ros.train.trainer import Trainer
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
@@ -79,7 +79,9 @@ def test_every_shipped_config_runs_with_tiny_networks(
         batch=2 * config.accumulate if config.accumulate < 3 else config.accumulate,
         precision="fp32",
         evaluate_every=0,
-        data=replace(config.data, source="generate", height=32, width=48, frames=min(9, config.data.frames or 9)),
+        data=replace(
+            config.data, source="generate", workers=0, height=32, width=48, frames=min(9, config.data.frames or 9)
+        ),
     )
     if config.optim.name == "adam8bit":  # the one part that needs a GPU's library
         try:
@@ -137,6 +139,35 @@ def test_the_cache_gives_back_what_was_made_and_names_what_is_missing(tmp_path: 
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="damaged clip"):
         Folder(tmp_path)(7)
+
+
+def test_worker_processes_make_the_same_clips_in_order(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, Discs())
+    data = DataConfig(source="folder", path=str(tmp_path), workers=2)
+    requests = [[3, 1], [2], [0, 1, 4], [3]]
+    expected = [[folder(i).xy for i in request] for request in [*requests, [HELD_OUT]]]
+    found = [[clip.xy for clip in clips] for clips in feed(folder, requests, data, "cpu")]
+    assert len(found) == len(requests)
+    for a, b in zip(found, expected, strict=False):
+        assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def test_worker_processes_report_what_is_missing(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, Discs())
+    folder(HELD_OUT)
+    with pytest.raises(UserError, match="clip 5 is missing"):
+        list(feed(folder, [[5]], DataConfig(source="folder", path=str(tmp_path), workers=1), "cpu"))
+
+
+def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:
+    config = tiny(stage="pixel", steps=1, batch=2, tasks_per_clip=8, data={"clips": 0, "frames": 5})
+    trainer = Trainer(config, tmp_path)
+    trainer.fit()
+    line = (tmp_path / "log.jsonl").read_text()
+    assert all(f'"{task}":' in line for task in TASKS)
+    a, b = trainer.source(5), trainer.source(HELD_OUT + 5)
+    assert (a.rgb == trainer.source(5).rgb).all()
+    assert (a.rgb != b.rgb).any()
 
 
 def test_inflation_keeps_images_and_makes_a_21_style_autoencoder_repeat_them_in_clips() -> None:

@@ -25,7 +25,8 @@ class DataConfig:
     clips: how many different ones training draws from; 0: without end (every sample is new).
     height, width, frames, fps: 0 means the preset's. frames 1: still images.
     settings: further keys of the generator's configuration.
-    workers: background threads that prepare batches.
+    device: where the generator runs; `auto`: on the GPU if there is one.
+    workers: processes that prepare clips ahead of time; 0: the trainer makes them itself, when it needs them.
     """
 
     source: Literal["generate", "cache", "folder"] = "generate"
@@ -36,7 +37,8 @@ class DataConfig:
     width: int = 0
     frames: int = 0
     fps: float = 0.0
-    workers: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -66,7 +68,7 @@ class TrainConfig:
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
-    inflate: the VAE has seen still images only; make it fit for clips first (see `inflate`).
+    inflate: the networks have seen still images only; prepare them for clips first (see `networks.inflate`).
     latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.

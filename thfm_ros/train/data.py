@@ -6,10 +6,11 @@ Everything is a function of (config, step): no state to save, and any number of 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
@@ -181,20 +182,45 @@ def task_weights(config: TrainConfig) -> dict[str, float]:
     return weights
 
 
-def prefetch(make: Callable[[int], object], steps: Sequence[int] | range, workers: int) -> Iterator:
-    """make(step) for every step, in order, computed up to `workers` steps ahead in threads; 0: in place."""
-    if workers == 0:
-        yield from map(make, steps)
+def feed(
+    source: ClipSource, requests: Iterable[Sequence[int]], data: DataConfig, device: str
+) -> Iterator[list[TrainingClip]]:
+    """The clips of every request, in order. With `data.workers` > 0, made ahead of time by that many processes, each
+    of which opens the config's source for itself."""
+    if data.workers == 0:
+        for request in requests:
+            yield [source(index) for index in request]
         return
-    with ThreadPoolExecutor(workers) as pool:
-        pending = []
-        try:
-            for step in steps:
-                pending.append(pool.submit(make, step))
-                if len(pending) > workers:
-                    yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
-        finally:
-            for future in pending:
-                future.cancel()
+    source(HELD_OUT)  # compiles the generator's kernels once, before many processes want them
+    pool = ProcessPoolExecutor(
+        data.workers, mp_context=get_context("spawn"), initializer=_open_in_worker, initargs=(data, device)
+    )
+    pending: deque[list[Future[TrainingClip]]] = deque()
+    waiting = 0
+    try:
+        for request in requests:
+            pending.append([pool.submit(_make_in_worker, index) for index in request])
+            waiting += len(request)
+            while pending and waiting > 2 * data.workers + len(pending[0]):
+                waiting -= len(pending[0])
+                yield [future.result() for future in pending.popleft()]
+        while pending:
+            yield [future.result() for future in pending.popleft()]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker_source: ClipSource | None = None
+
+
+def _open_in_worker(data: DataConfig, device: str) -> None:
+    global _worker_source
+    import torch
+
+    torch.set_num_threads(1)
+    _worker_source = open_source(data, device)
+
+
+def _make_in_worker(index: int) -> TrainingClip:
+    assert _worker_source is not None
+    return _worker_source(index)

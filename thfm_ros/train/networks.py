@@ -65,6 +65,7 @@ def open_networks(config: TrainConfig) -> Checkpoint:
         checkpoint.vae = load_checkpoint(config.init_vae).vae
     if config.inflate:
         inflate(checkpoint.vae)
+        repeat_first_token(checkpoint.transformer)
     width = checkpoint.transformer.config.text_dim
     for name, prompt in checkpoint.prompts.items():
         if prompt.shape[-1] != width:
@@ -89,6 +90,14 @@ def inflate(vae: AutoencoderKLWan) -> None:
             for half in weight.split(weight.shape[1]):
                 half[:, :, 2, 0, 0] = torch.eye(len(half))
             module.time_conv.bias.zero_()
+
+
+@torch.no_grad()
+def repeat_first_token(transformer: THFMTransformer3DModel) -> None:
+    """Still images train the keypoint tokens of a clip's first frame only: start those of later frames from them."""
+    tokens = transformer.keypoint_tokens
+    tokens.embedding[1:] = tokens.embedding[:1]
+    tokens.position[1:] = tokens.position[:1]
 
 
 def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:

@@ -16,12 +16,12 @@ from torch import Tensor
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import save_checkpoint
 from thfm_ros.train.config import TrainConfig, to_table
-from thfm_ros.train.data import ClipSource, Draw, draw, open_source, prefetch
+from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
 from thfm_ros.train.heldout import HeldOut
 from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
 from thfm_ros.train.progress import Progress
-from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import STAGES
 from thfm_ros.train.state import checkpoints, load_state, save_state
 
@@ -51,7 +51,9 @@ class Trainer:
             raise UserError(
                 f"batch {config.batch} is not divisible by {count} processes x accumulate {config.accumulate}"
             )
-        self.source = source or open_source(config.data, "cpu" if cpu else str(self.accelerator.device))
+        on_gpu = config.data.device == "cuda" or (config.data.device == "auto" and not cpu)
+        self.data_device = f"cuda:{self.accelerator.local_process_index}" if on_gpu else "cpu"
+        self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:
@@ -72,9 +74,10 @@ class Trainer:
         end = time.monotonic() + 60 * max_minutes
         steps = range(self.step, self.config.steps)
         with Progress(self.out, self.config.steps, self.step, self.accelerator.is_main_process) as progress:
-            for batches in prefetch(self._batches, steps, self.config.data.workers):
+            requests = (self._draw(step).clips for step in steps)
+            for clips in feed(self.source, requests, self.config.data, self.data_device):
                 started = time.monotonic()
-                losses = self._step(batches)
+                losses = self._step(self._batches(clips))
                 self.step += 1
                 self.record["seconds"] += time.monotonic() - started
                 if self._due(self.config.log_every):
@@ -130,18 +133,19 @@ class Trainer:
             f"state before it is in {self.out / 'state'}; lower optim.lr or change the seed, and run again"
         )
 
-    def _batches(self, step: int) -> list[tuple[ClipBatch, Draw]]:
-        """This process's part of the global batch of a step, in accumulation parts."""
-        mine = draw(self.config, step).part(self.accelerator.process_index, self.accelerator.num_processes)
-        parts = [mine.part(i, self.config.accumulate) for i in range(self.config.accumulate)]
-        return [(ClipBatch.of([self._clip(c) for c in p.clips], self.accelerator.device), p) for p in parts]
+    def _draw(self, step: int) -> Draw:
+        """This process's part of the global batch of a step."""
+        return draw(self.config, step).part(self.accelerator.process_index, self.accelerator.num_processes)
 
-    def _clip(self, index: int) -> Any:
-        clip = self.source(index)
-        frames = self.config.data.frames
-        if clip.frames < frames:
-            raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
-        return clip.window(0, frames) if clip.frames > frames else clip
+    def _batches(self, clips: list[TrainingClip]) -> list[tuple[ClipBatch, Draw]]:
+        """The step's clips, cut to the config's length, in accumulation parts on the device."""
+        frames, mine, count = self.config.data.frames, self._draw(self.step), self.config.accumulate
+        for index, clip in zip(mine.clips, clips, strict=True):
+            if clip.frames < frames:
+                raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
+        size = len(clips) // count
+        parts = [[clip.window(0, frames) for clip in clips[i * size : (i + 1) * size]] for i in range(count)]
+        return [(ClipBatch.of(part, self.accelerator.device), mine.part(i, count)) for i, part in enumerate(parts)]
 
     def save(self) -> None:
         if self.accelerator.is_main_process:
