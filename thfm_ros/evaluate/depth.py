@@ -7,7 +7,6 @@ Marigold script/depth/eval.py, DepthCrafter benchmark/eval. All sums are float64
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,8 +44,18 @@ def fit_midas(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def fit_lstsq(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """(scale, shift) by singular values (minimum norm where singular), as Marigold and DepthCrafter do."""
+    """(scale, shift) of the same problem; the minimum-norm answer where x is constant (Marigold, DepthCrafter).
+
+    Those call a singular value solver; away from the singular case the centred closed form gives the same, faster.
+    """
     x, y = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
+    if len(x):
+        mean_x, mean_y = x.mean(), y.mean()
+        dx = x - mean_x
+        variance = (dx * dx).sum()  # not BLAS: its threads cost more than the sum
+        if variance > 1e-12 * len(x) * (1.0 + mean_x * mean_x):
+            scale = float((dx * y).sum() / variance)
+            return scale, float(mean_y - scale * mean_x)
     scale, shift = np.linalg.lstsq(np.stack([x, np.ones_like(x)], 1), y, rcond=None)[0]
     return float(scale), float(shift)
 
@@ -129,21 +138,23 @@ def clip_metrics(
 
 
 def evaluate(pred: np.ndarray, true: np.ndarray, mask: np.ndarray, protocol: DepthProtocol) -> dict[str, np.ndarray]:
-    """Per-frame abs_rel, rmse, delta1 (T,) of one clip under `protocol`; NaN for frames without valid pixels.
+    """Per-frame rmse, abs_rel, delta1 (T,) of one clip under `protocol`; NaN for frames without valid pixels.
 
-    pred: (T, H, W) disparity (protocol.space "disparity") or depth, up to scale and shift. true: metres.
+    pred: (T, H, W) up to scale and shift, of disparity or depth as the protocol says. true: (T, H, W) metres.
     """
-    pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     limit = np.inf if protocol.max_depth_m is None else protocol.max_depth_m
     valid = (np.asarray(mask) > 0) & np.isfinite(true) & (true > MIN_DEPTH) & (true < limit)
-    align: Callable[..., tuple[np.ndarray, float, float]]
-    align = aligned_in_disparity if protocol.space == "disparity" else aligned_in_depth
-    options = {"positive_only": False} if protocol.space == "disparity" else {}
-    safe = np.where(valid, true, 1.0)
+    x, y = ([a[v].astype(np.float64) for a, v in zip(maps, valid, strict=True)] for maps in (pred, true))
+    in_disparity = protocol.space == "disparity"
+    target = [1.0 / t for t in y] if in_disparity else y
+    fit = fit_lstsq if in_disparity else fit_midas
     if protocol.scope == "clip":
-        depth = align(pred, safe, valid, **options)[0]
+        fits = [fit(np.concatenate(x), np.concatenate(target))] * len(x)
     else:
-        depth = np.stack([align(p, t, v, **options)[0] for p, t, v in zip(pred, safe, valid, strict=True)])
-    depth = np.clip(depth, MIN_DEPTH, limit)
-    frames = [errors(d[v], t[v]) for d, t, v in zip(depth, true, valid, strict=True)]
-    return {name: np.array([f[name] for f in frames]) for name in ("abs_rel", "rmse", "delta1")}
+        fits = [fit(p, t) for p, t in zip(x, target, strict=True)]
+    frames = []
+    for p, t, (scale, shift) in zip(x, y, fits, strict=True):
+        aligned = p * scale + shift
+        depth = 1.0 / np.maximum(aligned, MIN_DISPARITY) if in_disparity else aligned
+        frames.append(errors(np.clip(depth, MIN_DEPTH, limit), t))
+    return {name: np.array([f[name] for f in frames]) for name in ("rmse", "abs_rel", "delta1")}

@@ -130,24 +130,33 @@ def _connected_level(pred: np.ndarray, true: np.ndarray, empty_leaves: bool) -> 
     empty_leaves: what a threshold without any component does to the pixels still inside: they leave (rvm), or the
     threshold is skipped, so that they count as fully connected (p3m).
     """
-    passed = np.searchsorted(THRESHOLDS[1:], np.minimum(pred, true), side="right").astype(np.uint8)
+    lower = np.minimum(pred, true)
+    top = 1.0 if not empty_leaves else 0.0  # of pixels that no threshold removes before the first empty one
+    x, y, width, height = cv2.boundingRect((lower >= THRESHOLDS[1]).view(np.uint8))
+    level = np.zeros(pred.shape, np.float32)
+    if width == 0:
+        level[:] = top
+        return level
+    # Everything below happens where some threshold is passed: the rest leaves at the first one, at level 0.
+    passed = np.searchsorted(THRESHOLDS[1:], lower[y : y + height, x : x + width], side="right").astype(np.uint8)
     counts = np.bincount(passed.ravel(), minlength=len(THRESHOLDS))
-    alive = np.ones(pred.shape, bool)
-    level = np.zeros(pred.shape, np.uint8)
+    alive = np.ones(passed.shape, bool)
+    steps = np.zeros(passed.shape, np.uint8)
     omega = alive
     for step in range(1, len(THRESHOLDS)):
         if counts[step:].sum() == 0:
             if not empty_leaves:
-                level[alive] = len(THRESHOLDS) - 1
+                steps[alive] = len(THRESHOLDS) - 1
             break
         if step == 1 or counts[step - 1] > 0:  # otherwise the set, and its component, are the previous threshold's
             _, labels, stats, _ = cv2.connectedComponentsWithStats((passed >= step).view(np.uint8), connectivity=4)
             omega = labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-            alive = alive & omega
-        level += alive
+            alive &= omega
+        steps += alive
         if not alive.any():
             break
-    return THRESHOLDS.astype(np.float32)[level]
+    level[y : y + height, x : x + width] = THRESHOLDS.astype(np.float32)[steps]
+    return level
 
 
 def _connectivity_map(pred: np.ndarray, true: np.ndarray, empty_leaves: bool) -> np.ndarray:
