@@ -138,7 +138,7 @@ def test_metres_from_keypoints_and_intrinsics() -> None:
         maps={"scene_depth": (1 / depth - 0.2) / 0.4, "foreground": np.ones((frames, 48, 64))},
         keypoints=Skeleton(xy, points - root, np.full((frames, joints), 0.9)),
     )
-    module._to_metres(prediction, camera)
+    module._to_metres(prediction, prediction.keypoints, camera)
     np.testing.assert_allclose(prediction.keypoints.root, root[:, 0], atol=1e-6)
     np.testing.assert_allclose(prediction.depth["scene_depth"], depth, rtol=0.03)
     assert list(prediction.depth) == ["scene_depth"]

@@ -25,6 +25,14 @@ class LayerCache(NamedTuple):
     token_key: Tensor
     token_value: Tensor
 
+    def followed_by(self, new: LayerCache) -> LayerCache:
+        return LayerCache(*(torch.cat(pair, 1) for pair in zip(self, new, strict=True)))
+
+    def part(self, video: slice, tokens: slice) -> LayerCache:
+        return LayerCache(
+            self.key[:, video], self.value[:, video], self.token_key[:, tokens], self.token_value[:, tokens]
+        )
+
 
 @dataclass(frozen=True)
 class AttentionPlan:
@@ -53,6 +61,14 @@ class AttentionPlan:
     @property
     def new_video(self) -> int:
         return self.new * self.patches
+
+    def video_of(self, low: int, high: int) -> slice:
+        """Video tokens of latent frames low, ..., high - 1 in sight."""
+        return slice(low * self.patches, high * self.patches)
+
+    def tokens_of(self, low: int, high: int) -> slice:
+        """Their keypoint tokens."""
+        return slice(sum(self.tokens[:low]), sum(self.tokens[:high]))
 
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
@@ -94,49 +110,37 @@ class THFMAttnProcessor(WanAttnProcessor):
 
     def _causal(self, query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
         """One attention a new latent frame over the keys that it may see: no mask, and half the work of a full pass."""
-        n, past, patches, window = plan.new_video, plan.past, plan.patches, plan.window
-        video_key, token_key = key[:, :n], key[:, n:]
-        video_value, token_value = value[:, :n], value[:, n:]
+        n, total = plan.new_video, plan.past + plan.new
+        seen = LayerCache(key[:, :n], value[:, :n], key[:, n:], value[:, n:])
         if plan.cache is not None:
-            video_key = torch.cat((plan.cache.key, video_key), 1)
-            video_value = torch.cat((plan.cache.value, video_value), 1)
-            token_key = torch.cat((plan.cache.token_key, token_key), 1)
-            token_value = torch.cat((plan.cache.token_value, token_value), 1)
-        offsets = [sum(plan.tokens[:i]) for i in range(len(plan.tokens) + 1)]
+            seen = plan.cache.followed_by(seen)
         if plan.kept is not None:
-            drop = max(0, past + plan.new - (window - 1)) if window is not None else 0
-            video, token = drop * patches, offsets[drop]
-            plan.kept.append(
-                LayerCache(video_key[:, video:], video_value[:, video:], token_key[:, token:], token_value[:, token:])
-            )
-        all_video = video_key.shape[1]
-        cos, sin = plan.rope
-        video_rope, token_rope = (cos[:, :all_video], sin[:, :all_video]), (cos[:, all_video:], sin[:, all_video:])
-        start, token_start = past * patches, offsets[past]
-        video_query = rotate(query[:, :n], tuple(x[:, start:] for x in video_rope))
-        token_query = rotate(query[:, n:], tuple(x[:, token_start:] for x in token_rope))
-        video_key, token_key = rotate(video_key, video_rope), rotate(token_key, token_rope)
+            oldest = 0 if plan.window is None else max(0, total - plan.window + 1)
+            plan.kept.append(seen.part(plan.video_of(oldest, total), plan.tokens_of(oldest, total)))
+        split = seen.key.shape[1]
+        video_rope = tuple(table[:, :split] for table in plan.rope)
+        token_rope = tuple(table[:, split:] for table in plan.rope)
+        new_tokens = plan.tokens_of(plan.past, total)
+        video_query = rotate(query[:, :n], tuple(table[:, split - n :] for table in video_rope))
+        token_query = rotate(query[:, n:], tuple(table[:, new_tokens] for table in token_rope))
+        seen = seen._replace(key=rotate(seen.key, video_rope), token_key=rotate(seen.token_key, token_rope))
         video_out, token_out = [], []
-        for frame in range(past, past + plan.new):
-            low = 0 if window is None else max(0, frame + 1 - window)
-            v = slice(low * patches, (frame + 1) * patches)
-            t = slice(offsets[low], offsets[frame + 1])
-            q = torch.cat(
-                (
-                    video_query[:, (frame - past) * patches : (frame - past + 1) * patches],
-                    token_query[:, offsets[frame] - token_start : offsets[frame + 1] - token_start],
-                ),
-                1,
-            )
-            mask = _key_mask(plan, v.stop - v.start, t.stop - t.start)
+        for frame_query, frame_tokens, frame in zip(
+            video_query.split(plan.patches, 1),
+            token_query.split(plan.tokens[plan.past :], 1),
+            range(plan.past, total),
+            strict=True,
+        ):
+            low = 0 if plan.window is None else max(0, frame + 1 - plan.window)
+            part = seen.part(plan.video_of(low, frame + 1), plan.tokens_of(low, frame + 1))
             out = self._attend(
-                q,
-                torch.cat((video_key[:, v], token_key[:, t]), 1),
-                torch.cat((video_value[:, v], token_value[:, t]), 1),
-                mask,
+                torch.cat((frame_query, frame_tokens), 1),
+                torch.cat((part.key, part.token_key), 1),
+                torch.cat((part.value, part.token_value), 1),
+                _key_mask(plan, part.key.shape[1], part.token_key.shape[1]),
             )
-            video_out.append(out[:, :patches])
-            token_out.append(out[:, patches:])
+            video_out.append(out[:, : plan.patches])
+            token_out.append(out[:, plan.patches :])
         return torch.cat(video_out + token_out, 1)
 
 

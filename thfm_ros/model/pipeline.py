@@ -150,7 +150,7 @@ class THFMPipeline(DiffusionPipeline):
             xy = place.points_to_source(merged["xy"] * size)
             prediction.keypoints = Skeleton(xy, merged["xyz"], merged["visibility"])
             if intrinsics is not None:
-                _to_metres(prediction, intrinsics)
+                _to_metres(prediction, prediction.keypoints, intrinsics)
         return prediction
 
     def _prompts(
@@ -255,9 +255,8 @@ def _to_source(values: np.ndarray, name: str, place: Fit) -> np.ndarray:
     return resized if task is None or _is_depth(task) else task.codec.from_rgb(resized)
 
 
-def _to_metres(prediction: THFMPrediction, intrinsics: Intrinsics) -> None:
+def _to_metres(prediction: THFMPrediction, person: Skeleton, intrinsics: Intrinsics) -> None:
     """The person's root in every frame, and from it one scale and shift for each depth task over all frames."""
-    person = prediction.keypoints
     weights = np.where(person.visibility > 0.5, person.visibility, 0.0)
     person.root = np.stack(
         [solve_root(xy, xyz, w, intrinsics) for xy, xyz, w in zip(person.xy, person.xyz, weights, strict=True)]
