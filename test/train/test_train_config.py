@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from train_fakes import Discs, tiny
 from typer.testing import CliRunner
 
@@ -209,7 +210,21 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "finished at step 2 of 2" in result.output
     assert load_checkpoint(tmp_path / "run" / "best").config.trained
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    picture = tmp_path / "curves.png"
+    picture, report, shipped = tmp_path / "curves.png", tmp_path / "report", tmp_path / "shipped"
     result = CliRunner().invoke(app, ["plot-training", str(tmp_path / "run"), "--out", str(picture)])
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
+    report.mkdir()
+    (report / "report.md").write_text("# Held-out synthetic clips\n\n| task | iou |\n")
+    model = tmp_path / "run" / "model"
+    command = ["publish", str(model), "--out", str(shipped), "--report", str(report), "--curves", str(picture)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    card = (shipped / "README.md").read_text()
+    assert "| pixel | 48x32, 5 frames | 2 | 2 x 1 | 4 |" in card
+    assert "## Held-out synthetic clips" in card
+    assert "](training.png)" in card
+    stored = load_file(shipped / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    expected, found = (load_checkpoint(path).transformer.state_dict() for path in (model, shipped))
+    assert all(torch.equal(value.half().float(), found[name]) for name, value in expected.items())

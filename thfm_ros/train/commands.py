@@ -1,4 +1,4 @@
-"""`thfm train` and `thfm plot-training`."""
+"""`thfm train`, `thfm plot-training` and `thfm publish`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("plot-training")(plot_training)
+    app.command("publish")(publish)
 
 
 def train(
@@ -40,3 +41,17 @@ def plot_training(
 
     plot_runs(runs, out, metric)
     typer.echo(f"wrote {out}")
+
+
+def publish(
+    model: Path = typer.Argument(..., help="checkpoint folder, a run's best/ or model/"),
+    out: Path = typer.Option(Path("weights/nano"), help="folder to ship; an older checkpoint there is replaced"),
+    report: Path | None = typer.Option(None, help="folder of `thfm evaluate synthetic` for the card's table"),
+    curves: Path | None = typer.Option(None, help="picture of `thfm plot-training` for the card"),
+    remarks: Path | None = typer.Option(None, help="Markdown file with further paragraphs for the card"),
+) -> None:
+    """A checkpoint in half precision with a model card, at most 40 MB."""
+    from thfm_ros.train.publish import publish as run
+
+    size = run(model, out, report, curves, remarks.read_text() if remarks else "")
+    typer.echo(f"wrote {out}: {size:.1f} MB of weights")

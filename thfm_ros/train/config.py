@@ -116,7 +116,6 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log_every: int = 20
-    picture_every: int = 500
     evaluate_every: int = 500
     evaluate_clips: int = 16
     checkpoint_every: int = 200

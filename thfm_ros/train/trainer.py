@@ -25,7 +25,7 @@ from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import STAGES
 from thfm_ros.train.state import checkpoints, load_state, save_state
 
-MAY_CHANGE = {"steps", "log_every", "picture_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
+MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
 
 
 class Trainer:
@@ -65,6 +65,7 @@ class Trainer:
         self.module = self.accelerator.prepare(self.stage) if self.accelerator.num_processes > 1 else self.stage
         self.record: dict[str, Any] = {"config": to_table(config), "seconds": 0.0, "dropped": 0, "best": math.inf}
         self.record["samples_before"] = self.checkpoint.config.samples_seen
+        self.notes = dict(self.checkpoint.config.notes)  # of the checkpoint that the run starts from
         self.step = 0
         self.heldout = HeldOut(config, self.source, self.accelerator.device)
         self._resume()
@@ -184,7 +185,7 @@ class Trainer:
                     trained=model.config.trained or tasks,
                     samples_seen=self.record["samples_before"] + self.samples,
                     attentions=sorted(self.config.attention) if tasks else model.config.attentions,
-                    notes={**model.config.notes, self.config.stage: self._history()},
+                    notes={**self.notes, "stages": [*self.notes.get("stages", []), self._history()]},
                 )
                 save_checkpoint(path, model)
         self.accelerator.wait_for_everyone()
@@ -199,7 +200,10 @@ class Trainer:
     def _history(self) -> dict[str, Any]:
         keys = ("seconds", "dropped", "metrics")
         history = {k: self.record[k] for k in keys if k in self.record}
-        return {"steps": self.step, "samples": self.samples, "batch": self.config.batch, **history}
+        config, data = self.config, self.config.data
+        clip = f"{data.width}x{data.height}, {data.frames} frames"
+        sizes = {"batch": config.batch, "tasks_per_clip": config.tasks_per_clip, "samples": self.samples}
+        return {"stage": config.stage, "clip": clip, "steps": self.step, **sizes, **history}
 
     def _evaluate(self, progress: Progress) -> None:
         if self.accelerator.is_main_process:

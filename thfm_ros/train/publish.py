@@ -1,0 +1,65 @@
+"""A trained checkpoint as it ships: half precision, and a card that says where it comes from and what it reaches."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
+
+LIMIT_MB = 40
+
+
+def publish(model: Path, out: Path, report: Path | None, curves: Path | None, remarks: str = "") -> float:
+    """`model` to `out` with weights in float16 (loading casts them back). Returns the weights' size in MB.
+
+    Args:
+        report: folder of `thfm evaluate synthetic` (report.md). curves: picture of the held-out metrics over samples.
+        remarks: further paragraphs of the card, Markdown.
+    Raises:
+        UserError: above LIMIT_MB.
+    """
+    table = _read(report / "report.md") if report else ""
+    checkpoint = load_checkpoint(model)
+    checkpoint.vae.half()
+    checkpoint.transformer.half()
+    count = sum(p.numel() for m in (checkpoint.vae, checkpoint.transformer) for p in m.parameters())
+    size = 2 * count / 1e6
+    if size > LIMIT_MB:
+        raise UserError(f"expected at most {LIMIT_MB} MB of weights, found {size:.1f} MB: train a smaller network")
+    save_checkpoint(out, checkpoint)
+    parts = [(out / "README.md").read_text().rstrip(), history(checkpoint.config), remarks.strip()]
+    if curves:
+        shutil.copyfile(curves, out / "training.png")
+        parts.append("![held-out metrics over samples seen](training.png)")
+    if table:
+        parts.append(table.replace("# Held-out", "## Held-out", 1).rstrip())
+    temporary = out / ".README.md.tmp"
+    temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
+    temporary.replace(out / "README.md")
+    return size
+
+
+def history(config: CheckpointConfig) -> str:
+    """The stages a checkpoint went through, in order, as a table."""
+    lines = [
+        "## Training",
+        "",
+        "| stage | clip | steps | batch | rows (clip, task) | hours | dropped |",
+        "|" + "---|" * 7,
+    ]
+    for row in config.notes.get("stages", []):
+        hours = row["seconds"] / 3600
+        lines.append(
+            f"| {row['stage']} | {row['clip']} | {row['steps']} | {row['batch']} x {row['tasks_per_clip']} | "
+            f"{row['samples']} | {hours:.2f} | {row['dropped']} |"
+        )
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; run `thfm evaluate synthetic --out` first") from None
