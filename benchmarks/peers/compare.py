@@ -21,7 +21,7 @@ import typer
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.predictors import ConstantPredictor, Predictor, THFMPredictor
 from thfm_ros.evaluate.report import write_json
-from thfm_ros.evaluate.synthetic import SyntheticProtocol, evaluate
+from thfm_ros.evaluate.synthetic import GeneratedClips, SyntheticProtocol, evaluate
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.synth.config import SynthConfig, parse_size
 
@@ -151,8 +151,7 @@ def main(
         with typer.progressbar(length=clips, label="clips", file=sys.stderr) as bar:
             report = evaluate(
                 predictors,
-                config,
-                seed,
+                GeneratedClips(config, seed),
                 clips,
                 out,
                 shlex.join(["python", *sys.argv]),

@@ -9,6 +9,7 @@ import typer
 from evaluate_fakes import BrightnessRuntime
 from typer.testing import CliRunner
 
+from thfm_ros.errors import UserError
 from thfm_ros.evaluate import synthetic
 from thfm_ros.evaluate.predictors import ConstantPredictor, THFMPredictor
 from thfm_ros.synth.config import SynthConfig
@@ -19,7 +20,7 @@ CONFIG = SynthConfig(frames=5, height=48, width=64, samples=1, empty=0.0, split=
 
 @pytest.fixture(scope="module")
 def clip():
-    return synthetic.LazyClip(CONFIG, 3, 0).get()
+    return synthetic.GeneratedClips(CONFIG, 3).clip(0)
 
 
 def truth(clip) -> dict[str, np.ndarray]:
@@ -69,7 +70,7 @@ def test_missed_people_count_against_pck_and_not_against_3d(clip) -> None:
 
 def test_empty_scene_has_no_human_metrics() -> None:
     config = SynthConfig(frames=2, height=48, width=64, samples=1, empty=1.0, split="test")
-    clip = synthetic.LazyClip(config, 0, 0).get()
+    clip = synthetic.GeneratedClips(config, 0).clip(0)
     answer = ConstantPredictor().predict(clip.rgb)
     metrics, _ = synthetic.score_clip(clip, answer, "thfm32", synthetic.SyntheticProtocol())
     for name in ("human_normals/mean_deg", "human_depth/abs_rel", "dense_pose/epe", "keypoints_2d/pck_0.05"):
@@ -81,15 +82,17 @@ def test_empty_scene_has_no_human_metrics() -> None:
 def test_predictors_stand_side_by_side_and_rows_are_reused(tmp_path: Path) -> None:
     runtime = BrightnessRuntime(frames=3, width=64, height=48)
     predictors = [THFMPredictor(runtime, tuple(TASKS), stride=2), ConstantPredictor()]
-    first = synthetic.evaluate(predictors, CONFIG, 3, 2, tmp_path, "thfm evaluate synthetic ...")
+    first = synthetic.evaluate(
+        predictors, synthetic.GeneratedClips(CONFIG, 3), 2, tmp_path, "thfm evaluate synthetic ..."
+    )
     passes = len(runtime.windows)
     assert passes == 4  # two windows for each of two clips
     assert set(first.results) == {"THFM fake", "constant"}
     assert first.seam_ratios["THFM fake"].keys() >= {"foreground", "scene_normals"}
-    again = synthetic.evaluate(predictors, CONFIG, 3, 2, tmp_path)
+    again = synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 3), 2, tmp_path)
     assert len(runtime.windows) == passes
     assert json.dumps(again.results, sort_keys=True) == json.dumps(first.results, sort_keys=True)
-    synthetic.evaluate(predictors, CONFIG, 4, 1, tmp_path)
+    synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 4), 1, tmp_path)
     assert len(runtime.windows) == passes + 2  # other clips, other rows
     text = (tmp_path / "report.md").read_text()
     assert "| foreground | IoU ↑ |" in text
@@ -116,7 +119,8 @@ def test_command_writes_markdown_and_json(tmp_path: Path) -> None:
         (["emdb", "--checkpoint", "constant"], "emdb needs --data"),
         (["emdb", "--checkpoint", "constant", "--data", "/nowhere"], "folder does not exist"),
         (["synthetic", "--checkpoint", "/nowhere"], "no checkpoint or bundle at /nowhere"),
-        (["synthetic", "--checkpoint", "constant", "--data", "."], "--data and --option do not apply"),
+        (["synthetic", "--checkpoint", "constant", "--data", "/nowhere"], "no shards at /nowhere"),
+        (["synthetic", "--checkpoint", "constant", "--option", "a=b"], "the synthetic benchmark has no --option"),
     ],
 )
 def test_command_names_the_mistake(arguments: list[str], message: str) -> None:
@@ -125,3 +129,32 @@ def test_command_names_the_mistake(arguments: list[str], message: str) -> None:
     app = typer.Typer()
     commands.register(app)
     assert message in str(CliRunner().invoke(app, arguments).exception)
+
+
+def test_shards_are_read_by_clip_and_refused_if_not_held_out(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from thfm_ros.evaluate.readers import read
+    from thfm_ros.evaluate.readers.shards import ShardedClips
+    from thfm_ros.synth.generate import run
+
+    config = replace(CONFIG, frames=2)
+    for split in ("test", "train"):
+        run(replace(config, split=split), 3, 3, tmp_path / split, 2, 1, False, None, "cpu")
+    made, stored = synthetic.GeneratedClips(config, 3), ShardedClips(tmp_path / "test")
+    assert len(stored) == 3
+    for index in (2, 0):
+        assert np.abs(stored.clip(index).alpha - made.clip(index).alpha).max() < 0.01
+        assert stored.clip(index).keypoints_3d == pytest.approx(made.clip(index).keypoints_3d, abs=1e-4)
+    report = synthetic.evaluate([ConstantPredictor()], stored, 3, tmp_path / "out")
+    assert report.config["seed"] == 3
+    with pytest.raises(UserError, match="expected held-out clips, found split 'train'"):
+        synthetic.evaluate([ConstantPredictor()], ShardedClips(tmp_path / "train"), 3, tmp_path / "out")
+    recordings = read("shards", tmp_path / "test")
+    assert [r.frames for r in recordings] == [2, 2, 2]
+    assert set(recordings[1].truth(1)) == {"alpha", "depth", "normals", "mask"}
+    assert recordings[1].joints().xyz.shape == (2, 24, 3)
+    shard = min((tmp_path / "test").glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-512])
+    with pytest.raises(UserError, match="is broken"):
+        ShardedClips(tmp_path / "test").clip(0)

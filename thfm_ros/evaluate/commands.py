@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from thfm_ros.evaluate.predictors import Predictor
+    from thfm_ros.evaluate.synthetic import ClipSource
 
 CONSTANT = "constant"
 
@@ -26,13 +27,15 @@ def evaluate(
         "rich or h36m",
     ),
     checkpoint: str = typer.Option(..., help="checkpoint or bundle folder; 'constant' for the answer that never looks"),
-    data: Path | None = typer.Option(None, help="the data set's folder (not for synthetic)"),
+    data: Path | None = typer.Option(
+        None, help="the data set's folder; synthetic: shards of thfm generate --split test"
+    ),
     out: Path | None = typer.Option(None, help="folder of rows and reports; default out/evaluate/BENCHMARK"),
     json_file: Path | None = typer.Option(None, "--json", help="also write the report there"),
     option: list[str] = typer.Option([], help="a choice of the protocol, name=value; repeatable"),
     body_models: Path | None = typer.Option(None, help="folder of SMPL / SMPL-X models (emdb, rich)"),
     seed: int = typer.Option(0, help="synthetic: which held-out clips"),
-    clips: int = typer.Option(32, min=1, help="synthetic: how many"),
+    clips: int | None = typer.Option(None, min=1, help="synthetic: how many; default 32, or all of the shards"),
     frames: int | None = typer.Option(None, min=2, help="synthetic: frames a clip; default two windows"),
     size: str | None = typer.Option(None, help="synthetic: HxW of the clips; default the network's"),
     baseline: bool = typer.Option(True, help="synthetic: print the constant answer beside it"),
@@ -55,10 +58,11 @@ def evaluate(
     folder = out or Path("out/evaluate") / benchmark
     command = shlex.join(["thfm", *sys.argv[1:]])
     if benchmark == "synthetic":
-        if data is not None or option:
-            raise UserError("synthetic clips are generated: --data and --option do not apply")
+        if option:
+            raise UserError("the synthetic benchmark has no --option: it takes --seed, --clips, --frames and --size")
         predictor = _open(checkpoint, tuple(TASKS), stride, backend, threads)
-        text = _synthetic(predictor, seed, clips, frames, size, baseline, folder, command, resume, json_file)
+        source, count = _clips(predictor, data, seed, clips, frames, size)
+        text = _synthetic(predictor, source, count, baseline, folder, command, resume, json_file)
     else:
         chosen = get_benchmark(benchmark)
         options = chosen.parse(option)
@@ -85,12 +89,33 @@ def _open(checkpoint: str, tasks: tuple[str, ...], stride: int | None, backend: 
     return THFMPredictor.open(Path(checkpoint), tasks, stride, backend, threads)
 
 
+def _clips(
+    predictor: Predictor, data: Path | None, seed: int, clips: int | None, frames: int | None, size: str | None
+) -> tuple[ClipSource, int]:
+    """Held-out clips from shards, or generated at the network's size, two windows long."""
+    from thfm_ros.errors import UserError
+    from thfm_ros.evaluate.readers.shards import ShardedClips
+    from thfm_ros.evaluate.synthetic import GeneratedClips
+    from thfm_ros.synth.config import SynthConfig, parse_size
+
+    if data is not None:
+        if frames or size:
+            raise UserError("--frames and --size are for generated clips, not for the shards in --data")
+        stored = ShardedClips(data)
+        return stored, min(clips or len(stored), len(stored))
+    width, height = predictor.size or (320, 192)
+    if size:
+        height, width = parse_size(size)
+    window = int(getattr(predictor, "frames", 17))
+    fps = float(predictor.identity.get("trained_fps", 12.0))
+    config = SynthConfig(frames=frames or 2 * window - 1, height=height, width=width, fps=fps, split="test")
+    return GeneratedClips(config, seed), clips or 32
+
+
 def _synthetic(
     predictor: Predictor,
-    seed: int,
-    clips: int,
-    frames: int | None,
-    size: str | None,
+    source: ClipSource,
+    count: int,
     baseline: bool,
     folder: Path,
     command: str,
@@ -100,19 +125,12 @@ def _synthetic(
     from thfm_ros.evaluate import synthetic
     from thfm_ros.evaluate.predictors import ConstantPredictor
     from thfm_ros.evaluate.report import write_json
-    from thfm_ros.synth.config import SynthConfig, parse_size
 
-    window = int(getattr(predictor, "frames", 17))
-    width, height = predictor.size or (320, 192)
-    if size:
-        height, width = parse_size(size)
-    fps = float(predictor.identity.get("trained_fps", 12.0))
-    config = SynthConfig(frames=frames or 2 * window - 1, height=height, width=width, fps=fps, split="test")
     predictors: list[Predictor] = [predictor]
     if baseline and predictor.name != CONSTANT:
         predictors.append(ConstantPredictor(predictor.tasks))
-    with _progress("synthetic", clips, "clips") as advance:
-        report = synthetic.evaluate(predictors, config, seed, clips, folder, command, resume, step=lambda _: advance(1))
+    with _progress("synthetic", count, "clips") as advance:
+        report = synthetic.evaluate(predictors, source, count, folder, command, resume, step=lambda _: advance(1))
     if json_file:
         write_json(json_file, report.as_dict())
     return report.markdown()

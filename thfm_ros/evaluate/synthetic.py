@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from thfm_ros.errors import UserError
 from thfm_ros.evaluate import depth, joints, matting, normals
 from thfm_ros.evaluate.predictors import Predictor
 from thfm_ros.evaluate.report import UNITS, number, plain, table, write_json, write_text
@@ -164,26 +166,33 @@ class SyntheticReport:
         write_json(folder / "report.json", self.as_dict())
 
 
-class LazyClip:
-    """The generator runs only where some predictor has no row of the clip yet."""
+class ClipSource(Protocol):
+    """Clips by number. settings: everything that decides their content."""
 
-    def __init__(self, config: SynthConfig, seed: int, index: int) -> None:
-        self.config, self.seed, self.index = replace(config, split="test"), seed, index
-        self._clip: Clip | None = None
+    settings: dict[str, Any]
 
-    def get(self) -> Clip:
-        if self._clip is None:
-            from thfm_ros.synth.assets import load_assets
-            from thfm_ros.synth.clip import generate_clip
+    def clip(self, index: int) -> Clip: ...
 
-            self._clip = generate_clip(self.config, self.seed, self.index, load_assets())
-        return self._clip
+
+class GeneratedClips:
+    """Made on demand; the last one is kept, so that several predictors share it."""
+
+    def __init__(self, config: SynthConfig, seed: int) -> None:
+        from thfm_ros.synth.assets import load_assets
+
+        self._config, self._seed, self._assets = replace(config, split="test"), seed, load_assets()
+        self.settings = {**asdict(self._config), "seed": seed, "assets": self._assets.digest}
+        self.clip = lru_cache(maxsize=1)(self._generate)
+
+    def _generate(self, index: int) -> Clip:
+        from thfm_ros.synth.clip import generate_clip
+
+        return generate_clip(self._config, self._seed, index, self._assets)
 
 
 def evaluate(
     predictors: Sequence[Predictor],
-    config: SynthConfig,
-    seed: int,
+    source: ClipSource,
     count: int,
     folder: Path,
     command: str = "",
@@ -191,22 +200,25 @@ def evaluate(
     protocol: SyntheticProtocol = SyntheticProtocol(),
     step: Callable[[int], None] = lambda index: None,
 ) -> SyntheticReport:
-    """Every predictor on the same clips, side by side; rows are kept below `folder` and reused."""
-    settings = plain(asdict(replace(config, split="test"))) | {"seed": seed, "clips": count}
-    report = SyntheticReport(command, settings, plain(asdict(protocol)))
-    keyed = {k: v for k, v in settings.items() if k != "clips"}
-    stores = [
-        RowStore(folder / "rows" / str(n), key_of("synthetic", keyed, report.protocol, p.identity, p.tasks))
-        for n, p in enumerate(predictors)
-    ]
+    """Every predictor on the same first `count` clips, side by side; rows are kept below `folder` and reused.
+
+    UserError for clips of the training split.
+    """
+    if source.settings["split"] != "test":
+        raise UserError(
+            f"expected held-out clips, found split '{source.settings['split']}': generate them with --split test"
+        )
+    settings = plain(source.settings)
+    report = SyntheticReport(command, {**settings, "clips": count}, plain(asdict(protocol)))
+    keys = [key_of("synthetic", settings, report.protocol, p.identity, p.tasks) for p in predictors]
+    stores = [RowStore(folder / "rows" / key, key) for key in keys]
     rows: list[list[dict[str, Any]]] = [[] for _ in predictors]
     for index in range(count):
-        lazy = LazyClip(config, seed, index)
+        name = f"clip{index:06d}"
         for predictor, store, mine in zip(predictors, stores, rows, strict=True):
-            name = f"clip{index:05d}"
             row = store.load(name) if resume else None
             if row is None:
-                store.save(name, _row(lazy.get(), predictor, protocol))
+                store.save(name, _row(source.clip(index), predictor, protocol))
                 row = store.load(name)
                 assert row is not None
             mine.append(row)
