@@ -61,9 +61,11 @@ def track_walker(frames: list[np.ndarray]) -> np.ndarray:
 def zoom(frames: list[np.ndarray], seconds: float, fps: float, width: int, height: int) -> Iterator[np.ndarray]:
     """A virtual camera that follows the walker so that they fill most of the frame's height."""
     path, first = track_walker(frames)
+    size = np.array(frames[0].shape[1::-1])
     for offset, (x, y, _) in enumerate(path[: round(seconds * fps)]):
         half_height = np.median(path[:, 2]) * 0.75
         half_width = half_height * width / height
+        x, y = np.clip([x, y], [half_width, half_height], size - [half_width, half_height])  # never off the edge
         matrix = np.array([[width / (2 * half_width), 0, 0], [0, height / (2 * half_height), 0]], dtype=np.float64)
         matrix[:, 2] = np.array([width / 2, height / 2]) - matrix[:, :2] @ np.array([x, y])
         yield cv2.warpAffine(
