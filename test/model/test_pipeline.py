@@ -93,6 +93,24 @@ def test_any_length_and_size_comes_back_at_the_input_size(pipe: THFMPipeline) ->
         assert ((np.abs(length - 1) < 1e-4) | (length == 0)).all()
 
 
+def test_borders_are_black_for_both_input_types(pipe: THFMPipeline) -> None:
+    seen: list[torch.Tensor] = []
+    encode = module.FlatEncoder.forward
+
+    def record(self: object, video: torch.Tensor) -> torch.Tensor:
+        seen.append(video)
+        return encode(self, video)
+
+    white = np.full((1, 32, 32, 3), 255, np.uint8)
+    with mock.patch.object(module.FlatEncoder, "forward", record):
+        pipe(white, ["foreground"])
+        pipe(white / np.float32(127.5) - 1, ["foreground"])
+    for video in seen:
+        assert (video[..., 8:40] == 1).all()
+        assert (video[..., :8] == -1).all()
+        assert (video[..., 40:] == -1).all()
+
+
 def test_float_input_and_files_mean_the_same_as_uint8(pipe: THFMPipeline, tmp_path: Path) -> None:
     video = clip(5)
     expected = pipe(video, ["foreground"]).maps["foreground"]

@@ -184,3 +184,28 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         plain = gradients(attention)
         model.enable_gradient_checkpointing()
         torch.testing.assert_close(gradients(attention), plain)
+
+
+@pytest.mark.parametrize("attention", ["full", "causal"])
+def test_trains_under_autocast(attention: str) -> None:
+    _, model = build("tiny")
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(torch.randn(2, 4, 2, 2, 3), torch.randn(2, 4, 16), keypoints=True, attention=attention)
+        (out.sample.float().square().mean() + out.keypoints.xyz.square().mean()).backward()
+    assert out.keypoints.xyz.dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["full", "causal"])
+def test_compiles_without_graph_breaks(attention: str) -> None:
+    _, model = build("tiny")
+    x, prompt = torch.randn(2, 4, 2, 2, 3), torch.randn(2, 4, 16)
+
+    def run(x: torch.Tensor, prompt: torch.Tensor) -> tuple:
+        return model(x, prompt, keypoints=True, attention=attention, return_dict=False)
+
+    expected, found = run(x, prompt), torch.compile(run, backend="eager", fullgraph=True)(x, prompt)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1].xy, expected[1].xy)

@@ -181,8 +181,9 @@ class THFMPipeline(DiffusionPipeline):
     def _window(self, clip: np.ndarray, request: _Request) -> dict[str, np.ndarray]:
         """One window (T, h, w, 3) of the network's size -> RGB or disparity a dense output, and keypoint arrays."""
         weight = next(self.vae.parameters())
-        pixels = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].to(weight.device, weight.dtype)
-        latents = FlatEncoder(self.vae)(pixels)
+        pixels = torch.from_numpy(clip).to(weight.device).permute(3, 0, 1, 2)[None].float()
+        pixels = pixels / 127.5 - 1 if clip.dtype == np.uint8 else pixels * 2 - 1
+        latents = FlatEncoder(self.vae)(pixels.to(weight.dtype))
         out: dict[str, np.ndarray] = {}
         names = list(request.dense)
         if request.joint:  # the first dense pass has its tokens active
@@ -233,18 +234,18 @@ def _alignment(name: str) -> tuple[bool, bool]:
 
 
 def _as_frames(video: np.ndarray | Tensor | str | Path) -> np.ndarray:
-    """(N, H, W, 3) float32 in [-1, 1]."""
+    """(N, H, W, 3), uint8 or float32 in [0, 1]: black is 0, as the borders are."""
     if isinstance(video, (str, Path)):
         video = np.stack([image for _, image in VideoReader(video)])
     frames = video.detach().cpu() if isinstance(video, Tensor) else torch.from_numpy(np.ascontiguousarray(video))
     if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise UserError(f"expected video (N, H, W, 3), found {tuple(frames.shape)}")
     if frames.dtype == torch.uint8:
-        return (frames.float() / 127.5 - 1).numpy()
+        return frames.numpy()
     if not frames.is_floating_point():
         raise UserError(f"expected video as uint8 or floating point in [-1, 1], found {frames.dtype}")
     check_range(frames)
-    return frames.float().numpy()
+    return ((frames.float() + 1) / 2).numpy()
 
 
 def _to_source(values: np.ndarray, name: str, place: Fit) -> np.ndarray:
