@@ -6,23 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from engine_checkpoints import make_checkpoint
 
 torch = pytest.importorskip("torch")
 
 RECIPES = Path(__file__).parents[2] / "engines"
-
-
-def make_checkpoint(preset: str, path: Path) -> Path:
-    from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
-    from thfm_ros.model.presets import build, get_preset
-    from thfm_ros.model.prompts import embed_tasks, get_embedder
-
-    chosen = get_preset(preset)
-    vae, transformer = build(chosen, seed=3)
-    embedder = get_embedder("hash", dim=chosen.transformer["text_dim"])
-    prompts = embed_tasks(embedder, chosen.text_length)
-    save_checkpoint(path, Checkpoint(vae, transformer, prompts, CheckpointConfig.of(chosen)))
-    return path
 
 
 @pytest.fixture(autouse=True)

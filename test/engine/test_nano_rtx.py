@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine_checkpoints import make_checkpoint
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import platform_name
@@ -18,8 +19,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_nano_becomes_engines(tmp_path: Path) -> None:
-    from conftest import make_checkpoint
-
     from thfm_ros.engine.export import export_bundle
     from thfm_ros.engine.recipes import load_recipe
 

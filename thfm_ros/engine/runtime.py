@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
-from thfm_ros.engine.manifest import MANIFEST, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.manifest import MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
 from thfm_ros.engine.streams import CodecStream, Part
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
@@ -85,6 +85,10 @@ class StageRuntime(ABC):
     @abstractmethod
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One stage by the manifest's name: inputs and outputs in the manifest's order, float32."""
+
+    def unload(self, stage: str) -> None:
+        """Frees a stage that is not needed for now; it is loaded again at its next run."""
+        return
 
     def precision(self, stage: Stage) -> str:
         """What a stage is computed in here."""
@@ -248,6 +252,8 @@ def _check_once(runtime: StageRuntime, name: str, check: Check) -> None:
         return
     worst = check_golden(manifest, runtime.run, runtime.precision, f"rebuild: {manifest.rebuild}")
     remember_passed(manifest, runtime.device, worst)
+    for name in STREAM:  # few need them, and their weights are those of the whole-clip stages once more
+        runtime.unload(name)
 
 
 def bundle_prompts(manifest: Manifest) -> dict[str, np.ndarray]:

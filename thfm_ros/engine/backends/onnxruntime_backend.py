@@ -44,6 +44,9 @@ class OnnxRuntime(StageRuntime):
         names = [t.name for t in self.manifest.stages[stage].inputs]
         return session.run(None, dict(zip(names, inputs, strict=True)))
 
+    def unload(self, stage: str) -> None:
+        self._sessions.pop(stage, None)
+
     def close(self) -> None:
         self._sessions.clear()
         super().close()

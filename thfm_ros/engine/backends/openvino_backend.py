@@ -63,6 +63,9 @@ class OpenVino(StageRuntime):
             raise UserError(f"OpenVINO cannot compile {name}: {reason}") from None
         return model.create_infer_request()
 
+    def unload(self, stage: str) -> None:
+        self._requests.pop(stage, None)
+
     def close(self) -> None:
         self._requests.clear()
         super().close()

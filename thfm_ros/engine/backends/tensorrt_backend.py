@@ -230,6 +230,10 @@ class TensorRT(StageRuntime):
             self._pinned[key] = self.torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True)
         return self._pinned[key]
 
+    def unload(self, stage: str) -> None:
+        for held in (self._executors, self._configs, self._engines):
+            held.pop(stage, None)
+
     def open_stream(self, part: Part) -> DeviceStream:
         return DeviceStream(self, part)
 
