@@ -16,7 +16,7 @@ from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
 from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, to_table
-from thfm_ros.train.data import HELD_OUT, Folder, draw, feed
+from thfm_ros.train.data import HELD_OUT, Folder, draw, feed, open_source
 from thfm_ros.train.trainer import Trainer
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
@@ -169,6 +169,10 @@ def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:
     a, b = trainer.source(5), trainer.source(HELD_OUT + 5)
     assert (a.rgb == trainer.source(5).rgb).all()
     assert (a.rgb != b.rgb).any()
+    cache = replace(trainer.config.data, source="cache", path=str(tmp_path / "cache"))
+    assert (open_source(cache)(5).rgb == a.rgb).all()
+    with pytest.raises(UserError, match="holds clips with frames 5, the config wants 9"):
+        open_source(replace(cache, frames=9))
 
 
 def test_inflation_keeps_images_and_makes_a_21_style_autoencoder_repeat_them_in_clips() -> None:

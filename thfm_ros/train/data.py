@@ -5,6 +5,7 @@ Everything is a function of (config, step): no state to save, and any number of 
 
 from __future__ import annotations
 
+import json
 import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +110,28 @@ def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
         return Generator(data, device)
     if not data.path:
         raise UserError(f"data.source '{data.source}' needs data.path, a folder")
-    return Folder(data.path, Generator(data, device) if data.source == "cache" else None)
+    if data.source == "folder":
+        return Folder(data.path)
+    _claim(Path(data.path), data)
+    return Folder(data.path, Generator(data, device))
+
+
+def _claim(path: Path, data: DataConfig) -> None:
+    """A cache holds clips of one kind: its first user writes down which, later ones have to agree."""
+    kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
+    file = path / "clips.json"
+    try:
+        if not file.exists():
+            path.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(kind) + "\n")
+            temporary.replace(file)
+        found = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot use {path} as a cache of clips: {error}") from None
+    for name, value in kind.items():
+        if found.get(name) != value:
+            raise UserError(f"{path} holds clips with {name} {found.get(name)}, the config wants {value}: another path")
 
 
 @dataclass(frozen=True)

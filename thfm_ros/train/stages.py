@@ -61,6 +61,11 @@ class Stage(nn.Module):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         raise NotImplementedError
 
+    def compile_networks(self) -> None:
+        self.encode.compile()
+        self.transformer.compile()
+        self.decode.unclamped = torch.compile(self.decode.unclamped)  # what the losses look at
+
     def targets(self, batch: ClipBatch, rows: Rows, which: list[int]) -> Tensor:
         """(len(which), 3, T, H, W) RGB targets of dense rows."""
         out: list[Tensor | None] = [None] * len(which)

@@ -57,8 +57,7 @@ class Trainer:
         self.checkpoint = open_networks(config)
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:
-            for network in (self.stage.encode, self.stage.decode, self.stage.transformer):
-                network.compile()
+            self.stage.compile_networks()
         self.parameters = {n: p for n, p in self.stage.named_parameters() if p.requires_grad}
         self.optimizer = optimiser(config, list(self.parameters.values()))
         self.ema = Ema(self.parameters, config.optim.ema)
