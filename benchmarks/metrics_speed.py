@@ -38,7 +38,7 @@ def plain_grad(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
     for p, t in zip(matting.as_alpha(pred), matting.as_alpha(true), strict=True):
         magnitudes = []
         for image in (p, t):
-            unit = cv2.normalize(image, None, 1.0, 0.0, cv2.NORM_MINMAX)
+            unit = cv2.normalize(image, np.empty_like(image), 1.0, 0.0, cv2.NORM_MINMAX)
             gx, gy = (cv2.filter2D(unit, -1, f, borderType=cv2.BORDER_REPLICATE) for f in filters)
             magnitudes.append(np.sqrt(gx**2 + gy**2))
         out.append(((magnitudes[0] - magnitudes[1]) ** 2).sum() / 1000)

@@ -91,7 +91,9 @@ class MediaPipeWorker:
 class MediaPipePose:
     """Pose (full): landmarks, world landmarks and their mask, tracking over the clip."""
 
-    joint_set, size, tasks = "coco17", None, TASKS
+    joint_set = "coco17"
+    size: tuple[int, int] | None = None
+    tasks: tuple[str, ...] = TASKS
 
     def __init__(self, worker: MediaPipeWorker) -> None:
         self.worker, self.name = worker, f"MediaPipe {VERSION} Pose"
@@ -113,7 +115,9 @@ class MediaPipePose:
 class MediaPipeSelfie:
     """Selfie segmentation: the mask alone."""
 
-    joint_set, size, tasks = "coco17", None, ("foreground",)
+    joint_set = "coco17"
+    size: tuple[int, int] | None = None
+    tasks: tuple[str, ...] = ("foreground",)
 
     def __init__(self, worker: MediaPipeWorker) -> None:
         self.worker, self.name = worker, f"MediaPipe {VERSION} Selfie"

@@ -101,8 +101,8 @@ def grad(pred: np.ndarray, true: np.ndarray, normalise: bool = True) -> np.ndarr
 
     def one(p: np.ndarray, t: np.ndarray) -> float:
         if normalise:
-            p = cv2.normalize(p, None, 1.0, 0.0, cv2.NORM_MINMAX)
-            t = cv2.normalize(t, None, 1.0, 0.0, cv2.NORM_MINMAX)
+            p = cv2.normalize(p, np.empty_like(p), 1.0, 0.0, cv2.NORM_MINMAX)
+            t = cv2.normalize(t, np.empty_like(t), 1.0, 0.0, cv2.NORM_MINMAX)
         diff = _magnitude(t, gauss, slope, cv2.BORDER_REPLICATE) - _magnitude(p, gauss, slope, cv2.BORDER_REPLICATE)
         return float(cv2.norm(diff, cv2.NORM_L2SQR)) / 1000
 

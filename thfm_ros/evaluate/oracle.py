@@ -286,8 +286,8 @@ def run_case(path: Path) -> Outcome:
         return Outcome(family, path, np.inf, np.inf, f"{type(error).__name__}: {error}")
     worst_error, worst_share, message = 0.0, 0.0, ""
     for one in checks:
-        error, share = one.deviation()
-        worst_error = max(worst_error, error)
+        deviation, share = one.deviation()
+        worst_error = max(worst_error, deviation)
         if share > 1.0 and share > worst_share:
             message = f"{one.name}: expected {np.asarray(one.expected).tolist()}, got {np.asarray(one.got).tolist()}"
         worst_share = max(worst_share, share)
@@ -313,8 +313,8 @@ def main(argv: list[str] | None = None) -> int:
     for family in dict.fromkeys(o.family for o in outcomes):
         mine = [o for o in outcomes if o.family == family]
         passed = sum(o.ok for o in mine)
-        error, share = max(o.error for o in mine), max(o.share for o in mine)
-        print(f"{family:22} {len(mine):5} {passed:6} {error:14.3e} {share:12.4f}x")
+        worst, share = max(o.error for o in mine), max(o.share for o in mine)
+        print(f"{family:22} {len(mine):5} {passed:6} {worst:14.3e} {share:12.4f}x")
     failed = [o for o in outcomes if not o.ok]
     for outcome in failed:
         print(f"FAIL {outcome.path.name}: {outcome.message}")

@@ -171,7 +171,8 @@ class ConstantPredictor:
     middle of the image.
     """
 
-    name, joint_set, size = "constant", "thfm32", None
+    name, joint_set = "constant", "thfm32"
+    size: tuple[int, int] | None = None
 
     def __init__(self, tasks: Sequence[str] = tuple(TASKS)) -> None:
         self.tasks = tuple(tasks)

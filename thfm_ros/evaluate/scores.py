@@ -153,9 +153,9 @@ def score_joints(recording: Recording, answer: Answer, options: Options) -> Row:
     assert recording.joints is not None, f"{recording.name} has no joints"
     truth = recording.joints()
     pred = convert(answer["keypoints_3d"], options["predicted_joint_set"], truth.joint_set)
-    true, root = truth.xyz, joints.PELVIS
+    true, root = truth.xyz, list(joints.PELVIS)
     if truth.joint_set == "h36m17":
-        pred, true, root = joints.h36m14(pred), joints.h36m14(true), ()
+        pred, true, root = joints.h36m14(pred), joints.h36m14(true), []
     pred, true = pred[truth.valid], true[truth.valid]
     fps = recording.fps
     if root:

@@ -257,7 +257,8 @@ def _summarise(report: SyntheticReport, predictor: Predictor, rows: Sequence[dic
     if any(row["borders"] for row in rows):
         ratios = {}
         for task in dict.fromkeys(t for row in rows for t in row["change"]):
-            change, borders = [], []
+            change: list[float] = []
+            borders: list[int] = []
             for row in rows:
                 borders += [len(change) + b for b in row["borders"]]
                 change += [*np.array(row["change"].get(task, []), float), np.nan]  # one gap keeps rows apart

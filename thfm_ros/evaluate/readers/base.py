@@ -45,7 +45,7 @@ class Recording:
 
     def video(self, size: tuple[int, int] | None = None) -> np.ndarray:
         """(F, h, w, 3) uint8, shrunk to fit into `size` (width, height) with its aspect kept; never enlarged."""
-        frames = []
+        frames: list[np.ndarray] = []
         for i in range(self.frames):
             image = self.image(i)
             if size is not None and (image.shape[1] > size[0] or image.shape[0] > size[1]):

@@ -43,12 +43,12 @@ def _recording(path: Path, data: dict[str, Any], models: Path | None) -> Recordi
 
     def joints() -> Joints:
         smpl = pickles.entry(data, path, "smpl")
-        world = body_models.smpl24(
-            str(pickles.entry(data, path, "gender")),
-            *(np.asarray(pickles.entry(smpl, path, k)) for k in ("poses_root", "poses_body", "betas", "trans")),
-            models=models,
-            precomputed=path.with_name(path.name.replace("_data.pkl", "_joints.npz")),
+        root, body, betas, translation = (
+            np.asarray(pickles.entry(smpl, path, k)) for k in ("poses_root", "poses_body", "betas", "trans")
         )
+        precomputed = path.with_name(path.name.replace("_data.pkl", "_joints.npz"))
+        gender = str(pickles.entry(data, path, "gender"))
+        world = body_models.smpl24(gender, root, body, betas, translation, models, precomputed)
         valid = np.asarray(pickles.entry(data, path, "good_frames_mask"), bool)
         return Joints(to_camera(world, extrinsics), "smpl24", valid)
 

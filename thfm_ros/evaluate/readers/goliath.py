@@ -70,7 +70,7 @@ def load_ply(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     except ImportError:
         raise UserError("reading Goliath's scans needs the trimesh package: pip install trimesh") from None
     try:
-        mesh = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
+        mesh = trimesh.load_mesh(io.BytesIO(data), file_type="ply", process=False)
         return np.asarray(mesh.vertices), np.asarray(mesh.faces)
     except Exception as error:  # trimesh raises whatever a damaged file provokes
         raise UserError(f"cannot read {name} as PLY: {error}") from None

@@ -22,12 +22,13 @@ def read(root: Path, background: float = 0.5, expect: int | None = COUNT) -> lis
     if expect is not None and len(photos) != expect:
         raise UserError(f"{root}: expected the {expect} photos of PhotoMatte85, found {len(photos)}; {SOURCE}")
 
-    def image(path: Path) -> np.ndarray:
-        rgba = load_rgba(path)
+    return [_recording(photo, background) for photo in photos]
+
+
+def _recording(photo: Path, background: float) -> Recording:
+    def image(_: int) -> np.ndarray:
+        rgba = load_rgba(photo)
         alpha = rgba[..., 3:].astype(np.float32) / 255
         return np.round(rgba[..., :3] * alpha + 255 * background * (1 - alpha)).astype(np.uint8)
 
-    return [
-        Recording(p.stem, 1, 1.0, lambda _, p=p: image(p), lambda _, p=p: {"alpha": load_rgba(p)[..., 3]})
-        for p in photos
-    ]
+    return Recording(photo.stem, 1, 1.0, image, lambda _: {"alpha": load_rgba(photo)[..., 3]})

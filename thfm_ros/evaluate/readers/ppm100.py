@@ -14,7 +14,8 @@ def read(root: Path, split: str = "val") -> list[Recording]:
     folder = need(root if (root / "fg").is_dir() else root / split, f"PPM-100's {split} photos", SOURCE)
     photos = some(list_images(folder / "fg"), folder, "fg/*.jpg", SOURCE)
     mattes = [find_image(folder / "matte" / p.stem) for p in photos]
-    return [
-        Recording(p.stem, 1, 1.0, lambda _, p=p: load_rgb(p), lambda _, m=m: {"alpha": load_gray(m)})
-        for p, m in zip(photos, mattes, strict=True)
-    ]
+    return [_recording(photo, matte) for photo, matte in zip(photos, mattes, strict=True)]
+
+
+def _recording(photo: Path, matte: Path) -> Recording:
+    return Recording(photo.stem, 1, 1.0, lambda _: load_rgb(photo), lambda _: {"alpha": load_gray(matte)})
