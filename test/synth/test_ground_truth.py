@@ -22,6 +22,27 @@ def eroded(mask: np.ndarray, steps: int = 2) -> np.ndarray:
     return mask
 
 
+def continuous(depth: np.ndarray) -> np.ndarray:
+    """(H, W) bool: no edge of an object within a pixel or two."""
+    inverse = np.pad(1 / depth, 2, mode="edge")
+    height, width = depth.shape
+    around = np.stack(
+        [inverse[2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width] for dy in (-2, 0, 2) for dx in (-2, 0, 2)]
+    )
+    return around.max(0) - around.min(0) < 0.1 * around.mean(0)
+
+
+def bilinear(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Values of an image (H, W) at continuous pixels (N, 2)."""
+    p = pixels - 0.5
+    i = np.floor(p).astype(int)
+    fx, fy = (p - i).T
+    x, y = i.T
+    top = image[y, x] * (1 - fx) + image[y, x + 1] * fx
+    low = image[y + 1, x] * (1 - fx) + image[y + 1, x + 1] * fx
+    return top * (1 - fy) + low * fy
+
+
 def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip((a * b).sum(-1), -1, 1)))
 
@@ -30,7 +51,7 @@ def test_depth_of_static_scenery_reprojects_into_the_next_frame(clips):
     checked = 0
     for clip in clips:
         for t in range(len(clip.rgb) - 1):
-            still = eroded((clip.alpha[t] == 0) & np.isfinite(clip.depth[t]))
+            still = eroded((clip.alpha[t] == 0) & np.isfinite(clip.depth[t])) & continuous(clip.depth[t])
             points = unproject(np.where(still, clip.depth[t], 1.0), camera(clip, t))[still]
             a, b = (np.linalg.inv(clip.world_to_camera[k].astype(float)) for k in (t, t + 1))
             move = np.linalg.inv(b) @ a
@@ -39,13 +60,15 @@ def test_depth_of_static_scenery_reprojects_into_the_next_frame(clips):
             height, width = still.shape
             inside = (pixels > 1).all(1) & (pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)
             x, y = pixels[inside].astype(int).T
-            seen, predicted = clip.depth[t + 1][y, x], moved[inside, 2]
-            background = eroded(clip.alpha[t + 1] == 0)[y, x]
-            error = np.abs(seen / predicted - 1)[background]
+            background = (eroded(clip.alpha[t + 1] == 0) & continuous(clip.depth[t + 1]))[y, x]
+            seen = bilinear(1 / clip.depth[t + 1], pixels[inside]) * moved[inside, 2]
+            error = (seen - 1)[background]
             if len(error) > 500:
-                # A pixel's own depth changes within it; occlusions by people and furniture are the few outliers.
-                assert np.median(error) < 0.01
-                assert (error < 0.06).mean() > 0.93
+                # 1 / z is linear on planes, so it is exact there; still things may hide behind nearer ones as the
+                # camera moves, but they cannot vanish.
+                assert np.median(np.abs(error)) < 1e-4
+                assert (np.abs(error) < 0.01).mean() > 0.9
+                assert (error < -0.01).mean() < 0.03
                 checked += 1
     assert checked >= 4
 
@@ -102,7 +125,9 @@ def test_dense_pose_is_constant_on_the_body(clips, assets):
     rest = body.keypoints(template, still, np.zeros((1, len(body.bones), 3), np.float32), body.template_heads[None])[0]
     expected = (rest - s.canon_low) * s.canon_scale
     surface = [JOINTS.index(n) for n in ("nose", "left_eye", "right_eye")]
-    inner = [JOINTS.index(n) for n in ("left_knee", "right_knee", "left_elbow", "right_elbow", "left_ankle", "right_ankle")]
+    inner = [
+        JOINTS.index(n) for n in ("left_knee", "right_knee", "left_elbow", "right_elbow", "left_ankle", "right_ankle")
+    ]
     errors = {"surface": [], "inner": []}
     for clip in clips:
         for t in range(len(clip.rgb)):

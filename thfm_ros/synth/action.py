@@ -69,13 +69,24 @@ def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig,
 
 
 def make_action(
-    rng: np.random.Generator, body: Body, identity: Identity, dressed: Dressed, times: np.ndarray, assets: Assets, config: SynthConfig, place: int
+    rng: np.random.Generator,
+    body: Body,
+    identity: Identity,
+    dressed: Dressed,
+    times: np.ndarray,
+    assets: Assets,
+    config: SynthConfig,
+    place: int,
 ) -> Action:
     """A motion on this body, feet on the ground (z = 0); `place` spreads several people out."""
     length = times[-1] - times[0]
     motion = choose_motion(rng, assets, config, length + 1.0)
     speed = rng.uniform(0.75, 1.3)
-    start = rng.uniform(0, max(motion.duration - length * speed, 0.0)) if not motion.loop else rng.uniform(0, motion.duration)
+    start = (
+        rng.uniform(0, max(motion.duration - length * speed, 0.0))
+        if not motion.loop
+        else rng.uniform(0, motion.duration)
+    )
     rotations, root = sample(motion, start + times * speed)
     rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, 0.07))
     hands = _hands(rng, times)
@@ -89,7 +100,11 @@ def make_action(
     offsets, heads = body.pose(identity, deltas, root)
     shift = _ground(body, identity, dressed, deltas, offsets, heads, root, times)
     if place:
-        shift = shift + np.array([rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), 0]) * place
+        shift = (
+            shift
+            + np.array([rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), 0])
+            * place
+        )
     offsets, heads = offsets + shift[:, None], heads + shift[:, None]
     joints = body.keypoints(identity, deltas, offsets, heads)
     # Root's mean facing over the clip, for the camera.
@@ -100,7 +115,14 @@ def make_action(
 
 
 def _ground(
-    body: Body, identity: Identity, dressed: Dressed, deltas: np.ndarray, offsets: np.ndarray, heads: np.ndarray, root: np.ndarray, times: np.ndarray
+    body: Body,
+    identity: Identity,
+    dressed: Dressed,
+    deltas: np.ndarray,
+    offsets: np.ndarray,
+    heads: np.ndarray,
+    root: np.ndarray,
+    times: np.ndarray,
 ) -> np.ndarray:
     """(T, 3) shift that puts the lowest point on the ground, keeps jumps, and holds the standing foot still."""
     which = _sparse_body(body)
@@ -152,7 +174,9 @@ def _hands(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     return out
 
 
-def _expression(rng: np.random.Generator, body: Body, identity: Identity, dressed: Dressed, times: np.ndarray) -> np.ndarray:
+def _expression(
+    rng: np.random.Generator, body: Body, identity: Identity, dressed: Dressed, times: np.ndarray
+) -> np.ndarray:
     """(T, V, 3) rest positions with a moving face: a few facial actions and blinks."""
     names, moved = body.action_names, body.data["action_vertices"]
     choices = [
@@ -180,4 +204,3 @@ def _expression(rng: np.random.Generator, body: Body, identity: Identity, dresse
     rest = np.repeat(dressed.rest[None], len(times), 0)
     rest[:, own] += offset[:, row[own]]
     return rest
-

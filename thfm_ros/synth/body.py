@@ -74,9 +74,7 @@ class Body:
         inner[np.concatenate([self.faces[k].ravel() for k in ("eyes", "lashes", "teeth")])] = True
         self.faces["body"] = self.faces["body"][~inner[self.faces["body"]].any(1)]
         self.action_names = [str(x) for x in b["action_names"]]
-        self._pools = {
-            female: np.flatnonzero((b["people_gender"] > 0.5) == female) for female in (False, True)
-        }
+        self._pools = {female: np.flatnonzero((b["people_gender"] > 0.5) == female) for female in (False, True)}
 
     @cached_property
     def _components(self) -> np.ndarray:
@@ -132,7 +130,9 @@ class Body:
             elif stem in NECK:
                 delta[:, j] = slerp(joint["chest"], joint["neck"], whole(NECK[stem]))
             elif stem in ("clavicle", "shoulder01"):
-                delta[:, j] = slerp(joint["chest"], joint[side.lower() + "shoulder"], whole(0.15 if stem == "clavicle" else 0.3))
+                delta[:, j] = slerp(
+                    joint["chest"], joint[side.lower() + "shoulder"], whole(0.15 if stem == "clavicle" else 0.3)
+                )
             elif stem in LIMBS:
                 delta[:, j] = joint[side.lower() + LIMBS[stem]]
         extra = self._hand_rotations(identity, hands)
@@ -148,7 +148,9 @@ class Body:
         for j in range(1, len(depth)):
             depth[j] = depth[self.parents[j]] + 1
         stem = [n.partition(".")[0] for n in self.bones]
-        own = np.array([n == "root" or n in SPINE or n in NECK or n in LIMBS or n in ("clavicle", "shoulder01") for n in stem])
+        own = np.array(
+            [n == "root" or n in SPINE or n in NECK or n in LIMBS or n in ("clavicle", "shoulder01") for n in stem]
+        )
         turned = np.array([n in ("lowerarm02", "wrist") or n.startswith("finger") for n in stem])
         levels = [np.flatnonzero(depth == d) for d in range(depth.max() + 1)]
         return [(level[~own[level]], level[turned[level]]) for level in levels]
@@ -192,7 +194,9 @@ class Body:
             posed[:, j] = posed[:, p[j]] + steps[:, j - 1]
         return posed - np.einsum("tjab,jb->tja", deltas, h), posed
 
-    def skin_points(self, vertices: np.ndarray, which: np.ndarray, deltas: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def skin_points(
+        self, vertices: np.ndarray, which: np.ndarray, deltas: np.ndarray, offsets: np.ndarray
+    ) -> np.ndarray:
         """Posed positions (T, N, 3) of the vertices `which` (N,); the slow path, for few points."""
         out = np.zeros((len(deltas), len(which), 3), np.float32)
         for k in range(self.weights.shape[1]):
@@ -209,6 +213,8 @@ class Body:
         out[:, bone >= 0] = heads[:, bone[bone >= 0]]
         regressed = np.flatnonzero(bone < 0)
         which = self.data["joint_vertices"][regressed]
-        points = self.skin_points(identity.vertices, which.ravel(), deltas, offsets).reshape(len(deltas), *which.shape, 3)
+        points = self.skin_points(identity.vertices, which.ravel(), deltas, offsets).reshape(
+            len(deltas), *which.shape, 3
+        )
         out[:, regressed] = np.einsum("ks,tksd->tkd", self.data["joint_weights"][regressed], points)
         return out

@@ -126,7 +126,9 @@ def build_body(seed: int = 0) -> dict[str, np.ndarray]:
             rows = slice(i, i + 50)
             out = model(
                 phenotype_kwargs={k: torch.from_numpy(v[rows]) for k, v in people.items()},
-                local_changes_kwargs={k: torch.from_numpy(local[rows, j]) for j, k in enumerate(model.local_change_labels)},
+                local_changes_kwargs={
+                    k: torch.from_numpy(local[rows, j]) for j, k in enumerate(model.local_change_labels)
+                },
             )
             verts.append(out["rest_vertices"].numpy())
             heads.append(out["rest_bone_heads"].numpy())
@@ -137,7 +139,8 @@ def build_body(seed: int = 0) -> dict[str, np.ndarray]:
         actions = []
         for label in model.facial_action_labels:
             out = model(
-                phenotype_kwargs={k: torch.tensor([v]) for k, v in average.items()}, facial_actions={label: torch.ones(1)}
+                phenotype_kwargs={k: torch.tensor([v]) for k, v in average.items()},
+                facial_actions={label: torch.ones(1)},
             )
             actions.append(out["rest_vertices"][0].numpy() - template)
     verts, heads = np.concatenate(verts), np.concatenate(heads)

@@ -105,7 +105,11 @@ def load(path: str | Path) -> Motion:
         turned[joint] = q
     conjugate = np.array([1, -1, -1, -1])
     rotations = np.stack(
-        [turned[j] if p < 0 else multiply(turned[JOINTS[p]] * conjugate, turned[j]) for j, p in zip(JOINTS, PARENTS, strict=True)], 1
+        [
+            turned[j] if p < 0 else multiply(turned[JOINTS[p]] * conjugate, turned[j])
+            for j, p in zip(JOINTS, PARENTS, strict=True)
+        ],
+        1,
     )
     leg = sum(np.linalg.norm(joints[index[scheme[k][1]]].offset) for k in ("lhip", "lknee"))
     return Motion(path.stem, 1 / dt, rotations, position @ _AXES.T / leg)

@@ -55,7 +55,13 @@ FRAMINGS = ("face", "bust", "half", "knees", "full", "far")
 
 
 def make_camera(
-    rng: np.random.Generator, joints: np.ndarray, head: np.ndarray, times: np.ndarray, height: int, width: int, yaw: float
+    rng: np.random.Generator,
+    joints: np.ndarray,
+    head: np.ndarray,
+    times: np.ndarray,
+    height: int,
+    width: int,
+    yaw: float,
 ) -> tuple[Camera, str]:
     """A camera for a person with world joints (T, K, 3) and head points (T, 2, 3) (head, head_top); yaw: the way
     they face. Frames a part of the body, follows it, and keeps the head inside nearly always."""
@@ -63,8 +69,12 @@ def make_camera(
     low, high = joints.min(1), joints.max(1)
     head_centre = head.mean(1)
     size = float(np.linalg.norm(head[0, 1] - head[0, 0]))
+    if float(np.linalg.norm(np.ptp(head_centre, axis=0))) > 3 * size:  # nobody films a somersault close up
+        framing = {"face": "knees", "bust": "full", "half": "full"}.get(framing, framing)
     body = float((high - low).max(-1).max()) + size
-    reach = {"face": rng.uniform(1.9, 2.6), "bust": rng.uniform(3.2, 4.5), "half": 7.0, "knees": 9.5}.get(framing, 0) * size
+    reach = {"face": rng.uniform(1.9, 2.6), "bust": rng.uniform(3.2, 4.5), "half": 7.0, "knees": 9.5}.get(
+        framing, 0
+    ) * size
     whole = low + (high - low) / 2
     if framing in ("full", "far"):
         target, reach = whole, body * (1.12 if framing == "full" else rng.uniform(1.5, 2.6))

@@ -64,10 +64,14 @@ def _person(digest: str, key: tuple[int, ...], split: str) -> tuple[Identity, Dr
     return identity, dress(s.body, s.wardrobe, identity, rng, split)
 
 
-def _geometry(s: Studio, people: list[tuple[Identity, Dressed, Action]], surroundings: Surroundings, frames: int) -> Geometry:
+def _geometry(
+    s: Studio, people: list[tuple[Identity, Dressed, Action]], surroundings: Surroundings, frames: int
+) -> Geometry:
     """People and furniture as one mesh; the last bone is the world itself."""
     joints = len(s.body.bones)
-    blocks: dict[str, list[np.ndarray]] = {k: [] for k in ("rest", "bones", "weights", "canon", "aux", "cut", "faces", "parts", "material", "flags")}
+    blocks: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("rest", "bones", "weights", "canon", "aux", "cut", "faces", "parts", "material", "flags")
+    }
     materials: list[Material] = []
     count = 0
 
@@ -139,7 +143,9 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
     if config.frames == 1 and config.identities > 1:
         group, member = divmod(index, config.identities)
         return _stills(config, seed, group, assets.digest, device)[member]
-    s = _scene(config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False)
+    s = _scene(
+        config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False
+    )
     return s.clip(slice(None), index)
 
 
@@ -167,7 +173,9 @@ class _Rendered:
         cut = [Person(p.keypoints_2d[frames], p.keypoints_3d[frames], p.visibility[frames]) for p in self.persons]
         cut.sort(key=lambda p: -float(np.ptp(p.keypoints_2d, axis=1).prod(-1).mean()))
         k, t = len(JOINTS), len(self.rgb[frames])
-        nothing = Person(np.full((t, k, 2), np.nan, np.float32), np.full((t, k, 3), np.nan, np.float32), np.zeros((t, k), np.float32))
+        nothing = Person(
+            np.full((t, k, 2), np.nan, np.float32), np.full((t, k, 3), np.nan, np.float32), np.zeros((t, k), np.float32)
+        )
         first = cut[0] if cut else nothing
         return Clip(
             rgb=self.rgb[frames], **{n: v[frames] for n, v in self.truth.items()}, keypoints_2d=first.keypoints_2d,
@@ -190,7 +198,14 @@ class Staged:
 
 
 def stage(
-    config: SynthConfig, seed: int, index: int, identity_index: int, assets: Assets, device: str, times: np.ndarray, stills: bool
+    config: SynthConfig,
+    seed: int,
+    index: int,
+    identity_index: int,
+    assets: Assets,
+    device: str,
+    times: np.ndarray,
+    stills: bool,
 ) -> Staged:
     """People, surroundings and cameras for one clip, or for a group of stills with a camera each; rendered."""
     s = studio(assets)
@@ -207,7 +222,9 @@ def stage(
     head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
     groups = [slice(i, i + 1) for i in range(frames)] if stills else [slice(None)]
     shots = [make_camera(rng, main.joints[g], head[g], times[g], height, width, main.yaw) for g in groups]
-    camera = Camera(np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots]))
+    camera = Camera(
+        np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
+    )
     people = people[:count]
     everyone = np.concatenate([a.joints for _, _, a in people], 1) if people else main.joints
     surroundings = make_surroundings(
@@ -231,7 +248,14 @@ def stage(
 
 
 def _scene(
-    config: SynthConfig, seed: int, index: int, identity_index: int, assets: Assets, device: str, times: np.ndarray, stills: bool
+    config: SynthConfig,
+    seed: int,
+    index: int,
+    identity_index: int,
+    assets: Assets,
+    device: str,
+    times: np.ndarray,
+    stills: bool,
 ) -> _Rendered:
     """`stage`, developed and brought to the host."""
     st = stage(config, seed, index, identity_index, assets, device, times, stills)
@@ -249,5 +273,6 @@ def _scene(
 
 def keypoints_of(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:
     pixels, points = camera.project(action.joints)
-    return Person(pixels.astype(np.float32), points.astype(np.float32), _visibility(pixels, points, depth, height, width))
-
+    return Person(
+        pixels.astype(np.float32), points.astype(np.float32), _visibility(pixels, points, depth, height, width)
+    )

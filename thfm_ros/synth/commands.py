@@ -25,7 +25,9 @@ def generate(
     empty: float = typer.Option(0.02, help="share of clips without anyone"),
     identities: int = typer.Option(0, help="clips in a row that share a person; 0: 8 for single images, else 1"),
     sensor: bool = typer.Option(True, help="lens, exposure, noise and compression on the colour"),
-    bvh: Path | None = typer.Option(None, help="folder of BVH motions with CMU's joint names, used besides the bundled"),
+    bvh: Path | None = typer.Option(
+        None, help="folder of BVH motions with CMU's joint names, used besides the bundled"
+    ),
     assets: Path | None = typer.Option(None, help="the generator's assets; default assets/synth"),
     workers: int = typer.Option(1, min=1, help="processes; the clips do not depend on it"),
     ray: str | None = typer.Option(None, help="run on Ray: 'local', 'auto' or the address of a cluster"),
@@ -102,7 +104,15 @@ def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, devi
 
 
 def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -> dict:  # noqa: ANN001
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     from thfm_ros.synth.generate import run
@@ -111,8 +121,19 @@ def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed or 0:.2f} clips/s")
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()) as bar:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
+    ) as bar:
         task = bar.add_task("generating", total=clips)
         return run(
-            config, seed, clips, out, per_shard, workers, ray, assets, device, progress=lambda n: bar.update(task, advance=n)
+            config,
+            seed,
+            clips,
+            out,
+            per_shard,
+            workers,
+            ray,
+            assets,
+            device,
+            progress=lambda n: bar.update(task, advance=n),
         )

@@ -47,13 +47,19 @@ def _boxes(*items: tuple[tuple[float, float, float], tuple[float, float, float]]
     return merge([box(np.array(size), np.array(centre)) for size, centre in items])
 
 
-def _legs(w: float, d: float, h: float, t: float) -> list[tuple[tuple[float, float, float], tuple[float, float, float]]]:
+def _legs(
+    w: float, d: float, h: float, t: float
+) -> list[tuple[tuple[float, float, float], tuple[float, float, float]]]:
     return [((t, t, h), (sx * (w - t) / 2, sy * (d - t) / 2, h / 2)) for sx in (-1, 1) for sy in (-1, 1)]
 
 
 def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
     """A random piece; as an occluder one that hides part of a person in front of which it stands."""
-    names = "table chair pillar plant lamp crate ball" if occluder else "table chair shelf sofa lamp plant crate crate ball pillar cabinet vase"
+    names = (
+        "table chair pillar plant lamp crate ball"
+        if occluder
+        else "table chair shelf sofa lamp plant crate crate ball pillar cabinet vase"
+    )
     choices = names.split()
     name = choices[rng.integers(len(choices))]
     u = rng.uniform
@@ -65,7 +71,10 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
         meshes = [_boxes(((w, d, 0.04), (0, 0, h))), _boxes(*_legs(w, d, h, 0.05))]
         materials = [_material(rng, wood), _material(rng, wood)]
         if rng.random() < 0.7:
-            stack = [((u(0.05, 0.3), u(0.05, 0.3), s), (u(-0.3, 0.3) * w, u(-0.3, 0.3) * d, h + 0.02 + s / 2)) for s in u(0.03, 0.3, 4)]
+            stack = [
+                ((u(0.05, 0.3), u(0.05, 0.3), s), (u(-0.3, 0.3) * w, u(-0.3, 0.3) * d, h + 0.02 + s / 2))
+                for s in u(0.03, 0.3, 4)
+            ]
             meshes.append(_boxes(*stack))
             materials.append(_material(rng, "flat wallpaper boards"))
     elif name == "chair":
@@ -78,7 +87,9 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
         rows = int(rng.integers(3, 6))
         if name == "cabinet":
             meshes, materials = [_boxes(((w, d, h), (0, 0, h / 2)))], [_material(rng, wood)]
-            meshes.append(_boxes(*[((w * 0.46, 0.015, h * 0.9), (x * w * 0.24, -d / 2 - 0.008, h / 2)) for x in (-1, 1)]))
+            meshes.append(
+                _boxes(*[((w * 0.46, 0.015, h * 0.9), (x * w * 0.24, -d / 2 - 0.008, h / 2)) for x in (-1, 1)])
+            )
             materials.append(_material(rng, wood))
         else:
             boards = [((w, d, 0.025), (0, 0, h * k / rows + 0.0125)) for k in range(rows + 1)]
@@ -100,7 +111,9 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
             )
         ]  # fmt: skip
         materials = [_material(rng, "carpet flat wallpaper")]
-        pillows = [ellipsoid(np.array([0.2, 0.1, 0.18]), np.array([u(-0.3, 0.3) * w, d * 0.25, 0.58])) for _ in range(2)]
+        pillows = [
+            ellipsoid(np.array([0.2, 0.1, 0.18]), np.array([u(-0.3, 0.3) * w, d * 0.25, 0.58])) for _ in range(2)
+        ]
         meshes.append(merge(pillows))
         materials.append(_material(rng, "flat wallpaper carpet"))
     elif name == "lamp":
@@ -116,7 +129,9 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
         pot = lathe(np.array([[0, 0.0], [r * 0.7, 0], [r, h], [r * 0.9, h], [0, h * 0.9]]))
         meshes, materials = [pot, _leaves(rng, h, u(0.25, 0.6), u(0.4, 1.2))], [_material(rng, "flat marble boards")]
         green = linear(np.array([0.25, 0.42, 0.15]) * u(0.5, 1.3))
-        materials.append(Material("object", green, green * 0.5, green, pattern=SURFACES.index("dirt"), scale=2.0, gloss=0.2))
+        materials.append(
+            Material("object", green, green * 0.5, green, pattern=SURFACES.index("dirt"), scale=2.0, gloss=0.2)
+        )
     elif name == "vase":
         h = u(0.3, 0.9)
         z = np.linspace(0, 1, 9)
@@ -125,14 +140,24 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
     elif name == "pillar":
         r, h = u(0.06, 0.2), u(2.0, 3.4)
         round_ = rng.random() < 0.5
-        meshes = [lathe(np.array([[r, 0], [r, h / 2], [r, h], [0, h]])) if round_ else _boxes(((2 * r, 2 * r, h), (0, 0, h / 2)))]
+        meshes = [
+            lathe(np.array([[r, 0], [r, h / 2], [r, h], [0, h]]))
+            if round_
+            else _boxes(((2 * r, 2 * r, h), (0, 0, h / 2)))
+        ]
         materials = [_material(rng, "concrete brick marble boards flat stone")]
     elif name == "ball":
         r = u(0.1, 0.4)
-        meshes, materials = [ellipsoid(np.full(3, r), np.array([0, 0, r]), 20)], [_material(rng, "flat tiles wallpaper marble")]
+        meshes, materials = (
+            [ellipsoid(np.full(3, r), np.array([0, 0, r]), 20)],
+            [_material(rng, "flat tiles wallpaper marble")],
+        )
     else:
         w, d, h = u(0.25, 0.9), u(0.25, 0.9), u(0.25, 1.1)
-        meshes, materials = [_boxes(((w, d, h), (0, 0, h / 2)))], [_material(rng, "boards flat concrete planks wallpaper")]
+        meshes, materials = (
+            [_boxes(((w, d, h), (0, 0, h / 2)))],
+            [_material(rng, "boards flat concrete planks wallpaper")],
+        )
         if rng.random() < 0.5:
             meshes.append(_boxes(((w * 0.6, d * 0.6, h * 0.5), (0.05, 0, h * 1.25))))
             materials.append(_material(rng, "boards flat concrete"))
@@ -143,7 +168,12 @@ def _leaves(rng: np.random.Generator, base: float, spread: float, tall: float) -
     """Bent pointed leaves that start at the pot."""
     leaves = []
     for _ in range(int(rng.integers(14, 34))):
-        angle, lean, length, width = rng.uniform(0, 6.28), rng.uniform(0.2, 1.0), rng.uniform(0.5, 1.0), rng.uniform(0.03, 0.09)
+        angle, lean, length, width = (
+            rng.uniform(0, 6.28),
+            rng.uniform(0.2, 1.0),
+            rng.uniform(0.5, 1.0),
+            rng.uniform(0.03, 0.09),
+        )
         t = np.linspace(0, 1, 6)
         out = spread * lean * length * t**1.4
         up = base + tall * length * (t - 0.45 * lean * t * t)

@@ -42,7 +42,11 @@ def _ray(jobs: list[Job], workers: int, address: str) -> Iterator[tuple[Job, dic
     import ray
 
     local = address == "local"
-    ray.init(**({"num_cpus": workers, "include_dashboard": False} if local else {"address": address}), log_to_driver=False, ignore_reinit_error=True)
+    ray.init(
+        **({"num_cpus": workers, "include_dashboard": False} if local else {"address": address}),
+        log_to_driver=False,
+        ignore_reinit_error=True,
+    )
     try:
         remote = ray.remote(num_cpus=1)(write_shard)
         waiting = {}
@@ -60,8 +64,16 @@ def _ray(jobs: list[Job], workers: int, address: str) -> Iterator[tuple[Job, dic
 
 
 def run(
-    config: SynthConfig, seed: int, clips: int, out: Path, per_shard: int = 32, workers: int = 1, ray: str | None = None,
-    assets: Path | None = None, device: str = "cpu", progress: Callable[[int], None] = lambda clips: None,
+    config: SynthConfig,
+    seed: int,
+    clips: int,
+    out: Path,
+    per_shard: int = 32,
+    workers: int = 1,
+    ray: str | None = None,
+    assets: Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[int], None] = lambda clips: None,
 ) -> dict[str, Any]:
     """Generates `clips` clips into shards in `out`; finished shards of the same plan are kept. Returns the manifest.
 
@@ -80,11 +92,22 @@ def run(
     progress(sum(e["clips"] for e in entries.values()))
     settings = asdict(config)
     jobs = [
-        (str(out.resolve()), n, settings, seed, n * per_shard, min(per_shard, clips - n * per_shard), str(assets) if assets else None, device)
+        (
+            str(out.resolve()),
+            n,
+            settings,
+            seed,
+            n * per_shard,
+            min(per_shard, clips - n * per_shard),
+            str(assets) if assets else None,
+            device,
+        )
         for n in numbers
         if n not in entries
     ]
-    source = _ray(jobs, workers, ray) if ray else _processes(jobs, workers) if workers > 1 and len(jobs) > 1 else _here(jobs)
+    source = (
+        _ray(jobs, workers, ray) if ray else _processes(jobs, workers) if workers > 1 and len(jobs) > 1 else _here(jobs)
+    )
     for job, entry in source:
         entries[job[1]] = entry
         progress(entry["clips"])
@@ -105,4 +128,10 @@ def measure(config: SynthConfig, seed: int, clips: int, assets: Path | None, dev
     for i in range(clips):
         generate_clip(config, seed, i, loaded, device)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {"clips": clips, "wall_s": wall, "clips_per_s": clips / wall, "frames_per_s": clips * config.frames / wall, "clips_per_cpu_s": clips / cpu}
+    return {
+        "clips": clips,
+        "wall_s": wall,
+        "clips_per_s": clips / wall,
+        "frames_per_s": clips * config.frames / wall,
+        "clips_per_cpu_s": clips / cpu,
+    }

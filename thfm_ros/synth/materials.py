@@ -101,12 +101,24 @@ def cloth_patterns() -> np.ndarray:
         "thin_stripes": (bars(y, 6, 0.3), zero, weave),
         "vertical": (bars(x, 4, 0.25), zero, weave),
         "checks": (np.abs(bars(x, 3, 0.5) - bars(y, 3, 0.5)), zero, weave),
-        "plaid": (0.55 * bars(x, 2, 0.4) + 0.45 * bars(y, 2, 0.4), np.maximum(bars(x + 0.1, 2, 0.06), bars(y + 0.1, 2, 0.06)), weave),
+        "plaid": (
+            0.55 * bars(x, 2, 0.4) + 0.45 * bars(y, 2, 0.4),
+            np.maximum(bars(x + 0.1, 2, 0.06), bars(y + 0.1, 2, 0.06)),
+            weave,
+        ),
         "dots": (dot(4, 0.28), zero, weave),
         "small_dots": (dot(9, 0.2), zero, weave),
-        "floral": (soft(petals - 0.05 - 0.02 * np.sin(30 * x + 20 * y), 0.02) * (petal_cell < 0.6), soft(petals - 0.018, 0.012), weave),
+        "floral": (
+            soft(petals - 0.05 - 0.02 * np.sin(30 * x + 20 * y), 0.02) * (petal_cell < 0.6),
+            soft(petals - 0.018, 0.012),
+            weave,
+        ),
         "camo": ((camo == 1) * 1.0 + 0.6 * (camo == 3), (camo == 2) * 1.0, weave),
-        "denim": (0.5 * _fbm(rng, n, 0.8, (1, 4)) + 0.3 * _fbm(rng, n, 2.0), zero, 0.5 + 0.4 * np.sin(2 * np.pi * (64 * x + 64 * y))),
+        "denim": (
+            0.5 * _fbm(rng, n, 0.8, (1, 4)) + 0.3 * _fbm(rng, n, 2.0),
+            zero,
+            0.5 + 0.4 * np.sin(2 * np.pi * (64 * x + 64 * y)),
+        ),
         "knit": (0.4 * noise, zero, 0.5 + 0.5 * np.sin(2 * np.pi * 24 * x + 2.2 * np.sin(2 * np.pi * 24 * y))),
         "print": (printed, soft(np.abs(blobs - 0.1) - 0.012, 0.02) * (cell < 0.3), weave),
         "zigzag": (soft(np.abs(((y * 5 + zig) % 1) - 0.5) - 0.2, 0.1), zero, weave),
@@ -132,7 +144,9 @@ def surface_textures(assets: Assets) -> np.ndarray:
     cells, cell = _worley(rng, n, 26)
     veins = np.abs(_fbm(rng, n, 2.0) - 0.5) < 0.02 + 0.05 * fine
     bone = ((x * 8).astype(int) + (y * 8).astype(int)) % 2
-    motif = np.clip(0.5 - (np.hypot((x * 4) % 1 - 0.5, (y * 4) % 1 - 0.5) - 0.25) / 0.08, 0, 1) * (0.5 + 0.5 * np.sin(40 * x) * np.sin(40 * y))
+    petal_angle = np.arctan2((y * 4) % 1 - 0.5, (x * 4) % 1 - 0.5)
+    petal_radius = np.hypot((x * 4) % 1 - 0.5, (y * 4) % 1 - 0.5)
+    motif = np.clip(0.5 - (petal_radius - 0.26 - 0.1 * np.cos(5 * petal_angle)) / 0.05, 0, 1) * (petal_radius > 0.08)
     table = {
         "flat": (0.1 * fbm, 0.48 + 0.06 * fbm),
         "brick": (photo["brick"], 0.35 + 0.3 * photo["brick"]),

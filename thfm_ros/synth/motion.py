@@ -12,11 +12,12 @@ import numpy as np
 
 from thfm_ros.synth.rotations import from_rotvec, multiply, slerp, smooth_noise
 
-JOINTS = (
-    "root chest neck rhip rknee rankle rshoulder relbow lhip lknee lankle lshoulder lelbow"
-).split()
+JOINTS = ("root chest neck rhip rknee rankle rshoulder relbow lhip lknee lankle lshoulder lelbow").split()
 PARENTS = (-1, 0, 1, 0, 3, 4, 1, 6, 0, 8, 9, 1, 11)
-MIRROR = tuple(JOINTS.index({"r": "l", "l": "r"}[j[0]] + j[1:]) if j[0] in "rl" and j != "root" else JOINTS.index(j) for j in JOINTS)
+MIRROR = tuple(
+    JOINTS.index({"r": "l", "l": "r"}[j[0]] + j[1:]) if j[0] in "rl" and j != "root" else JOINTS.index(j)
+    for j in JOINTS
+)
 
 # Joint limits in radians, rotation vectors (lowest, highest) per axis for the left side; right mirrors y and z.
 LIMITS = {
@@ -53,7 +54,17 @@ def from_humanoid(name: str, frames: np.ndarray, loop: bool) -> Motion:
     """From pybullet's 44 numbers a frame (dt, root xyz, then quaternions wxyz and 1-D knees and elbows about z)."""
     count, dt = len(frames), float(frames[0, 0])
     hinge = lambda a: from_rotvec(np.stack([0 * a, 0 * a, a], -1))  # noqa: E731
-    columns = {"root": 4, "chest": 8, "neck": 12, "rhip": 16, "rankle": 21, "rshoulder": 25, "lhip": 30, "lankle": 35, "lshoulder": 39}
+    columns = {
+        "root": 4,
+        "chest": 8,
+        "neck": 12,
+        "rhip": 16,
+        "rankle": 21,
+        "rshoulder": 25,
+        "lhip": 30,
+        "lankle": 35,
+        "lshoulder": 39,
+    }
     hinges = {"rknee": 20, "relbow": 29, "lknee": 34, "lelbow": 43}
     rotations = np.zeros((count, len(JOINTS), 4))
     for k, joint in enumerate(JOINTS):
@@ -72,7 +83,9 @@ def sample(motion: Motion, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     w = t - i
     step = (motion.root[-1] - motion.root[0]) * np.array([1, 1, 0])
     root = motion.root[i] * (1 - w)[:, None] + motion.root[i + 1] * w[:, None] + cycle[:, None] * step
-    rotations = slerp(motion.rotations[i], motion.rotations[i + 1], np.broadcast_to(w[:, None, None], (len(t), len(JOINTS), 1)))
+    rotations = slerp(
+        motion.rotations[i], motion.rotations[i + 1], np.broadcast_to(w[:, None, None], (len(t), len(JOINTS), 1))
+    )
     return rotations, root
 
 

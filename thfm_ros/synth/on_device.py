@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def generate_tensors(config: SynthConfig, seed: int, index: int, assets: Assets, device: str = "cpu") -> dict[str, torch.Tensor]:
+def generate_tensors(
+    config: SynthConfig, seed: int, index: int, assets: Assets, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
     """The clip of `generate_clip` (single frames: not as stills) without compression artefacts, on `device`.
 
     rgb uint8 (T,H,W,3), depth (T,H,W), normals (T,H,W,3), alpha (T,H,W), dense_pose (T,H,W,3), parts uint8 (T,H,W),
@@ -36,10 +38,18 @@ def generate_tensors(config: SynthConfig, seed: int, index: int, assets: Assets,
     }  # fmt: skip
     if st.actions:
         person = keypoints_of(st.actions[0], st.camera, r.depth.numpy().reshape(shape), config.height, config.width)
-        arrays = {"keypoints_2d": person.keypoints_2d, "keypoints_3d": person.keypoints_3d, "visibility": person.visibility}
+        arrays = {
+            "keypoints_2d": person.keypoints_2d,
+            "keypoints_3d": person.keypoints_3d,
+            "visibility": person.visibility,
+        }
     else:
         t = config.frames
-        arrays = {"keypoints_2d": np.full((t, 32, 2), np.nan), "keypoints_3d": np.full((t, 32, 3), np.nan), "visibility": np.zeros((t, 32))}
+        arrays = {
+            "keypoints_2d": np.full((t, 32, 2), np.nan),
+            "keypoints_3d": np.full((t, 32, 3), np.nan),
+            "visibility": np.zeros((t, 32)),
+        }
     arrays |= {"intrinsics": st.camera.matrices, "world_to_camera": st.camera.world_to_camera}
     where = out["depth"].device
     return out | {k: torch.from_numpy(np.asarray(v, np.float32)).to(where) for k, v in arrays.items()}

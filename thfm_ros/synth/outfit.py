@@ -11,7 +11,16 @@ from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_c
 from thfm_ros.synth.mesh import Mesh, ellipsoid, merge, torus, vertex_normals
 from thfm_ros.synth.wardrobe import Wardrobe
 
-HAIR_COLOURS = ((0.05, 0.04, 0.035), (0.13, 0.08, 0.05), (0.25, 0.15, 0.09), (0.42, 0.28, 0.15), (0.68, 0.52, 0.3), (0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.85, 0.84, 0.82))
+HAIR_COLOURS = (
+    (0.05, 0.04, 0.035),
+    (0.13, 0.08, 0.05),
+    (0.25, 0.15, 0.09),
+    (0.42, 0.28, 0.15),
+    (0.68, 0.52, 0.3),
+    (0.5, 0.2, 0.1),
+    (0.6, 0.6, 0.6),
+    (0.85, 0.84, 0.82),
+)
 EYE_COLOURS = ((0.2, 0.11, 0.06), (0.3, 0.19, 0.08), (0.3, 0.4, 0.5), (0.35, 0.42, 0.25), (0.12, 0.07, 0.05))
 
 
@@ -45,7 +54,16 @@ class _Builder:
     materials: list[Material] = field(default_factory=list)
     count: int = 0
 
-    def add(self, faces: np.ndarray, material: Material, rest: np.ndarray, cut: np.ndarray | None = None, aux: np.ndarray | None = None, part: int | None = None, clip: float = 0.0) -> None:
+    def add(
+        self,
+        faces: np.ndarray,
+        material: Material,
+        rest: np.ndarray,
+        cut: np.ndarray | None = None,
+        aux: np.ndarray | None = None,
+        part: int | None = None,
+        clip: float = 0.0,
+    ) -> None:
         """Faces over the template's vertices with per-template-vertex rest (V, 3), cut (V,), aux (V, 3)."""
         if cut is not None:
             faces = faces[(cut[faces] > -clip).any(1)]
@@ -64,10 +82,26 @@ class _Builder:
     def attach(self, mesh: Mesh, material: Material, bone_vertex: int, canon: np.ndarray, part: int) -> None:
         """A solid that moves rigidly with one template vertex."""
         n = len(mesh.vertices)
-        self._append(mesh.faces, material, mesh.vertices, np.full(n, bone_vertex), canon, np.ones(n), np.zeros((n, 3)), np.full(len(mesh.faces), part))
+        self._append(
+            mesh.faces,
+            material,
+            mesh.vertices,
+            np.full(n, bone_vertex),
+            canon,
+            np.ones(n),
+            np.zeros((n, 3)),
+            np.full(len(mesh.faces), part),
+        )
 
     def sheet(
-        self, faces: np.ndarray, material: Material, rest: np.ndarray, source: np.ndarray, canon: np.ndarray, cut: np.ndarray, part: int
+        self,
+        faces: np.ndarray,
+        material: Material,
+        rest: np.ndarray,
+        source: np.ndarray,
+        canon: np.ndarray,
+        cut: np.ndarray,
+        part: int,
     ) -> None:
         """An own surface whose vertices (N,) each follow a template vertex."""
         self._append(faces, material, rest, source, canon, cut, np.zeros_like(rest), np.full(len(faces), part))
@@ -111,7 +145,9 @@ def _cloth(rng: np.random.Generator, weights: dict[str, float] | None = None) ->
     )  # fmt: skip
 
 
-def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Generator, split: str = "train") -> Dressed:
+def dress(
+    body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Generator, split: str = "train"
+) -> Dressed:
     """A random outfit for the person."""
     w, faces = wardrobe, body.faces
     rest = identity.vertices
@@ -123,7 +159,9 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     # Garments first: what they cover of the skin is left out.
     covered = np.full(len(rest), -1.0, np.float32)
     female = identity.gender > 0.5
-    kind = rng.choice(["trousers", "shorts", "skirt", "dress"], p=[0.55, 0.15, 0.15, 0.15] if female else [0.76, 0.24, 0, 0])
+    kind = rng.choice(
+        ["trousers", "shorts", "skirt", "dress"], p=[0.55, 0.15, 0.15, 0.15] if female else [0.76, 0.24, 0, 0]
+    )
     sleeve = rng.choice([0.02, rng.uniform(0.1, 0.2), rng.uniform(0.3, 0.42), 0.53], p=[0.15, 0.35, 0.1, 0.4])
     hem = rng.choice([rng.uniform(0.0, 0.12), rng.uniform(0.15, 0.24), rng.uniform(0.28, 0.36)], p=[0.5, 0.42, 0.08])
     neck = float(rng.choice([0.0, rng.uniform(0.08, 0.1), rng.uniform(0.1, 0.14)], p=[0.15, 0.5, 0.35]))
@@ -131,7 +169,10 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     loose = rng.choice([0.006, 0.014, 0.024], p=[0.35, 0.45, 0.2])
     top_cut = w.top(sleeve, hem, neck, depth)
     waist = rng.uniform(0.2, 0.34) if kind != "dress" else 0.3
-    leg_end = {"trousers": rng.choice([-0.745, -0.72, -0.5], p=[0.6, 0.2, 0.2]), "shorts": rng.uniform(-0.3, -0.02)}.get(kind, -0.02)
+    leg_end = {
+        "trousers": rng.choice([-0.745, -0.72, -0.5], p=[0.6, 0.2, 0.2]),
+        "shorts": rng.uniform(-0.3, -0.02),
+    }.get(kind, -0.02)
     bottom_cut = w.bottom(max(waist, hem + 0.04) if kind != "dress" else 0.2, leg_end)
     tight_bottom = rng.choice([0.004, 0.012, 0.022], p=[0.35, 0.4, 0.25]) if kind in ("trousers", "shorts") else 0.003
     flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
@@ -139,7 +180,10 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     top_material = _cloth(rng)
     bottom_material = _cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
     if bottom_material.pattern == PATTERNS.index("denim"):
-        bottom_material.a, bottom_material.b = linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6), linear([0.35, 0.45, 0.6])
+        bottom_material.a, bottom_material.b = (
+            linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6),
+            linear([0.35, 0.45, 0.6]),
+        )
     offset = tight_bottom * np.clip((0.35 - z) / 0.2, 0.3, 1) + flare * np.clip((-0.25 - z) / 0.4, 0, 1)
     out.add(faces["tights"], bottom_material, rest + normals["tights"] * offset[:, None] * stature, bottom_cut)
     if kind in ("skirt", "dress"):
@@ -147,7 +191,9 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
         length = rng.uniform(-0.68, -0.1)
         cut = np.minimum(z - length, waist - z + 0.02)
         out.add(faces["skirt"], material, rest + normals["skirt"] * 0.008, cut, part=PARTS.index("torso"))
-    offset = (loose * np.clip((0.74 - z) / 0.1, 0.15, 1) + (0.004 + tight_bottom * 0.6) * np.clip((0.36 - z) / 0.1, 0, 1)) * stature
+    offset = (
+        loose * np.clip((0.74 - z) / 0.1, 0.15, 1) + (0.004 + tight_bottom * 0.6) * np.clip((0.36 - z) / 0.1, 0, 1)
+    ) * stature
     out.add(faces["tights"], top_material, rest + normals["tights"] * offset[:, None], top_cut)
     covered = np.maximum(covered, np.maximum(top_cut, bottom_cut) - 0.03)
     if rng.random() < 0.22:  # an open jacket
@@ -155,7 +201,9 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
         cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.085, 0.0)
         front = (body.template[:, 1] < -0.02) & (z < 0.75)
         cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
-        out.add(faces["tights"], _cloth(rng, {"floral": 0.1}), rest + normals["tights"] * (offset + 0.013)[:, None], cut)
+        out.add(
+            faces["tights"], _cloth(rng, {"floral": 0.1}), rest + normals["tights"] * (offset + 0.013)[:, None], cut
+        )
         tags["jacket"] = "open"
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
 
@@ -167,10 +215,19 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
         shape = (rest + w.shoe_shape * stature).astype(np.float32)
         shape += vertex_normals(shape, faces["body"]) * 0.008 * stature
         low = z < -0.79
-        shape[:, 2] = np.where(low, np.minimum(shape[:, 2], identity.ground) - sole * np.clip((-0.785 - z) / 0.02, 0, 1), shape[:, 2])
+        shape[:, 2] = np.where(
+            low, np.minimum(shape[:, 2], identity.ground) - sole * np.clip((-0.785 - z) / 0.02, 0, 1), shape[:, 2]
+        )
         colour = random_colour(rng)
         band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
-        out.add(faces["body"], Material("shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0), shape, shoe_cut)
+        out.add(
+            faces["body"],
+            Material(
+                "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
+            ),
+            shape,
+            shoe_cut,
+        )
         covered = np.maximum(covered, shoe_cut - 0.015)
 
     # Skin, eyes, mouth.
@@ -178,29 +235,76 @@ def dress(body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Gen
     lips = skin * np.array([0.95, 0.55, 0.52])
     if female and rng.random() < 0.4:
         lips = linear([rng.uniform(0.5, 0.85), rng.uniform(0.08, 0.35), rng.uniform(0.15, 0.4)])
-    hair = linear(HAIR_COLOURS[rng.choice(8, p=[0.3, 0.24, 0.16, 0.1, 0.07, 0.05, 0.04, 0.04] if identity.age < 0.85 else [0.08, 0.1, 0.08, 0.05, 0.04, 0.05, 0.35, 0.25])]) * rng.uniform(0.7, 1.3)
+    hair = linear(
+        HAIR_COLOURS[
+            rng.choice(
+                8,
+                p=[0.3, 0.24, 0.16, 0.1, 0.07, 0.05, 0.04, 0.04]
+                if identity.age < 0.85
+                else [0.08, 0.1, 0.08, 0.05, 0.04, 0.05, 0.35, 0.25],
+            )
+        ]
+    ) * rng.uniform(0.7, 1.3)
     if rng.random() < 0.04:
         hair = random_colour(rng, 1.0)
-    aux = np.stack([w.masks["lips"], w.masks["eyelids"] + 2 * w.masks["inside_mouth"], w.masks["ears"] + w.masks["fingernails"]], 1)
+    aux = np.stack(
+        [w.masks["lips"], w.masks["eyelids"] + 2 * w.masks["inside_mouth"], w.masks["ears"] + w.masks["fingernails"]], 1
+    )
     stubble = 0.0 if female or identity.age < 0.55 else max(0.0, rng.uniform(-0.5, 0.8))
     skin_faces = faces["body"][(covered[faces["body"]] < 0).any(1)]
-    out.add(skin_faces, Material("skin", skin, hair * 0.8, lips, gloss=float(rng.uniform(0.1, 0.35)), sharpness=18.0, extra=float(stubble)), rest, aux=aux)
+    out.add(
+        skin_faces,
+        Material(
+            "skin", skin, hair * 0.8, lips, gloss=float(rng.uniform(0.1, 0.35)), sharpness=18.0, extra=float(stubble)
+        ),
+        rest,
+        aux=aux,
+    )
     eye_aux = np.zeros((len(rest), 3), np.float32)
     radius = 0.5 * float(np.ptp(body.template[np.unique(faces["eyes"][:140])][:, 2]))
     for side in "LR":
         own = (body.template[:, 0] > 0) == (side == "L")
         eye_aux[own] = ((body.template - w.eye_centres[side]) / radius)[own]
     head = PARTS.index("head")
-    out.add(faces["eyes"], Material("eye", linear([0.9, 0.88, 0.86]), linear(EYE_COLOURS[rng.choice(5, p=[0.35, 0.2, 0.2, 0.1, 0.15])]), gloss=1.2, sharpness=120.0), rest, aux=eye_aux, part=head)
+    out.add(
+        faces["eyes"],
+        Material(
+            "eye",
+            linear([0.9, 0.88, 0.86]),
+            linear(EYE_COLOURS[rng.choice(5, p=[0.35, 0.2, 0.2, 0.1, 0.15])]),
+            gloss=1.2,
+            sharpness=120.0,
+        ),
+        rest,
+        aux=eye_aux,
+        part=head,
+    )
     upper = body.template[:, 2] > w.eye_centres["L"][2] - 0.002
     lashes = np.where(upper, 0.001 if female else -0.002, -0.005).astype(np.float32)
-    out.add(faces["lashes"], Material("lash", linear([0.05, 0.04, 0.04]), fray=0.005, scale=90.0), rest, lashes, part=head, clip=0.005)
+    out.add(
+        faces["lashes"],
+        Material("lash", linear([0.05, 0.04, 0.04]), fray=0.005, scale=90.0),
+        rest,
+        lashes,
+        part=head,
+        clip=0.005,
+    )
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
     _hair(out, w, identity, rng, rest, normals, hair, tags, stature)
     return out.build(sole, tags)
 
 
-def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generator, rest: np.ndarray, normals: dict[str, np.ndarray], colour: np.ndarray, tags: dict[str, str], stature: float) -> None:
+def _hair(
+    out: _Builder,
+    w: Wardrobe,
+    identity: Identity,
+    rng: np.random.Generator,
+    rest: np.ndarray,
+    normals: dict[str, np.ndarray],
+    colour: np.ndarray,
+    tags: dict[str, str],
+    stature: float,
+) -> None:
     """Scalp shells that stand off the head, long hair, buns, beards, hats and glasses."""
     body = out.body
     female, adult = identity.gender > 0.5, identity.age > 0.55
@@ -213,7 +317,15 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
     centre, centre_template = rest[w.is_head].mean(0), t[w.is_head].mean(0)
     scale = float(np.ptp(rest[w.is_head][:, 2]) / np.ptp(t[w.is_head][:, 2]))
     anchor = int(np.flatnonzero(w.is_head)[np.argmax(t[w.is_head][:, 2])])
-    material = Material("hair", colour, colour * rng.uniform(0.4, 0.7), gloss=float(rng.uniform(0.15, 0.5)), sharpness=22.0, fray=0.012, scale=float(rng.choice([18.0, 30.0, 45.0])))
+    material = Material(
+        "hair",
+        colour,
+        colour * rng.uniform(0.4, 0.7),
+        gloss=float(rng.uniform(0.15, 0.5)),
+        sharpness=22.0,
+        fray=0.012,
+        scale=float(rng.choice([18.0, 30.0, 45.0])),
+    )
     hair_part = PARTS.index("hair")
 
     def shell(height: float, lift: float, fray: float, cut: np.ndarray, m: Material, part: int) -> None:
@@ -228,7 +340,14 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
     recede = 0.0 if female else rng.choice([0.0, rng.uniform(0, 0.03)], p=[0.6, 0.4])
     scalp = w.scalp + rng.uniform(-0.008, 0.006) - recede * np.clip(-(t[:, 1] + 0.06) / 0.06, 0, 1)
     if style in ("buzz", "short", "full", "long", "bun", "afro"):
-        height = {"buzz": 0.003, "short": 0.012, "full": 0.026, "long": 0.012, "bun": 0.008, "afro": rng.uniform(0.04, 0.085)}[style]
+        height = {
+            "buzz": 0.003,
+            "short": 0.012,
+            "full": 0.026,
+            "long": 0.012,
+            "bun": 0.008,
+            "afro": rng.uniform(0.04, 0.085),
+        }[style]
         if style in ("full", "afro"):
             scalp = scalp + 0.01
         shell(height, 0.0 if style in ("afro", "buzz") else 0.6, 0.004, scalp, material, hair_part)
@@ -240,7 +359,15 @@ def _hair(out: _Builder, w: Wardrobe, identity: Identity, rng: np.random.Generat
         low = np.clip((0.8 - w.curtain[:, 2]) / 0.12, 0, 1)[:, None]  # below the chin it follows the body's own shape
         moved = moved * (1 - low) + (rest[w.curtain_source] + (w.curtain - t[w.curtain_source])) * low
         m = Material(**{**material.__dict__, "fray": 0.03})
-        out.sheet(w.curtain_faces, m, moved, w.curtain_source, w.curtain, (w.curtain[:, 2] - end).astype(np.float32), hair_part)
+        out.sheet(
+            w.curtain_faces,
+            m,
+            moved,
+            w.curtain_source,
+            w.curtain,
+            (w.curtain[:, 2] - end).astype(np.float32),
+            hair_part,
+        )
     if style == "bun":
         back = np.array([0, rng.uniform(0.075, 0.115), rng.uniform(0.0, 0.12)]) * scale
         r = rng.uniform(0.03, 0.055) * scale
@@ -263,17 +390,27 @@ def _glasses(out: _Builder, w: Wardrobe, rng: np.random.Generator, rest: np.ndar
     heads = out.identity.heads
     left, right = (heads[out.body.index[f"eye.{s}"]] for s in "LR")
     forward = np.array([0, -0.028, 0]) * scale
-    rings = [Mesh((torus(rng.uniform(0.02, 0.026) * scale, 0.0022).vertices + e + forward).astype(np.float32), torus(0.02, 0.002).faces) for e in (left, right)]
+    rings = [
+        Mesh(
+            (torus(rng.uniform(0.02, 0.026) * scale, 0.0022).vertices + e + forward).astype(np.float32),
+            torus(0.02, 0.002).faces,
+        )
+        for e in (left, right)
+    ]
     span = left - right
     bars = []
     for e, side in ((left, 1), (right, -1)):
         a = e + forward + np.array([side * 0.024 * scale, 0, 0.004])
-        b = np.array([side * np.abs(rest[w.masks["ears"] > 0.5][:, 0]).min(), rest[w.masks["ears"] > 0.5][:, 1].mean(), a[2]])
+        b = np.array(
+            [side * np.abs(rest[w.masks["ears"] > 0.5][:, 0]).min(), rest[w.masks["ears"] > 0.5][:, 1].mean(), a[2]]
+        )
         bars.append(_bar(a, b, 0.002))
     bars.append(_bar(right + forward + 0.25 * span, left + forward - 0.25 * span, 0.0022))
     mesh = merge(rings + bars)
     canon = (mesh.vertices - left) / scale + w.eye_centres["L"]
-    m = Material("shoe", linear(np.full(3, rng.choice([0.05, 0.2, 0.6]))), linear(np.full(3, 0.05)), gloss=0.6, sharpness=40.0)
+    m = Material(
+        "shoe", linear(np.full(3, rng.choice([0.05, 0.2, 0.6]))), linear(np.full(3, 0.05)), gloss=0.6, sharpness=40.0
+    )
     out.attach(mesh, m, anchor, canon, PARTS.index("head"))
 
 

@@ -35,14 +35,18 @@ def panel(clip: Clip, t: int) -> np.ndarray:
                 cv2.line(drawn, *(tuple(int(v) for v in points[k]) for k in (a, b)), (0, 255, 0), 1, cv2.LINE_AA)
         for (x, y), visible in zip(points, person.visibility[t], strict=True):
             if visible > 0:
-                cv2.circle(drawn, (int(x), int(y)), 2, (255, 40, 40) if visible == 1 else (60, 90, 255), -1, cv2.LINE_AA)
+                cv2.circle(
+                    drawn, (int(x), int(y)), 2, (255, 40, 40) if visible == 1 else (60, 90, 255), -1, cv2.LINE_AA
+                )
     return np.concatenate(
         [
             clip.rgb[t],
             np.repeat((clip.alpha[t] * 255).astype(np.uint8)[..., None], 3, 2),
             _depth(clip.depth[t], np.isfinite(clip.depth[t])),
             _depth(clip.depth[t], m),
-            ((clip.normals[t] * [1, -1, -1] * 0.5 + 0.5) * 255 * (clip.normals[t] != 0).any(-1, keepdims=True)).astype(np.uint8),
+            ((clip.normals[t] * [1, -1, -1] * 0.5 + 0.5) * 255 * (clip.normals[t] != 0).any(-1, keepdims=True)).astype(
+                np.uint8
+            ),
             (clip.dense_pose[t] * 255).astype(np.uint8),
             palette[clip.parts[t]],
             drawn,

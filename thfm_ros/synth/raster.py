@@ -146,8 +146,6 @@ def rasterise(
                     if value < 0.0:
                         keep = 0
                 if keep == 1:
-                    wp.atomic_min(
-                        buffer, b, y * width + x, (wp.int64(z * 65536.0) << wp.int64(28)) | wp.int64(t)
-                    )
+                    wp.atomic_min(buffer, b, y * width + x, (wp.int64(z * 65536.0) << wp.int64(28)) | wp.int64(t))
             w0 += w0x
             w1 += w1x

@@ -60,7 +60,10 @@ def _resources(key: tuple[str, str]) -> Resources:
         upload(mip_chain(surface_textures(assets)), wp.vec2),
         upload(noise_texture(), wp.vec4),
         upload(mip_chain(np.stack(pictures)), wp.vec3),
-        {k: upload(np.minimum(v, 7.0 * np.median(v.max(-1)) + 2.0 * v.mean()), wp.vec3) for k, v in assets.environments.items()},
+        {
+            k: upload(np.minimum(v, 7.0 * np.median(v.max(-1)) + 2.0 * v.mean()), wp.vec3)
+            for k, v in assets.environments.items()
+        },
         len(pictures),
     )
 
@@ -100,7 +103,8 @@ class Geometry:
 
 @dataclass
 class Rendered:
-    """Device arrays of (T, H * W): linear colour and ground truth; world and screen positions of vertices (T, V)."""
+    """Device arrays of (T, H * W): linear colour, ground truth and motion in
+    pixels a frame; world and screen positions of vertices (T, V)."""
 
     colour: wp.array
     depth: wp.array
@@ -108,6 +112,7 @@ class Rendered:
     alpha: wp.array
     canon: wp.array
     part: wp.array
+    velocity: wp.array
     world: wp.array
     screen: wp.array
 
@@ -125,8 +130,18 @@ def light_matrix(sun: np.ndarray, centre: np.ndarray, reach: float) -> np.ndarra
 
 
 def render(
-    geometry: Geometry, surroundings: Surroundings, camera: Camera, spheres: np.ndarray, centre: np.ndarray, reach: float,
-    canon_box: tuple[np.ndarray, float], height: int, width: int, samples: int, assets: Assets, device: str,
+    geometry: Geometry,
+    surroundings: Surroundings,
+    camera: Camera,
+    spheres: np.ndarray,
+    centre: np.ndarray,
+    reach: float,
+    canon_box: tuple[np.ndarray, float],
+    height: int,
+    width: int,
+    samples: int,
+    assets: Assets,
+    device: str,
 ) -> Rendered:
     """All frames of a clip. spheres: (T, N, 4) that occlude the sky; centre, reach: what the shadow map covers."""
     g, s, res = geometry, surroundings, resources(assets, device)
@@ -190,7 +205,7 @@ def render(
     scene.spheres, scene.human_faces = up(spheres, wp.vec4), g.human_faces
 
     pixels = (frames, height * width)
-    out = [zeros(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8)]
+    out = [zeros(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
     wp.launch(
         resolve.resolve, pixels, device=device,
         inputs=[

@@ -69,8 +69,16 @@ def side_normal(side: int):
 
 @wp.func
 def background_colour(
-    s: Scene, m: Materials, tex: Textures, shadows: wp.array2d(dtype=wp.int64), b: int, o: wp.vec3, d: wp.vec3,
-    t: float, side: int, pixel: float,
+    s: Scene,
+    m: Materials,
+    tex: Textures,
+    shadows: wp.array2d(dtype=wp.int64),
+    b: int,
+    o: wp.vec3,
+    d: wp.vec3,
+    t: float,
+    side: int,
+    pixel: float,
 ):
     if side < 0:
         return sky(d, tex.environment, s.environment_yaw) * s.environment_gain
@@ -115,8 +123,21 @@ def background_colour(
     c = light_surface(s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wp.vec3(), occlusion)
     if s.room == 0:
         haze = step(0.45 * s.far, s.far, t)
-        c = blend(c, sky(wp.vec3(d[0], d[1], wp.length(d) * 0.02), tex.environment, s.environment_yaw) * s.environment_gain, haze)
+        c = blend(
+            c,
+            sky(wp.vec3(d[0], d[1], wp.length(d) * 0.02), tex.environment, s.environment_yaw) * s.environment_gain,
+            haze,
+        )
     return c
+
+
+@wp.func
+def seen_at(p: wp.vec3, camera_to_world: wp.mat44, k4: wp.vec4):
+    """Pixel of a world point in a camera."""
+    o = wp.vec3(camera_to_world[0, 3], camera_to_world[1, 3], camera_to_world[2, 3])
+    c = wp.transform_vector(wp.transpose(camera_to_world), p - o)
+    z = wp.max(c[2], 1.0e-3)
+    return wp.vec2(k4[0] * c[0] / z + k4[2], k4[1] * c[1] / z + k4[3])
 
 
 @wp.kernel
@@ -146,6 +167,7 @@ def resolve(
     out_alpha: wp.array2d(dtype=float),
     out_canon: wp.array2d(dtype=wp.vec3),
     out_part: wp.array2d(dtype=wp.uint8),
+    out_velocity: wp.array2d(dtype=wp.vec2),  # pixels a frame, by central differences
 ):
     b, i = wp.tid()
     k4 = intrinsics[b]
@@ -280,8 +302,10 @@ def resolve(
                     albedo = object_albedo(m, tex, k, c[0], c[2], footprint)
                 occlusion = open_sky(s, b, p, n) * (0.7 + 0.3 * step(0.0, 0.4, p[2]))
             if kind < 5:
-                occlusion *= 0.72 + 0.28 * step(-0.9, 0.6, n[2]) * step(0.0, 0.35, p[2]) 
-            colour += light_surface(s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wrap, occlusion) * float(count)
+                occlusion *= 0.72 + 0.28 * step(-0.9, 0.6, n[2]) * step(0.0, 0.35, p[2])
+            colour += light_surface(s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wrap, occlusion) * float(
+                count
+            )
     if background > 0:
         colour += background_colour(s, m, tex, shadows, b, o, d, bg_t, bg_side, pixel) * float(background)
     out_colour[b, i] = colour * (s.exposure / float(total))
@@ -294,7 +318,16 @@ def resolve(
         t = best_human
     elif 2 * background >= total - humans:
         t = -1
+    before = wp.max(b - 1, 0)
+    after = wp.min(b + 1, buffer.shape[0] - 1)
+    span = wp.max(float(after - before), 1.0)
     if t < 0:
+        # Still scenery moves with the camera only; the sky as if it were far away.
+        p = o + d * wp.min(bg_t, 1000.0)
+        out_velocity[b, i] = (
+            seen_at(p, camera_to_world[after], intrinsics[after])
+            - seen_at(p, camera_to_world[before], intrinsics[before])
+        ) / span
         if bg_side < 0:
             out_depth[b, i] = wp.inf
             out_normal[b, i] = wp.vec3()
@@ -317,6 +350,12 @@ def resolve(
         w1 = w1 / p1[2]
         w2 = w2 / p2[2]
         total_w = w0 + w1 + w2
+        move = (
+            (screen[after, f[0]] - screen[before, f[0]]) * w0
+            + (screen[after, f[1]] - screen[before, f[1]]) * w1
+            + (screen[after, f[2]] - screen[before, f[2]]) * w2
+        )
+        out_velocity[b, i] = wp.vec2(move[0], move[1]) / (total_w * span)
         out_depth[b, i] = (w0 * p0[2] + w1 * p1[2] + w2 * p2[2]) / total_w
         n = normals[b, f[0]] * w0 + normals[b, f[1]] * w1 + normals[b, f[2]] * w2
         n = wp.normalize(wp.transform_vector(wp.transpose(cam), n))

@@ -85,7 +85,13 @@ def _rotz(v: np.ndarray, yaw: float) -> np.ndarray:
 
 
 def make_surroundings(
-    rng: np.random.Generator, assets: Assets, eyes: np.ndarray, joints: np.ndarray, outdoor: float, occluders: float, pictures: int
+    rng: np.random.Generator,
+    assets: Assets,
+    eyes: np.ndarray,
+    joints: np.ndarray,
+    outdoor: float,
+    occluders: float,
+    pictures: int,
 ) -> Surroundings:
     """Surroundings for camera positions (T, 3) and joints (T, N, 3), all of which stay free of walls and furniture."""
     _ENVIRONMENTS[assets.digest] = assets.environments
@@ -116,10 +122,13 @@ def make_surroundings(
     surfaces = [_surface(rng, "room" if is_room else "ground"), _surface(rng, "wall"), _surface(rng, "ceiling")]
     out = Surroundings(
         room=is_room, low=low, high=high, environment=name, environment_yaw=-yaw / (2 * np.pi),
-        environment_gain=float(rng.uniform(0.8, 1.15)), sun=sun, sun_colour=strength * tint, harmonics=sh,
+        environment_gain=1.0, sun=sun, sun_colour=strength * tint, harmonics=sh,
         exposure=float(rng.uniform(0.42, 0.85) / max(level, 1e-4)), skirting=float(rng.choice([0.0, 0.08, 0.12])),
         far=float(rng.uniform(25, 70)), surfaces=surfaces,
     )  # fmt: skip
+    # The sky is brighter than what it lights; photographers expose for both.
+    brightness = float(np.minimum(assets.environments[name][:150], 3 * ambient).mean())
+    out.environment_gain = float(min(1.1, rng.uniform(0.4, 0.95) / (out.exposure * max(brightness, 1e-4))))
     if is_room:
         out.pictures = _pictures(rng, out, pictures)
     _furnish(rng, out, eyes, joints, occluders)
@@ -168,7 +177,9 @@ def _pictures(rng: np.random.Generator, s: Surroundings, count: int) -> list:
         room = s.high[axis] - s.low[axis] - w
         if room <= 0.2:
             continue
-        out.append((wall, (s.low[axis] + rng.uniform(0.1, room), rng.uniform(0.9, 1.5), w, h), int(rng.integers(count))))
+        out.append(
+            (wall, (s.low[axis] + rng.uniform(0.1, room), rng.uniform(0.9, 1.5), w, h), int(rng.integers(count)))
+        )
     return out[:6]
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import warp as wp
 
+from thfm_ros.synth.blur import motion_blur
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.render import Rendered
 
@@ -86,11 +87,19 @@ def develop_frames(
         "blur": float(on * rng.choice([0.0, rng.uniform(0.02, 0.15)])), "vignette": float(on * rng.uniform(0, 0.5)), "curve": float(0.7 + on * rng.uniform(-0.5, 0.3)),
         "contrast": float(1 + on * rng.normal(0, 0.06)), "saturation": float(1 + on * rng.normal(0, 0.12)), "noise": float(noise),
     }  # fmt: skip
+    colour = rendered.colour
+    if frames > 1 and not stills and rng.random() < 0.55 * on:
+        settings["shutter"] = float(rng.uniform(0.15, 0.8))
+        colour = wp.empty_like(rendered.colour)
+        wp.launch(
+            motion_blur, colour.shape, device=device,
+            inputs=[rendered.colour, rendered.velocity, settings["shutter"], width, height], outputs=[colour],
+        )  # fmt: skip
     out = wp.zeros((frames, height * width), dtype=wp.vec3ub, device=device)
     wp.launch(
         develop, out.shape, device=device,
         inputs=[
-            rendered.colour, wp.array(gain.astype(np.float32), dtype=float, device=device), wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
+            colour, wp.array(gain.astype(np.float32), dtype=float, device=device), wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
             settings["blur"], settings["vignette"], wp.array(tone_table(settings["curve"], settings["contrast"]), dtype=float, device=device), settings["saturation"], noise * 0.3, noise, int(rng.integers(2**30)), width, height,
         ],
         outputs=[out],
@@ -106,7 +115,7 @@ def compress(
         return rgb, settings
     roll = rng.random()
     if roll < 0.25 and len(rgb) > 1 and rgb.shape[1] % 2 == 0 and rgb.shape[2] % 2 == 0:
-        crf = int(rng.integers(18, 34))
+        crf = int(rng.integers(16, 30))
         return _h264(rgb, crf, config.fps), settings | {"h264": crf}
     if roll < 0.5:
         quality = int(rng.integers(45, 96))

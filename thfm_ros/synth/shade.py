@@ -181,6 +181,14 @@ def lit(s: Scene, shadows: wp.array2d(dtype=wp.int64), b: int, p: wp.vec3, n: wp
     fy = q[1] - 0.5 - float(y0)
     if x0 < 1 or y0 < 1 or x0 >= size - 2 or y0 >= size - 2:
         return 1.0
+    agree = int(0)  # most points are all lit or all dark: four corners tell
+    for j in range(2):
+        for i in range(2):
+            k = shadows[b, (y0 - 1 + 3 * j) * size + x0 - 1 + 3 * i]
+            if k >= EMPTY or float(k >> wp.int64(28)) * (1.0 / 65536.0) > q[2] - 0.01:
+                agree += 1
+    if agree == 4:
+        return 1.0
     for j in range(-1, 3):
         for i in range(-1, 3):
             wx = float(1.0)
@@ -220,25 +228,36 @@ def open_sky(s: Scene, b: int, p: wp.vec3, n: wp.vec3):
 
 @wp.func
 def light_surface(
-    s: Scene, shadows: wp.array2d(dtype=wp.int64), b: int, p: wp.vec3, n: wp.vec3, view: wp.vec3,
-    albedo: wp.vec3, gloss: float, sharpness: float, wrap: wp.vec3, occlusion: float,
+    s: Scene,
+    shadows: wp.array2d(dtype=wp.int64),
+    b: int,
+    p: wp.vec3,
+    n: wp.vec3,
+    view: wp.vec3,
+    albedo: wp.vec3,
+    gloss: float,
+    sharpness: float,
+    wrap: wp.vec3,
+    occlusion: float,
 ):
     """Radiance towards the viewer: harmonics, sun with shadow (wrapped for skin), one specular lobe."""
     nl = wp.dot(n, s.sun)
     visible = float(0.0)
-    if nl > -0.3:
+    if nl > -wrap[0]:
         visible = lit(s, shadows, b, p, n)
-    e = irradiance(n, s.harmonics) * occlusion
+    ambient = irradiance(n, s.harmonics) * occlusion
+    e = ambient
     for k in range(3):
         d = wp.max((nl + wrap[k]) / (1.0 + wrap[k]), 0.0)
         e[k] = e[k] + s.sun_colour[k] * d * visible
     c = wp.cw_mul(albedo, e)
-    fresnel = wp.pow(1.0 - wp.clamp(wp.dot(n, view), 0.0, 1.0), 4.0)
     if gloss > 0.0:
+        grazing = 1.0 - wp.clamp(wp.dot(n, view), 0.0, 1.0)
+        fresnel = grazing * grazing * grazing * grazing
         h = wp.normalize(s.sun + view)
         spec = wp.pow(wp.max(wp.dot(n, h), 0.0), sharpness) * (sharpness + 8.0) * 0.04 * visible * wp.max(nl, 0.0)
         c += s.sun_colour * (gloss * spec * 0.25)
-        c += irradiance(n, s.harmonics) * (gloss * (0.04 + 0.35 * fresnel) * occlusion)
+        c += ambient * (gloss * (0.04 + 0.35 * fresnel))
     return c
 
 

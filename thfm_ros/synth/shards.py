@@ -47,7 +47,9 @@ def encode(clip: Clip) -> dict[str, bytes]:
     solid = np.isfinite(clip.depth)
     with np.errstate(divide="ignore"):
         code = np.where(solid, np.clip(np.rint(65535 * NEAR / clip.depth), 1, 65535), 0).astype(np.uint16)
-    normals = np.where((clip.normals != 0).any(-1, keepdims=True), np.rint(clip.normals * 127 + 128), 0).astype(np.uint8)
+    normals = np.where((clip.normals != 0).any(-1, keepdims=True), np.rint(clip.normals * 127 + 128), 0).astype(
+        np.uint8
+    )
     numbers = {
         "fps": clip.fps, "frames": len(clip.rgb), "intrinsics": clip.intrinsics.tolist(), "world_to_camera": clip.world_to_camera.tolist(),
         "people": [{k: np.round(getattr(p, k), 5).tolist() for k in ("keypoints_2d", "keypoints_3d", "visibility")} for p in clip.people],
@@ -82,8 +84,15 @@ def decode(files: dict[str, bytes]) -> Clip:
     normals = (raw.astype(np.float32) - 128) / 127
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
     normals[(raw == 0).all(-1)] = 0
-    people = [Person(*(np.array(p[k], np.float32) for k in ("keypoints_2d", "keypoints_3d", "visibility"))) for p in numbers["people"]]
-    nothing = Person(np.full((frames, 32, 2), np.nan, np.float32), np.full((frames, 32, 3), np.nan, np.float32), np.zeros((frames, 32), np.float32))
+    people = [
+        Person(*(np.array(p[k], np.float32) for k in ("keypoints_2d", "keypoints_3d", "visibility")))
+        for p in numbers["people"]
+    ]
+    nothing = Person(
+        np.full((frames, 32, 2), np.nan, np.float32),
+        np.full((frames, 32, 3), np.nan, np.float32),
+        np.zeros((frames, 32), np.float32),
+    )
     first = people[0] if people else nothing
     return Clip(
         rgb=rgb, depth=depth, normals=normals, alpha=image("alpha.png").astype(np.float32) / 255,
@@ -93,7 +102,9 @@ def decode(files: dict[str, bytes]) -> Clip:
     )  # fmt: skip
 
 
-def write_shard(folder: str, number: int, config: dict[str, Any], seed: int, first: int, count: int, assets: str | None, device: str) -> dict[str, Any]:
+def write_shard(
+    folder: str, number: int, config: dict[str, Any], seed: int, first: int, count: int, assets: str | None, device: str
+) -> dict[str, Any]:
     """Generates clips first .. first + count - 1 into one shard; the same bytes on every machine with the same
     device kind. Returns its entry for the manifest. Arguments are plain so that any engine can ship them."""
     from thfm_ros.synth.clip import generate_clip
@@ -127,7 +138,11 @@ def _assets(path: str | None) -> Any:
 
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else hashlib.sha256(file.read()).hexdigest()
+        )
 
 
 def finished(folder: Path, number: int) -> dict[str, Any] | None:
@@ -155,7 +170,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"no shards at {folder}: expected manifest.json; make some with `thfm generate --out {folder}`")
     manifest = json.loads(path.read_text())
     if manifest.get("format") != FORMAT_VERSION:
-        raise UserError(f"{path} has format {manifest.get('format')}, expected {FORMAT_VERSION}: generate the shards again")
+        raise UserError(
+            f"{path} has format {manifest.get('format')}, expected {FORMAT_VERSION}: generate the shards again"
+        )
     return manifest
 
 
@@ -173,7 +190,9 @@ def verify(path: Path, expected: str) -> None:
         raise UserError(f"shard {path} is missing: run the same `thfm generate` again to make it")
     found = file_digest(path)
     if found != expected:
-        raise UserError(f"shard {path} is broken: expected SHA-256 {expected[:12]}, found {found[:12]}; delete it and run `thfm generate` again")
+        raise UserError(
+            f"shard {path} is broken: expected SHA-256 {expected[:12]}, found {found[:12]}; delete it and run `thfm generate` again"
+        )
 
 
 def read_clips(folder: str | Path, start: int = 0, step: int = 1) -> Iterator[Clip]:

@@ -25,9 +25,7 @@ class Wardrobe:
         self.arm = self._arm_coordinate(t, head)
         self.scalp = self._scalp(t)
         self.beard = self._beard(t)
-        self.normals = {
-            name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt")
-        }
+        self.normals = {name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt")}
         self.shoe_shape = self._shoe_shape(t)
         self.curtain, self.curtain_source, self.curtain_faces = self._curtain()
         self.eye_centres = {s: head[f"eye.{s}"] for s in "LR"}

@@ -1,0 +1,91 @@
+"""Rendering: sensor effects leave the truth alone, device tensors equal the host's, kernels compile for CUDA."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from thfm_ros.synth.clip import generate_clip
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.on_device import generate_tensors
+from thfm_ros.synth.scene import harmonics, rotate_harmonics
+
+
+def test_device_tensors_equal_the_clip(assets):
+    torch = pytest.importorskip("torch")
+    config = SynthConfig(frames=2, height=48, width=64, empty=0.0)
+    clip = generate_clip(config, 1, 2, assets)
+    tensors = generate_tensors(config, 1, 2, assets)
+    for name in (
+        "depth",
+        "normals",
+        "alpha",
+        "dense_pose",
+        "parts",
+        "keypoints_2d",
+        "keypoints_3d",
+        "visibility",
+        "intrinsics",
+    ):
+        assert isinstance(tensors[name], torch.Tensor)
+        assert np.array_equal(tensors[name].numpy(), getattr(clip, name)), name
+    if not {"jpeg", "h264"} & set(clip.meta["sensor"]):
+        assert np.array_equal(tensors["rgb"].numpy(), clip.rgb)
+    assert tensors["rgb"].dtype == torch.uint8
+
+
+def test_more_samples_change_the_edges_only(assets):
+    """Truth is evaluated at the pixel's centre whatever the number of samples."""
+    from thfm_ros.synth import clip as module
+
+    shots = {}
+    for samples in (2, 4):
+        config = SynthConfig(frames=1, height=64, width=64, samples=samples, empty=0.0, sensor=False)
+        original = SynthConfig.digest
+        SynthConfig.digest = lambda self: "ab"  # the same scene for both
+        try:
+            shots[samples] = module.generate_clip(config, 3, 5, assets)
+        finally:
+            SynthConfig.digest = original
+    a, b = shots[2], shots[4]
+    a.depth[~np.isfinite(a.depth)] = b.depth[~np.isfinite(b.depth)] = 0
+    whole = (a.alpha == 1) & (b.alpha == 1)
+    assert whole.sum() > 50
+    assert np.median(np.abs(a.depth - b.depth)[whole]) < 1e-3
+    clear = (a.alpha == 0) & (b.alpha == 0)
+    assert np.median(np.abs(a.depth - b.depth)[clear]) < 1e-4
+
+
+def test_harmonics_of_a_uniform_sky_and_their_rotation():
+    c = harmonics(np.ones((64, 128, 3)))
+    assert np.allclose(c[0], 2 * np.sqrt(np.pi), rtol=1e-3)
+    assert np.abs(c[1:]).max() < 1e-2
+    rng = np.random.default_rng(0)
+    image = rng.random((32, 64, 3))
+    turned = rotate_harmonics(harmonics(image), 2 * np.pi * 16 / 64)
+    assert np.allclose(turned, harmonics(np.roll(image, 16, 1)), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_cuda(tmp_path):
+    """To machine code of an Ampere GPU, without a GPU."""
+    import warp as wp
+
+    for name in ("raster", "resolve", "blur", "sensor"):
+        wp.compile_aot_module(importlib.import_module(f"thfm_ros.synth.{name}"), arch=[80], module_dir=str(tmp_path))
+    assert len(list(tmp_path.glob("*.cubin"))) == 4
+
+
+@pytest.mark.slow
+def test_cuda_agrees_with_the_cpu(assets):
+    import warp as wp
+
+    if not wp.is_cuda_available():
+        pytest.skip("no CUDA device")
+    config = SynthConfig(frames=3, height=96, width=96, empty=0.0, sensor=False)
+    for index in range(4):
+        a, b = (generate_clip(config, 0, index, assets, d) for d in ("cpu", "cuda:0"))
+        assert (a.human_mask == b.human_mask).mean() > 0.995
+        both = np.isfinite(a.depth) & np.isfinite(b.depth)
+        assert np.median(np.abs(a.depth - b.depth)[both]) < 1e-3
+        assert np.abs(a.rgb.astype(int) - b.rgb).mean() < 2
