@@ -73,5 +73,8 @@ command -v cc >/dev/null || fail "no C compiler: install one (Debian: apt instal
 [ -x .venv/bin/python ] || make_environment
 step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_packages
 step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
-step build "$PWD $(cat CMakeLists.txt package.xml msg/*.msg tools/node_executable.py.in "$stamps/packages" | sha256sum | cut -c1-16)" build_package
+# What colcon reads, and the names of the shared files, which it links one by one.
+inputs=$(cat CMakeLists.txt package.xml msg/*.msg tools/node_executable.py.in "$stamps/packages" &&
+  find launch config rviz engines samples weights -type f 2>/dev/null | sort)
+step build "$PWD $(printf '%s' "$inputs" | sha256sum | cut -c1-16)" build_package
 say "ready"
