@@ -1,14 +1,17 @@
 """Every reader on a tiny data set in its published layout, and what it says where something is missing."""
 
 import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import evaluate_layouts as layouts
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix
 
 from thfm_ros.errors import UserError
-from thfm_ros.evaluate.readers import READERS, h36m, pickles, read
+from thfm_ros.evaluate.readers import READERS, body_models, h36m, pickles, read
 
 
 def test_videomatte(tmp_path: Path) -> None:
@@ -226,3 +229,86 @@ def test_unknown_data_set_and_folder(tmp_path: Path) -> None:
         read("imagenet", tmp_path)
     with pytest.raises(UserError, match="folder does not exist"):
         read("emdb", tmp_path / "nowhere")
+
+
+def body_model(joints: int, vertices: int = 80) -> dict[str, np.ndarray]:
+    """A random body: a chain of joints, each the mean of some vertices."""
+    rng = np.random.default_rng(2)
+    regressor = rng.dirichlet(np.ones(vertices), joints)
+    parents = np.arange(-1, joints - 1)
+    if joints > 28:
+        parents[[28, 43]] = 20, 21  # SMPL-X: middle fingers hang on the wrists
+    return {
+        "v_template": rng.normal(size=(vertices, 3)),
+        "shapedirs": rng.normal(size=(vertices, 3, 10)),
+        "J_regressor": regressor,
+        "kintree_table": np.stack([parents % 2**32, np.arange(joints)]),
+    }
+
+
+def test_smpl_at_rest_is_the_shaped_template_and_turns_as_a_whole(tmp_path: Path) -> None:
+    table = body_model(24)
+    (tmp_path / "smpl").mkdir()
+    np.savez(tmp_path / "smpl" / "SMPL_MALE.npz", **table, other=np.array([{"an": "object"}], dtype=object))
+    betas = np.linspace(-1, 1, 10)
+    expected = table["J_regressor"] @ (table["v_template"] + table["shapedirs"] @ betas)
+    still, turned = np.zeros((2, 72)), np.zeros((2, 72))
+    turned[:, 2] = np.pi / 2
+    move = np.array([[1.0, 2.0, 3.0], [0, 0, 0]])
+
+    def joints(pose: np.ndarray) -> np.ndarray:
+        return body_models.smpl24("male", pose[:, :3], pose[:, 3:], betas, move, tmp_path, tmp_path / "none.npz")
+
+    assert joints(still) == pytest.approx(expected + move[:, None])
+    relative = expected - expected[:1]
+    quarter = np.stack([-relative[:, 1], relative[:, 0], relative[:, 2]], -1)
+    assert joints(turned) == pytest.approx(quarter + expected[:1] + move[:, None])
+
+
+def test_smpl_bends_only_below_the_joint(tmp_path: Path) -> None:
+    np.savez(tmp_path / "SMPL_FEMALE.npz", **body_model(24))
+    pose = np.zeros((1, 72))
+    pose[0, 3 * 5 : 3 * 6] = [0.4, -0.2, 0.9]
+    arguments = (np.zeros(10), np.zeros((1, 3)), tmp_path, tmp_path / "none.npz")
+    bent = body_models.smpl24("female", pose[:, :3], pose[:, 3:], *arguments)[0]
+    rest = body_models.smpl24("female", 0 * pose[:, :3], 0 * pose[:, 3:], *arguments)[0]
+    assert bent[:6] == pytest.approx(rest[:6])
+    assert (np.linalg.norm(bent[6:] - rest[6:], axis=1) > 1e-3).all()
+    lengths = [np.linalg.norm(np.diff(x, axis=0), axis=1) for x in (bent, rest)]
+    assert lengths[0] == pytest.approx(lengths[1])
+
+
+def test_published_pickle_of_a_body_model_is_read_without_its_packages(tmp_path: Path) -> None:
+    table = body_model(24)
+    np.savez(tmp_path / "SMPL_MALE.npz", **table)
+    sys.modules["chumpy"], sys.modules["chumpy.ch"] = ModuleType("chumpy"), ModuleType("chumpy.ch")
+    try:
+        ch = type("Ch", (), {"__module__": "chumpy.ch", "__qualname__": "Ch"})
+        sys.modules["chumpy.ch"].Ch = ch
+        wrapped = ch()
+        wrapped.x = table["shapedirs"]
+        sparse = csc_matrix(table["J_regressor"])
+        data = pickle.dumps({**table, "shapedirs": wrapped, "J_regressor": sparse}, protocol=2)
+    finally:
+        del sys.modules["chumpy"], sys.modules["chumpy.ch"]
+    (tmp_path / "SMPL_FEMALE.pkl").write_bytes(data)
+    arguments = (np.zeros((1, 3)), np.ones((1, 69)), np.ones(10), np.ones((1, 3)), tmp_path, tmp_path / "none.npz")
+    assert body_models.smpl24("female", *arguments) == pytest.approx(body_models.smpl24("male", *arguments))
+
+
+def test_rich_joints_come_from_smplx(tmp_path: Path) -> None:
+    layouts.rich(tmp_path)
+    table = body_model(55)
+    np.savez(tmp_path / "SMPLX_MALE.npz", **table)
+    (sequence,) = read("rich", tmp_path, body_models=tmp_path)
+    joints = sequence.joints().xyz
+    parameters = pickles.load(tmp_path / "bodies/test/Gym_010_lunge1/00001/010.pkl")
+    shaped = table["v_template"] + table["shapedirs"] @ parameters["betas"][0]
+    expected = (table["J_regressor"] @ shaped)[[*range(22), 28, 43]] + [0, 1, 4]
+    assert joints[0] == pytest.approx(expected)
+
+
+def test_another_file_is_no_body_model(tmp_path: Path) -> None:
+    np.savez(tmp_path / "SMPL_MALE.npz", v_template=np.zeros((3, 3)))
+    with pytest.raises(UserError, match="expected entry 'shapedirs', found v_template"):
+        body_models.find_model("smpl", "male", tmp_path, tmp_path / "none.npz")

@@ -1,17 +1,58 @@
-"""Joints of the SMPL family's bodies. The models are licensed: users register and download them themselves."""
+"""Joints of SMPL and SMPL-X bodies from their pose and shape. The models are licensed: users download them themselves.
+
+Joints need only a small part of a body model: the rest pose's joints (a linear map of the shape) and the kinematic
+tree. So neither torch nor another package is needed, and nothing in a model file is executed.
+"""
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.evaluate.readers import pickles
 
 SITES = {"smpl": "https://smpl.is.tue.mpg.de", "smplx": "https://smpl-x.is.tue.mpg.de"}
 # SMPL's hands (22, 23) out of SMPL-X's joints: the middle fingers' first knuckles; 0-21 are the same in both.
 SMPL24_OF_SMPLX = (*range(22), 28, 43)
+_FIELDS = ("v_template", "shapedirs", "J_regressor", "kintree_table")
+
+
+@dataclass(frozen=True)
+class BodyModel:
+    """joints (K, 3) of the mean shape, their change (K, 3, S) a shape coefficient, parents (K,) (-1: the root)."""
+
+    joints: np.ndarray
+    shape: np.ndarray
+    parents: np.ndarray
+
+    def pose(self, rotations: np.ndarray, betas: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """(F, K, 3) metres. rotations: axis-angle (F, R, 3) of the first R joints, the others at rest; betas: (S',)."""
+        betas = np.ravel(betas).astype(float)[: self.shape.shape[2]]
+        rest = self.joints + self.shape[..., : len(betas)] @ betas
+        local = np.broadcast_to(np.eye(3), (len(rotations), len(rest), 3, 3)).copy()
+        local[:, : rotations.shape[1]] = rotation_matrices(rotations)
+        turned, placed = local.copy(), np.broadcast_to(rest, (len(rotations), *rest.shape)).copy()
+        for joint, parent in enumerate(self.parents):
+            if parent >= 0:
+                turned[:, joint] = turned[:, parent] @ local[:, joint]
+                placed[:, joint] = placed[:, parent] + turned[:, parent] @ (rest[joint] - rest[parent])
+        return placed + np.asarray(translation, float)[:, None]
+
+
+def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
+    """(..., 3) radians -> (..., 3, 3) (Rodrigues)."""
+    axis_angle = np.asarray(axis_angle, float)
+    angle = np.linalg.norm(axis_angle, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(axis_angle / np.maximum(angle[..., 0], 1e-12), -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 def load_precomputed(path: Path, frames: int) -> np.ndarray | None:
@@ -27,7 +68,8 @@ def load_precomputed(path: Path, frames: int) -> np.ndarray | None:
     return joints
 
 
-def _model(kind: str, gender: str, folder: Path | None, frames: int, precomputed: Path, **options: Any) -> Any:
+def find_model(kind: str, gender: str, folder: Path | None, precomputed: Path) -> BodyModel:
+    """FOLDER/{kind}/{KIND}_{GENDER}.npz or .pkl (or without the subfolder); UserError that says where to get it."""
     names = [f"{kind.upper()}_{gender.upper()}.{suffix}" for suffix in ("npz", "pkl")]
     places = [] if folder is None else [folder / sub / n for sub in (kind, ".") for n in names]
     path = next((p for p in places if p.is_file()), None)
@@ -37,15 +79,31 @@ def _model(kind: str, gender: str, folder: Path | None, frames: int, precomputed
             f"the {kind.upper()} body model ({gender}) is not here: expected {where}; it is licensed, get it from "
             f"{SITES[kind]}, or put joints computed elsewhere into {precomputed} (array 'joints', metres)"
         )
-    try:
-        import smplx
-    except ImportError:
-        raise UserError("reading SMPL bodies needs the smplx package: pip install smplx") from None
-    classes = {"smpl": smplx.SMPL, "smplx": smplx.SMPLX}
-    try:
-        return classes[kind](str(path), gender=gender, batch_size=frames, **options)
-    except Exception as error:  # smplx raises whatever the file provokes
-        raise UserError(f"cannot load the body model {path}: {error}") from None
+    return _load(path)
+
+
+@lru_cache(maxsize=3)
+def _load(path: Path) -> BodyModel:
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                table: dict[str, Any] = {name: stored[name] for name in _FIELDS if name in stored.files}
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"cannot read the body model {path}: {error}") from None
+    else:
+        table = pickles.load(path, pickles.BODY_MODELS)
+    template, shape, regressor, tree = (_dense(pickles.entry(table, path, name)) for name in _FIELDS)
+    if regressor.shape[1:] != template.shape[:1] or tree.shape != (2, len(regressor)):
+        raise UserError(f"{path}: expected a body model, found joints {regressor.shape} of vertices {template.shape}")
+    parents = tree[0].astype(np.int64)
+    parents[0] = -1  # stored as 2^32 - 1
+    return BodyModel(regressor @ template, np.einsum("kv,vds->kds", regressor, shape), parents)
+
+
+def _dense(value: Any) -> np.ndarray:
+    """Of what model files hold: arrays, sparse matrices, and the arrays inside chumpy's objects."""
+    value = getattr(value, "x", value)
+    return np.asarray(value.toarray() if hasattr(value, "toarray") else value, float)
 
 
 def smpl24(
@@ -61,45 +119,26 @@ def smpl24(
     ready = load_precomputed(precomputed, len(root))
     if ready is not None:
         return ready
-    model = _model("smpl", gender, models, len(root), precomputed)
-    import torch
-
-    tensors = [torch.as_tensor(np.asarray(x), dtype=torch.float32) for x in (betas, body, root, translation)]
-    shape = tensors[0].reshape(1, -1).expand(len(root), -1)
-    with torch.no_grad():
-        out = model(betas=shape, body_pose=tensors[1], global_orient=tensors[2], transl=tensors[3])
-    return out.joints[:, :24].double().numpy()
+    model = find_model("smpl", gender, models, precomputed)
+    rotations = np.concatenate([root, body], 1).reshape(len(root), -1, 3)
+    return model.pose(rotations, betas, translation)[:, :24]
 
 
-def smplx24(parameters: list[dict[str, np.ndarray]], gender: str, models: Path | None, precomputed: Path) -> np.ndarray:
-    """(F, 24, 3) SMPL joints of SMPL-X parameters, one table a frame (RICH); hands at the middle knuckles."""
+def smplx24(parameters: list[dict[str, Any]], gender: str, models: Path | None, precomputed: Path) -> np.ndarray:
+    """(F, 24, 3) SMPL joints of SMPL-X parameters, one table a frame (RICH); hands at the middle fingers' knuckles.
+
+    Fingers and face move none of these joints, so their poses are not needed; expressions are left out.
+    """
     ready = load_precomputed(precomputed, len(parameters))
     if ready is not None:
         return ready
-    first = {k: np.asarray(v).reshape(1, -1) for k, v in parameters[0].items() if not isinstance(v, str)}
-    hand = first.get("left_hand_pose")
-    components = 45 if hand is None else hand.shape[1]
-    model = _model(
-        "smplx",
-        gender,
-        models,
-        len(parameters),
-        precomputed,
-        use_pca=components != 45,
-        num_pca_comps=components,
-        num_betas=first["betas"].shape[1] if "betas" in first else 10,
-        flat_hand_mean=False,
-    )
-    import torch
-
-    known = ("betas", "global_orient", "body_pose", "transl", "left_hand_pose", "right_hand_pose")
-    given = {
-        name: torch.as_tensor(
-            np.concatenate([np.asarray(p[name]).reshape(1, -1) for p in parameters]), dtype=torch.float32
+    model = find_model("smplx", gender, models, precomputed)
+    frames = []
+    for table in parameters:
+        root, body, betas, translation = (
+            np.asarray(pickles.entry(table, precomputed.parent, name), float).reshape(1, -1)
+            for name in ("global_orient", "body_pose", "betas", "transl")
         )
-        for name in known
-        if name in first
-    }
-    with torch.no_grad():
-        out = model(**given)
-    return out.joints[:, list(SMPL24_OF_SMPLX)].double().numpy()
+        rotations = np.concatenate([root, body], 1).reshape(1, -1, 3)
+        frames.append(model.pose(rotations, betas, translation)[0, list(SMPL24_OF_SMPLX)])
+    return np.stack(frames)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from thfm_ros.errors import UserError
 
@@ -20,21 +23,50 @@ _ALLOWED = {
 }
 
 
+class Chumpy:
+    """Stands in for the arrays of a package that old body models were saved with; `x` is the array."""
+
+    x: np.ndarray
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.x = state["x"]
+
+
+def _sparse() -> Any:
+    from scipy.sparse import csc_matrix
+
+    return csc_matrix
+
+
+# Further classes that body model files hold, each by what makes it.
+BODY_MODELS: dict[tuple[str, str], Callable[[], Any]] = {
+    ("chumpy.ch", "Ch"): lambda: Chumpy,
+    ("scipy.sparse.csc", "csc_matrix"): _sparse,
+    ("scipy.sparse._csc", "csc_matrix"): _sparse,
+}
+
+
 class _Unpickler(pickle.Unpickler):
+    further: Mapping[tuple[str, str], Callable[[], Any]] = {}
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self.further:
+            return self.further[module, name]()
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}, only numpy arrays and plain containers are read")
         return super().find_class(module.replace("__builtin__", "builtins"), name)
 
 
-def load(path: Path) -> Any:
-    """The content of a pickle file; UserError for anything but numpy arrays and plain containers."""
+def load(path: Path, further: Mapping[tuple[str, str], Callable[[], Any]] | None = None) -> Any:
+    """The content of a pickle file; UserError for anything but numpy arrays, plain containers and `further` classes."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     try:
-        return _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        unpickler = _Unpickler(io.BytesIO(data), encoding="latin1")
+        unpickler.further = further or {}
+        return unpickler.load()
     except Exception as error:  # a damaged or hostile stream raises almost anything
         raise UserError(f"cannot read {path}: {error}") from None
 
