@@ -135,14 +135,16 @@ def write_bvh(path, swing: float) -> None:
             f"JOINT {side}Foot {{ OFFSET 0 -4 0 CHANNELS 3 Z Y X End Site {{ OFFSET 0 0 1 }} }} }} }}"
         )
     arms = [
-        f"JOINT {side}Arm {{ OFFSET {x} 2 0 CHANNELS 3 Z Y X JOINT {side}ForeArm {{ OFFSET {2 * x} 0 0 CHANNELS 3 Z Y X "
+        f"JOINT {side}Arm {{ OFFSET {x} 2 0 CHANNELS 3 Z Y X "
+        f"JOINT {side}ForeArm {{ OFFSET {2 * x} 0 0 CHANNELS 3 Z Y X "
         f"JOINT {side}Hand {{ OFFSET {2 * x} 0 0 CHANNELS 3 Z Y X End Site {{ OFFSET {x} 0 0 }} }} }} }}"
         for side, x in (("Left", 1), ("Right", -1))
     ]
     text = (
         "HIERARCHY ROOT Hips { OFFSET 0 0 0 CHANNELS 6 PX PY PZ Z Y X "
         + " ".join(sides)
-        + " JOINT Spine1 { OFFSET 0 3 0 CHANNELS 3 Z Y X JOINT Head { OFFSET 0 3 0 CHANNELS 3 Z Y X End Site { OFFSET 0 1 0 } } "
+        + " JOINT Spine1 { OFFSET 0 3 0 CHANNELS 3 Z Y X "
+        + "JOINT Head { OFFSET 0 3 0 CHANNELS 3 Z Y X End Site { OFFSET 0 1 0 } } "
         + " ".join(arms)
         + " } }"
     )

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
-import typer
 from thfm_ros.errors import UserError
 from thfm_ros.synth import commands, shards
 from thfm_ros.synth.clip import generate_clip

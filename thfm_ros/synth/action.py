@@ -163,9 +163,12 @@ def _hands(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     for side in range(2):
         style = rng.choice(["relaxed", "flat", "fist", "point", "random"], p=[0.45, 0.15, 0.15, 0.08, 0.17])
         curl = {
-            "relaxed": np.array([0.2, 0.25, 0.3, 0.35, 0.4]), "flat": np.zeros(5), "fist": np.array([0.8, 1.3, 1.35, 1.35, 1.3]),
-            "point": np.array([0.6, 0.05, 1.3, 1.35, 1.3]), "random": rng.uniform(0, 1.2, 5),
-        }[str(style)]  # fmt: skip
+            "relaxed": np.array([0.2, 0.25, 0.3, 0.35, 0.4]),
+            "flat": np.zeros(5),
+            "fist": np.array([0.8, 1.3, 1.35, 1.35, 1.3]),
+            "point": np.array([0.6, 0.05, 1.3, 1.35, 1.3]),
+            "random": rng.uniform(0, 1.2, 5),
+        }[str(style)]
         noise = smooth_noise(rng, times, 8, 0.6)
         out[:, side, :5] = np.clip(curl + noise[:, :5] * 0.08, -0.05, 1.45)
         out[:, side, 5] = rng.uniform(0, 0.25) + 0.03 * noise[:, 5]
@@ -180,11 +183,19 @@ def _expression(
     """(T, V, 3) rest positions with a moving face: a few facial actions and blinks."""
     names, moved = body.action_names, body.data["action_vertices"]
     choices = [
-        ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"), ("jawOpen",), ("jawOpen", "mouthFunnel"),
-        ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), ("browDownLeft", "browDownRight", "noseSneerLeft", "noseSneerRight"),
-        ("mouthFrownLeft", "mouthFrownRight"), ("mouthPucker",), ("cheekPuff",), ("mouthStretchLeft", "mouthStretchRight"),
-        ("eyeSquintLeft", "eyeSquintRight"), ("eyeWideLeft", "eyeWideRight"), ("mouthRollLower", "mouthPressLeft", "mouthPressRight"),
-    ]  # fmt: skip
+        ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"),
+        ("jawOpen",),
+        ("jawOpen", "mouthFunnel"),
+        ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+        ("browDownLeft", "browDownRight", "noseSneerLeft", "noseSneerRight"),
+        ("mouthFrownLeft", "mouthFrownRight"),
+        ("mouthPucker",),
+        ("cheekPuff",),
+        ("mouthStretchLeft", "mouthStretchRight"),
+        ("eyeSquintLeft", "eyeSquintRight"),
+        ("eyeWideLeft", "eyeWideRight"),
+        ("mouthRollLower", "mouthPressLeft", "mouthPressRight"),
+    ]
     weights: dict[str, np.ndarray] = {}
     for k in rng.choice(len(choices), int(rng.integers(0, 3)), replace=False):
         level = np.clip(rng.uniform(0.1, 0.8) * (0.8 + 0.5 * smooth_noise(rng, times, 1, 0.4)[:, 0]), 0, 1)

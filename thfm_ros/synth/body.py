@@ -18,14 +18,35 @@ from thfm_ros.synth.rotations import between, from_rotvec, multiply, slerp, to_m
 SPINE = {"spine05": 0.1, "spine04": 0.35, "spine03": 0.6, "spine02": 0.85, "spine01": 1.0}
 NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75, "head": 1.0}
 LIMBS = {
-    "upperleg01": "hip", "upperleg02": "hip", "lowerleg01": "knee", "lowerleg02": "knee", "foot": "ankle",
-    "upperarm01": "shoulder", "upperarm02": "shoulder", "lowerarm01": "elbow", "lowerarm02": "elbow",
-}  # fmt: skip
+    "upperleg01": "hip",
+    "upperleg02": "hip",
+    "lowerleg01": "knee",
+    "lowerleg02": "knee",
+    "foot": "ankle",
+    "upperarm01": "shoulder",
+    "upperarm02": "shoulder",
+    "lowerarm01": "elbow",
+    "lowerarm02": "elbow",
+}
 # Anatomical parts of the ground truth; 0 is the background.
-PARTS = (
-    "background head torso left_upper_arm right_upper_arm left_lower_arm right_lower_arm left_hand right_hand "
-    "left_upper_leg right_upper_leg left_lower_leg right_lower_leg left_foot right_foot hair"
-).split()
+PARTS = [
+    "background",
+    "head",
+    "torso",
+    "left_upper_arm",
+    "right_upper_arm",
+    "left_lower_arm",
+    "right_lower_arm",
+    "left_hand",
+    "right_hand",
+    "left_upper_leg",
+    "right_upper_leg",
+    "left_lower_leg",
+    "right_lower_leg",
+    "left_foot",
+    "right_foot",
+    "hair",
+]
 
 
 def _part_of_bone(bone: str) -> int:
@@ -33,9 +54,16 @@ def _part_of_bone(bone: str) -> int:
     if stem in ("head", "eye"):
         return PARTS.index("head")
     for prefix, part in (
-        ("upperarm", "upper_arm"), ("lowerarm", "lower_arm"), ("wrist", "hand"), ("finger", "hand"), ("metacarpal", "hand"),
-        ("upperleg", "upper_leg"), ("lowerleg", "lower_leg"), ("foot", "foot"), ("toe", "foot"),
-    ):  # fmt: skip
+        ("upperarm", "upper_arm"),
+        ("lowerarm", "lower_arm"),
+        ("wrist", "hand"),
+        ("finger", "hand"),
+        ("metacarpal", "hand"),
+        ("upperleg", "upper_leg"),
+        ("lowerleg", "lower_leg"),
+        ("foot", "foot"),
+        ("toe", "foot"),
+    ):
         if stem.startswith(prefix):
             return PARTS.index(f"{'left' if side == 'L' else 'right'}_{part}")
     return PARTS.index("torso")
@@ -94,9 +122,13 @@ class Body:
         heads = b["heads_mean"] + np.tensordot(c, b["heads_components"], 1)
         ground = float(vertices[self.parts >= PARTS.index("left_foot")][:, 2].min())
         return Identity(
-            vertices.astype(np.float32), heads.astype(np.float32), float(mix(b["people_gender"])),
-            float(mix(b["people_age"])), mix(b["people_origin"]), ground,
-        )  # fmt: skip
+            vertices.astype(np.float32),
+            heads.astype(np.float32),
+            float(mix(b["people_gender"])),
+            float(mix(b["people_age"])),
+            mix(b["people_origin"]),
+            ground,
+        )
 
     def leg_length(self, heads: np.ndarray) -> float:
         knee, hip, ankle = (heads[self.index[f"{n}.L"]] for n in ("lowerleg01", "upperleg01", "foot"))
@@ -113,9 +145,11 @@ class Body:
         down = np.array([0.0, 0.0, -1.0])
         for side, s in (("l", ".L"), ("r", ".R")):
             for name, a, c in (
-                ("shoulder", "upperarm01", "lowerarm01"), ("elbow", "lowerarm01", "wrist"),
-                ("hip", "upperleg01", "lowerleg01"), ("knee", "lowerleg01", "foot"),
-            ):  # fmt: skip
+                ("shoulder", "upperarm01", "lowerarm01"),
+                ("elbow", "lowerarm01", "wrist"),
+                ("hip", "upperleg01", "lowerleg01"),
+                ("knee", "lowerleg01", "foot"),
+            ):
                 align = between(h[ix[c + s]] - h[ix[a + s]], down)
                 joint[side + name] = multiply(joint[side + name], np.broadcast_to(align, joint[side + name].shape))
         frames = len(rotations)

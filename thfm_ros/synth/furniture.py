@@ -38,9 +38,15 @@ def _material(rng: np.random.Generator, names: str) -> Material:
         a = linear(np.clip(np.array([0.55, 0.36, 0.22]) * rng.uniform(0.5, 1.6), 0, 1))
     b = np.clip(a * rng.uniform(0.5, 1.5), 0, 0.95)
     return Material(
-        "object", a, b, a, pattern=SURFACES.index(name), scale=float(rng.uniform(0.6, 2.5)),
-        gloss=float(rng.choice([0.0, 0.1, 0.4])), sharpness=float(rng.uniform(10, 50)),
-    )  # fmt: skip
+        "object",
+        a,
+        b,
+        a,
+        pattern=SURFACES.index(name),
+        scale=float(rng.uniform(0.6, 2.5)),
+        gloss=float(rng.choice([0.0, 0.1, 0.4])),
+        sharpness=float(rng.uniform(10, 50)),
+    )
 
 
 def _boxes(*items: tuple[tuple[float, float, float], tuple[float, float, float]]) -> Mesh:
@@ -106,10 +112,12 @@ def make_piece(rng: np.random.Generator, occluder: bool = False) -> Piece:
         w, d = u(0.8, 2.0), u(0.75, 0.95)
         meshes = [
             _boxes(
-                ((w, d, 0.42), (0, 0, 0.21)), ((w, 0.2, 0.8), (0, d / 2, 0.4)),
-                ((0.18, d, 0.6), (-w / 2, 0, 0.3)), ((0.18, d, 0.6), (w / 2, 0, 0.3)),
+                ((w, d, 0.42), (0, 0, 0.21)),
+                ((w, 0.2, 0.8), (0, d / 2, 0.4)),
+                ((0.18, d, 0.6), (-w / 2, 0, 0.3)),
+                ((0.18, d, 0.6), (w / 2, 0, 0.3)),
             )
-        ]  # fmt: skip
+        ]
         materials = [_material(rng, "carpet flat wallpaper")]
         pillows = [
             ellipsoid(np.array([0.2, 0.1, 0.18]), np.array([u(-0.3, 0.3) * w, d * 0.25, 0.58])) for _ in range(2)
@@ -183,5 +191,10 @@ def _leaves(rng: np.random.Generator, base: float, spread: float, tall: float) -
         right = np.stack([c * out + s * half, s * out - c * half, up], 1)
         v = np.stack([left, right], 1).reshape(-1, 3)
         i = np.arange(5)[:, None] * 2
-        leaves.append(Mesh(v.astype(np.float32), np.concatenate([i + [0, 1, 3], i + [0, 3, 2]]).astype(np.int32)))
+        leaves.append(
+            Mesh(
+                v.astype(np.float32),
+                np.concatenate([i + np.array([0, 1, 3]), i + np.array([0, 3, 2])]).astype(np.int32),
+            )
+        )
     return merge(leaves)

@@ -11,12 +11,40 @@ import numpy as np
 from thfm_ros.synth.assets import Assets
 
 KINDS = ("skin", "cloth", "eye", "hair", "shoe", "mouth", "lash", "object")
-PATTERNS = (
-    "plain heather stripes thin_stripes vertical checks plaid dots small_dots floral camo denim knit print zigzag houndstooth"
-).split()
-SURFACES = (
-    "flat brick grass gravel planks tiles concrete wallpaper carpet marble boards stone dirt herringbone"
-).split()
+PATTERNS = [
+    "plain",
+    "heather",
+    "stripes",
+    "thin_stripes",
+    "vertical",
+    "checks",
+    "plaid",
+    "dots",
+    "small_dots",
+    "floral",
+    "camo",
+    "denim",
+    "knit",
+    "print",
+    "zigzag",
+    "houndstooth",
+]
+SURFACES = [
+    "flat",
+    "brick",
+    "grass",
+    "gravel",
+    "planks",
+    "tiles",
+    "concrete",
+    "wallpaper",
+    "carpet",
+    "marble",
+    "boards",
+    "stone",
+    "dirt",
+    "herringbone",
+]
 SIZE = 256
 
 
@@ -48,6 +76,27 @@ def random_colour(rng: np.random.Generator, vivid: float = 0.5) -> np.ndarray:
         return linear(np.full(3, rng.choice([0.06, 0.12, 0.3, 0.55, 0.8, 0.93]) + rng.uniform(-0.04, 0.04)))
     saturation = rng.uniform(0.15, 0.5) if roll > 0.28 + 0.5 * vivid else rng.uniform(0.5, 0.95)
     return linear(np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.15, 0.95))))
+
+
+def random_cloth(rng: np.random.Generator, weights: dict[str, float] | None = None) -> Material:
+    """A garment's material; weights: of patterns by name, relative to the usual ones."""
+    names = list(PATTERNS)
+    p = np.array([(weights or {}).get(n, 1.0) for n in names])
+    p[0] *= 6
+    p[1] *= 2
+    a = random_colour(rng)
+    b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
+    return Material(
+        "cloth",
+        a,
+        b,
+        random_colour(rng),
+        pattern=int(rng.choice(len(names), p=p / p.sum())),
+        scale=float(rng.uniform(2.2, 6.0)),
+        folds=float(rng.uniform(0.12, 0.4)),
+        gloss=float(rng.choice([0.02, 0.05, 0.25], p=[0.5, 0.35, 0.15])),
+        sharpness=float(rng.uniform(6, 24)),
+    )
 
 
 def _fbm(rng: np.random.Generator, size: int, slope: float = 1.8, stretch: tuple[float, float] = (1, 1)) -> np.ndarray:

@@ -12,7 +12,21 @@ import numpy as np
 
 from thfm_ros.synth.rotations import from_rotvec, multiply, slerp, smooth_noise
 
-JOINTS = ("root chest neck rhip rknee rankle rshoulder relbow lhip lknee lankle lshoulder lelbow").split()
+JOINTS = [
+    "root",
+    "chest",
+    "neck",
+    "rhip",
+    "rknee",
+    "rankle",
+    "rshoulder",
+    "relbow",
+    "lhip",
+    "lknee",
+    "lankle",
+    "lshoulder",
+    "lelbow",
+]
 PARENTS = (-1, 0, 1, 0, 3, 4, 1, 6, 0, 8, 9, 1, 11)
 MIRROR = tuple(
     JOINTS.index({"r": "l", "l": "r"}[j[0]] + j[1:]) if j[0] in "rl" and j != "root" else JOINTS.index(j)

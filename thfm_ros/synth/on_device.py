@@ -1,4 +1,4 @@
-"""Clips as torch tensors on the device that rendered them: for training on the fly on a GPU, nothing but setup on the CPU."""
+"""Clips as torch tensors on the device that rendered them, for training on the fly."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ def generate_tensors(
     developed, _ = develop_frames(st.rng, st.rendered, config, times, False, device)
     r, shape = st.rendered, (config.frames, config.height, config.width)
     out = {
-        "rgb": wp.to_torch(developed).reshape(*shape, 3), "depth": wp.to_torch(r.depth).reshape(shape),
-        "normals": wp.to_torch(r.normal).reshape(*shape, 3), "alpha": wp.to_torch(r.alpha).reshape(shape),
-        "dense_pose": wp.to_torch(r.canon).reshape(*shape, 3), "parts": wp.to_torch(r.part).reshape(shape),
-    }  # fmt: skip
+        "rgb": wp.to_torch(developed).reshape(*shape, 3),
+        "depth": wp.to_torch(r.depth).reshape(shape),
+        "normals": wp.to_torch(r.normal).reshape(*shape, 3),
+        "alpha": wp.to_torch(r.alpha).reshape(shape),
+        "dense_pose": wp.to_torch(r.canon).reshape(*shape, 3),
+        "parts": wp.to_torch(r.part).reshape(shape),
+    }
     if st.actions:
         person = keypoints_of(st.actions[0], st.camera, r.depth.numpy().reshape(shape), config.height, config.width)
         arrays = {

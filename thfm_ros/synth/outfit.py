@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Body, Identity
-from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_colour
-from thfm_ros.synth.mesh import Mesh, ellipsoid, merge, torus, vertex_normals
+from thfm_ros.synth.hair import add_hair
+from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_cloth, random_colour
+from thfm_ros.synth.mesh import Mesh, vertex_normals
 from thfm_ros.synth.wardrobe import Wardrobe
 
 HAIR_COLOURS = (
@@ -47,7 +48,7 @@ class Dressed:
 
 
 @dataclass
-class _Builder:
+class Builder:
     body: Body
     identity: Identity
     blocks: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -75,9 +76,15 @@ class _Builder:
         remap = np.cumsum(used) - 1
         parts = self.body.parts[faces[:, 0]] if part is None else np.full(len(faces), part)
         self._append(
-            remap[faces], material, rest[which], which, self.body.template[which],
-            np.ones(len(which)) if cut is None else cut[which], np.zeros((len(which), 3)) if aux is None else aux[which], parts,
-        )  # fmt: skip
+            remap[faces],
+            material,
+            rest[which],
+            which,
+            self.body.template[which],
+            np.ones(len(which)) if cut is None else cut[which],
+            np.zeros((len(which), 3)) if aux is None else aux[which],
+            parts,
+        )
 
     def attach(self, mesh: Mesh, material: Material, bone_vertex: int, canon: np.ndarray, part: int) -> None:
         """A solid that moves rigidly with one template vertex."""
@@ -110,16 +117,34 @@ class _Builder:
         self.materials.append(material)
         row = len(self.materials) - 1
         self.blocks.append(
-            {"faces": faces + self.count, "rest": rest, "source": source, "canon": canon, "cut": cut, "aux": aux, "parts": parts, "material": np.full(len(faces), row)}
-        )  # fmt: skip
+            {
+                "faces": faces + self.count,
+                "rest": rest,
+                "source": source,
+                "canon": canon,
+                "cut": cut,
+                "aux": aux,
+                "parts": parts,
+                "material": np.full(len(faces), row),
+            }
+        )
         self.count += len(rest)
 
     def build(self, sole: float, tags: dict[str, str]) -> Dressed:
         cat = lambda k, t: np.concatenate([b[k] for b in self.blocks]).astype(t)  # noqa: E731
         return Dressed(
-            cat("rest", np.float32), cat("source", np.int32), cat("canon", np.float32), cat("cut", np.float32), cat("aux", np.float32),
-            cat("faces", np.int32), cat("parts", np.int32), cat("material", np.int32), self.materials, sole, tags,
-        )  # fmt: skip
+            cat("rest", np.float32),
+            cat("source", np.int32),
+            cat("canon", np.float32),
+            cat("cut", np.float32),
+            cat("aux", np.float32),
+            cat("faces", np.int32),
+            cat("parts", np.int32),
+            cat("material", np.int32),
+            self.materials,
+            sole,
+            tags,
+        )
 
 
 def _skin(rng: np.random.Generator, identity: Identity) -> np.ndarray:
@@ -131,27 +156,13 @@ def _skin(rng: np.random.Generator, identity: Identity) -> np.ndarray:
     return linear(np.clip(tone * np.array([1, rng.uniform(0.96, 1.03), rng.uniform(0.93, 1.05)]), 0.08, 0.95))
 
 
-def _cloth(rng: np.random.Generator, weights: dict[str, float] | None = None) -> Material:
-    names = list(PATTERNS)
-    p = np.array([(weights or {}).get(n, 1.0) for n in names])
-    p[0] *= 6
-    p[1] *= 2
-    a = random_colour(rng)
-    b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
-    return Material(
-        "cloth", a, b, random_colour(rng), pattern=int(rng.choice(len(names), p=p / p.sum())),
-        scale=float(rng.uniform(2.2, 6.0)), folds=float(rng.uniform(0.12, 0.4)), gloss=float(rng.choice([0.02, 0.05, 0.25], p=[0.5, 0.35, 0.15])),
-        sharpness=float(rng.uniform(6, 24)),
-    )  # fmt: skip
-
-
 def dress(
     body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Generator, split: str = "train"
 ) -> Dressed:
     """A random outfit for the person."""
     w, faces = wardrobe, body.faces
     rest = identity.vertices
-    out = _Builder(body, identity)
+    out = Builder(body, identity)
     normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt")}
     tags: dict[str, str] = {}
     stature = float(np.ptp(rest[faces["body"].ravel()[::7], 2])) / 1.84
@@ -177,8 +188,8 @@ def dress(
     tight_bottom = rng.choice([0.004, 0.012, 0.022], p=[0.35, 0.4, 0.25]) if kind in ("trousers", "shorts") else 0.003
     flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
     z = body.template[:, 2]
-    top_material = _cloth(rng)
-    bottom_material = _cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
+    top_material = random_cloth(rng)
+    bottom_material = random_cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
     if bottom_material.pattern == PATTERNS.index("denim"):
         bottom_material.a, bottom_material.b = (
             linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6),
@@ -202,7 +213,10 @@ def dress(
         front = (body.template[:, 1] < -0.02) & (z < 0.75)
         cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
         out.add(
-            faces["tights"], _cloth(rng, {"floral": 0.1}), rest + normals["tights"] * (offset + 0.013)[:, None], cut
+            faces["tights"],
+            random_cloth(rng, {"floral": 0.1}),
+            rest + normals["tights"] * (offset + 0.013)[:, None],
+            cut,
         )
         tags["jacket"] = "open"
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
@@ -290,135 +304,8 @@ def dress(
         clip=0.005,
     )
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
-    _hair(out, w, identity, rng, rest, normals, hair, tags, stature)
+    add_hair(out, w, identity, rng, rest, normals, hair, tags, stature)
     return out.build(sole, tags)
-
-
-def _hair(
-    out: _Builder,
-    w: Wardrobe,
-    identity: Identity,
-    rng: np.random.Generator,
-    rest: np.ndarray,
-    normals: dict[str, np.ndarray],
-    colour: np.ndarray,
-    tags: dict[str, str],
-    stature: float,
-) -> None:
-    """Scalp shells that stand off the head, long hair, buns, beards, hats and glasses."""
-    body = out.body
-    female, adult = identity.gender > 0.5, identity.age > 0.55
-    styles = ["bald", "buzz", "short", "full", "afro", "long", "bun", "hat"]
-    p = [0.01, 0.03, 0.12, 0.16, 0.08, 0.36, 0.16, 0.08] if female else [0.08, 0.16, 0.36, 0.18, 0.08, 0.04, 0.02, 0.08]
-    style = str(rng.choice(styles, p=p))
-    tags["hair"] = style
-    t, faces = body.template, body.faces["body"]
-    head_faces = faces[w.is_head[faces].any(1)]
-    centre, centre_template = rest[w.is_head].mean(0), t[w.is_head].mean(0)
-    scale = float(np.ptp(rest[w.is_head][:, 2]) / np.ptp(t[w.is_head][:, 2]))
-    anchor = int(np.flatnonzero(w.is_head)[np.argmax(t[w.is_head][:, 2])])
-    material = Material(
-        "hair",
-        colour,
-        colour * rng.uniform(0.4, 0.7),
-        gloss=float(rng.uniform(0.15, 0.5)),
-        sharpness=22.0,
-        fray=0.012,
-        scale=float(rng.choice([18.0, 30.0, 45.0])),
-    )
-    hair_part = PARTS.index("hair")
-
-    def shell(height: float, lift: float, fray: float, cut: np.ndarray, m: Material, part: int) -> None:
-        taper = np.clip(cut / 0.03, 0, 1) ** 0.6
-        bumps = 1 + 0.25 * np.sin(t[:, 0] * 70 + lift) * np.sin(t[:, 1] * 60) * np.sin(t[:, 2] * 65)
-        grow = (height * taper * bumps * scale)[:, None]
-        up = np.array([0, 0.15, 0.5]) * lift
-        shape = rest + (normals["body"] + up) * grow
-        m = Material(**{**m.__dict__, "fray": fray})
-        out.add(head_faces, m, shape.astype(np.float32), cut, part=part, clip=fray)
-
-    recede = 0.0 if female else rng.choice([0.0, rng.uniform(0, 0.03)], p=[0.6, 0.4])
-    scalp = w.scalp + rng.uniform(-0.008, 0.006) - recede * np.clip(-(t[:, 1] + 0.06) / 0.06, 0, 1)
-    if style in ("buzz", "short", "full", "long", "bun", "afro"):
-        height = {
-            "buzz": 0.003,
-            "short": 0.012,
-            "full": 0.026,
-            "long": 0.012,
-            "bun": 0.008,
-            "afro": rng.uniform(0.04, 0.085),
-        }[style]
-        if style in ("full", "afro"):
-            scalp = scalp + 0.01
-        shell(height, 0.0 if style in ("afro", "buzz") else 0.6, 0.004, scalp, material, hair_part)
-        if style != "buzz":
-            shell(height * 1.25 + 0.004, 0.6, 0.02 + 0.4 * height, scalp - 0.012 - 0.1 * height, material, hair_part)
-    if style == "long":
-        end = rng.choice([rng.uniform(0.72, 0.8), rng.uniform(0.55, 0.7), rng.uniform(0.36, 0.5)])
-        moved = (w.curtain - centre_template) * scale + centre
-        low = np.clip((0.8 - w.curtain[:, 2]) / 0.12, 0, 1)[:, None]  # below the chin it follows the body's own shape
-        moved = moved * (1 - low) + (rest[w.curtain_source] + (w.curtain - t[w.curtain_source])) * low
-        m = Material(**{**material.__dict__, "fray": 0.03})
-        out.sheet(
-            w.curtain_faces,
-            m,
-            moved,
-            w.curtain_source,
-            w.curtain,
-            (w.curtain[:, 2] - end).astype(np.float32),
-            hair_part,
-        )
-    if style == "bun":
-        back = np.array([0, rng.uniform(0.075, 0.115), rng.uniform(0.0, 0.12)]) * scale
-        r = rng.uniform(0.03, 0.055) * scale
-        mesh = ellipsoid(np.array([r, r, r * rng.uniform(0.8, 1.2)]), centre + back)
-        out.attach(mesh, material, anchor, (mesh.vertices - centre) / scale + centre_template, hair_part)
-    if style == "hat":
-        hat = _cloth(rng, {"knit": 6.0, "floral": 0.2})
-        shell(0.014, 0.2, 0.0, w.scalp + rng.uniform(-0.02, 0.015), hat, PARTS.index("head"))
-        tags["hat"] = "cap"
-    if not female and adult and rng.random() < 0.3:
-        beard = Material(**{**material.__dict__, "a": colour * 0.8})
-        shell(rng.uniform(0.003, 0.012), 0.0, 0.006, w.beard, beard, PARTS.index("head"))
-        tags["beard"] = "full"
-    if rng.random() < 0.14:
-        _glasses(out, w, rng, rest, scale, anchor)
-        tags["glasses"] = "yes"
-
-
-def _glasses(out: _Builder, w: Wardrobe, rng: np.random.Generator, rest: np.ndarray, scale: float, anchor: int) -> None:
-    heads = out.identity.heads
-    left, right = (heads[out.body.index[f"eye.{s}"]] for s in "LR")
-    forward = np.array([0, -0.028, 0]) * scale
-    rings = [
-        Mesh(
-            (torus(rng.uniform(0.02, 0.026) * scale, 0.0022).vertices + e + forward).astype(np.float32),
-            torus(0.02, 0.002).faces,
-        )
-        for e in (left, right)
-    ]
-    span = left - right
-    bars = []
-    for e, side in ((left, 1), (right, -1)):
-        a = e + forward + np.array([side * 0.024 * scale, 0, 0.004])
-        b = np.array(
-            [side * np.abs(rest[w.masks["ears"] > 0.5][:, 0]).min(), rest[w.masks["ears"] > 0.5][:, 1].mean(), a[2]]
-        )
-        bars.append(_bar(a, b, 0.002))
-    bars.append(_bar(right + forward + 0.25 * span, left + forward - 0.25 * span, 0.0022))
-    mesh = merge(rings + bars)
-    canon = (mesh.vertices - left) / scale + w.eye_centres["L"]
-    m = Material(
-        "shoe", linear(np.full(3, rng.choice([0.05, 0.2, 0.6]))), linear(np.full(3, 0.05)), gloss=0.6, sharpness=40.0
-    )
-    out.attach(mesh, m, anchor, canon, PARTS.index("head"))
-
-
-def _bar(a: np.ndarray, b: np.ndarray, r: float) -> Mesh:
-    from thfm_ros.synth.mesh import box
-
-    size = np.maximum(np.abs(b - a), 2 * r)
-    return box(size, (a + b) / 2, 1)
 
 
 def material_rows(materials: list[Material]) -> dict[str, np.ndarray]:

