@@ -52,24 +52,24 @@ def test_one_native_clip_equals_the_parts_called_by_hand(pipe: THFMPipeline) -> 
 
 def test_encodes_once_batches_tasks_and_decodes_dense_ones_only(pipe: THFMPipeline) -> None:
     counts = {"encode": 0, "transform": [], "decode": 0}
-    encode, transform, decode = module.FlatEncoder.forward, module.TransformStage.forward, module.FlatDecoder.forward
+    encode, transform, decode = module.flat_encode, module.TransformStage.forward, module.flat_decode
 
-    def counted_encode(self: object, video: torch.Tensor) -> torch.Tensor:
+    def counted_encode(vae: object, video: torch.Tensor) -> torch.Tensor:
         counts["encode"] += 1
-        return encode(self, video)
+        return encode(vae, video)
 
     def counted_transform(self: object, latents: torch.Tensor, prompt: torch.Tensor) -> tuple:
         counts["transform"].append(len(latents))
         return transform(self, latents, prompt)
 
-    def counted_decode(self: object, latents: torch.Tensor) -> torch.Tensor:
+    def counted_decode(vae: object, latents: torch.Tensor) -> torch.Tensor:
         counts["decode"] += len(latents)
-        return decode(self, latents)
+        return decode(vae, latents)
 
     with (
-        mock.patch.object(module.FlatEncoder, "forward", counted_encode),
+        mock.patch.object(module, "flat_encode", counted_encode),
         mock.patch.object(module.TransformStage, "forward", counted_transform),
-        mock.patch.object(module.FlatDecoder, "forward", counted_decode),
+        mock.patch.object(module, "flat_decode", counted_decode),
     ):
         pipe(clip(5))
         assert counts == {"encode": 1, "transform": [6, 1], "decode": 6}  # both sparse tasks share one pass
@@ -95,14 +95,14 @@ def test_any_length_and_size_comes_back_at_the_input_size(pipe: THFMPipeline) ->
 
 def test_borders_are_black_for_both_input_types(pipe: THFMPipeline) -> None:
     seen: list[torch.Tensor] = []
-    encode = module.FlatEncoder.forward
+    encode = module.flat_encode
 
-    def record(self: object, video: torch.Tensor) -> torch.Tensor:
+    def record(vae: object, video: torch.Tensor) -> torch.Tensor:
         seen.append(video)
-        return encode(self, video)
+        return encode(vae, video)
 
     white = np.full((1, 32, 32, 3), 255, np.uint8)
-    with mock.patch.object(module.FlatEncoder, "forward", record):
+    with mock.patch.object(module, "flat_encode", record):
         pipe(white, ["foreground"])
         pipe(white / np.float32(127.5) - 1, ["foreground"])
     for video in seen:
@@ -120,6 +120,13 @@ def test_float_input_and_files_mean_the_same_as_uint8(pipe: THFMPipeline, tmp_pa
         for image in video:
             writer.write(image)
     assert pipe(tmp_path / "a.mp4", ["foreground"]).maps["foreground"].shape == expected.shape
+
+
+def test_low_memory_gives_the_same_numbers(pipe: THFMPipeline) -> None:
+    tasks = ["foreground", "keypoints_3d"]
+    flat, chunked = (pipe(clip(9), tasks, frames=9, low_memory=flag) for flag in (False, True))
+    np.testing.assert_allclose(chunked.maps["foreground"], flat.maps["foreground"], atol=1e-5)
+    np.testing.assert_allclose(chunked.keypoints.xyz, flat.keypoints.xyz, atol=1e-5)
 
 
 def test_attention_can_be_chosen(pipe: THFMPipeline) -> None:

@@ -7,7 +7,8 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.presets import build
+from thfm_ros.model.info import PeakMemory
+from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.model.vae import (
     FlatDecoder,
     FlatEncoder,
@@ -18,6 +19,8 @@ from thfm_ros.model.vae import (
     check_range,
     flat_decode,
     flat_encode,
+    stream_decode,
+    stream_encode,
 )
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
@@ -113,6 +116,27 @@ def test_stream_form_equals_stock_on_the_whole_history(vae: AutoencoderKLWan, st
         parts.append(pixels)
         assert [cache.shape for cache in caches] == shapes
     torch.testing.assert_close(torch.cat(parts, 2), stock_decode(vae, z), **TOLERANCE)
+
+
+@torch.no_grad()
+def test_chunk_by_chunk_calls_give_the_same_numbers(vae: AutoencoderKLWan) -> None:
+    z = flat_encode(vae, video(9))
+    torch.testing.assert_close(stream_encode(vae, video(9)), z, **TOLERANCE)
+    torch.testing.assert_close(stream_decode(vae, z), flat_decode(vae, z), **TOLERANCE)
+
+
+@torch.inference_mode()
+def test_chunks_need_a_fraction_of_the_memory() -> None:
+    """The paper's VAE on 65 frames, counted on the meta device."""
+    with torch.device("meta"):
+        vae = AutoencoderKLWan(**PRESETS["wan-1.3b"].vae)
+        x, z = torch.empty(1, 3, 65, 64, 64), torch.empty(1, 16, 17, 8, 8)
+        for flat, stream, value in ((flat_encode, stream_encode, x), (flat_decode, stream_decode, z)):
+            with PeakMemory() as whole:
+                flat(vae, value)
+            with PeakMemory() as chunks:
+                stream(vae, value)
+            assert chunks.peak < 0.35 * whole.peak
 
 
 @torch.no_grad()

@@ -119,6 +119,27 @@ def flat_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     return FlatDecoder(vae)(latents)
 
 
+def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """The numbers of `flat_encode` in a fraction of its memory: chunk by chunk."""
+    check_video(video, vae.config.scale_factor_spatial)
+    latents, *caches = StreamEncoderInit(vae)(video[:, :, :1])
+    parts, step = [latents], StreamEncoderStep(vae)
+    for start in range(1, video.shape[2], 4):
+        latents, *caches = step(video[:, :, start : start + 4], *caches)
+        parts.append(latents)
+    return torch.cat(parts, 2)
+
+
+def stream_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """The numbers of `flat_decode` in a fraction of its memory: latent frame by latent frame."""
+    video, *caches = StreamDecoderInit(vae)(latents[:, :, :1])
+    parts, step = [video], StreamDecoderStep(vae)
+    for index in range(1, latents.shape[2]):
+        video, *caches = step(latents[:, :, index : index + 1], *caches)
+        parts.append(video)
+    return torch.cat(parts, 2)
+
+
 def check_video(video: Tensor, spatial: int, start: bool = True) -> None:
     """UserError unless (B, 3, T, H, W), floating point, T = 4k + 1 (4k in mid-stream), sizes divisible by `spatial`.
 

@@ -48,7 +48,7 @@ class WholeClip:
 
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         if self.caches is not None:
-            self.caches.append(x[:, :, -1:])
+            self.caches.append(x[:, :, -1:].clone())
         return torch.cat((x[:, :, :1], conv(x)), 2) if x.shape[2] > 1 else x
 
     def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class NextChunk:
 
     def _extend(self, x: Tensor, keep: int) -> Tensor:
         x = torch.cat((self.before[len(self.caches)], x), 2)
-        self.caches.append(x[:, :, -keep:])
+        self.caches.append(x[:, :, -keep:].clone())  # a view would keep all of x alive
         return x
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
