@@ -10,6 +10,24 @@ extras=model,prompts,cpu,export,synth,train,scale,bags,ros,dev
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 fail() { printf '[setup] %s\n' "$*" >&2; exit 2; }
 
+# watched TITLE COMMAND...: runs it with its output in a log, shows the seconds and the environment's size meanwhile
+watched() {
+  local title="$1" log=.venv/setup.log start=$SECONDS pid
+  shift
+  say "$title"
+  "$@" >>"$log" 2>&1 &
+  pid=$!
+  trap 'kill "$pid" 2>/dev/null' EXIT
+  while kill -0 "$pid" 2>/dev/null; do
+    if [ -t 1 ]; then printf '\r[setup]   %d s, %s installed ' $((SECONDS - start)) "$(du -sh .venv | cut -f1)"; fi
+    sleep 1
+  done
+  trap - EXIT
+  if [ -t 1 ]; then printf '\r\033[K'; fi
+  wait "$pid" || { tail -n 30 "$log" >&2; fail "failed: $title (the whole output is in $log)"; }
+  say "  done in $((SECONDS - start)) s"
+}
+
 # step NAME FINGERPRINT COMMAND...: run once for each fingerprint
 step() {
   local stamp="$stamps/$1" fingerprint="$2"
@@ -26,15 +44,15 @@ make_environment() {
 }
 
 install_packages() {
-  say "Python packages (3.8 GB on disk; about 4 minutes the first time)"
+  local pip=(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off)
   # torch first: a plain requirement would take the CUDA build, several GB that a machine without a GPU cannot use.
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" "setuptools<80"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" \
-    --config-settings editable_mode=compat # a plain path entry, over which the package's __init__ extends itself
+  watched "PyTorch for the CPU" "${pip[@]}" "torch==2.13.0" "setuptools<80"
+  # editable_mode=compat: a plain path entry, over which the package's __init__ extends itself.
+  watched "Python packages (3.8 GB on disk; some 4 minutes)" \
+    "${pip[@]}" --editable ".[$extras]" --config-settings editable_mode=compat
   if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
     # Builds engines without a GPU. Its dependencies are the CUDA runtime, which building does not need.
-    say "TensorRT for RTX"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+    watched "TensorRT for RTX" "${pip[@]}" --no-deps \
       "tensorrt-rtx-cu13-bindings>=1.7,<1.8" "tensorrt-rtx-cu13-libs>=1.7,<1.8" "tensorrt-rtx-cu13>=1.7,<1.8"
   fi
 }
