@@ -23,6 +23,12 @@ class Piece:
     def radius(self) -> float:
         return float(max(np.linalg.norm(m.vertices[:, :2], axis=1).max() for m in self.meshes))
 
+    @staticmethod
+    def radius_of(mesh: Mesh) -> float:
+        """Of the part near the floor."""
+        low = mesh.vertices[mesh.vertices[:, 2] < 0.3, :2]
+        return float(np.linalg.norm(low - mesh.vertices[:, :2].mean(0), axis=1).max()) + 0.03
+
     def placed(self, position: np.ndarray, yaw: float) -> Piece:
         c, s = np.cos(yaw), np.sin(yaw)
         turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -115,6 +115,12 @@ def background_colour(
                     else:
                         albedo = sample3(tex.picture, s.picture_image[i], x, y, mip(footprint / r[2] * 256.0))
     occlusion = open_sky(s, b, p, n)
+    if side == 4:
+        for i in range(s.blobs.shape[0]):
+            q = s.blobs[i]
+            reach = wp.length(wp.vec2(p[0] - q[0], p[1] - q[1]))
+            if reach < 1.5 * q[2]:
+                occlusion *= 1.0 - 0.6 * step(1.5 * q[2], 0.6 * q[2], reach)
     if s.room == 1:  # corners are darker
         e = float(10.0)
         for k3 in range(3):

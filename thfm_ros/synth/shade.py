@@ -62,6 +62,7 @@ class Scene:
     shadow_bias: float
     spheres: wp.array2d(dtype=wp.vec4)  # (T, N) occluders of the sky: centre, radius
     bounds: wp.array(dtype=wp.vec4)  # (T,) outside of this sphere they do not count
+    blobs: wp.array(dtype=wp.vec3)  # x, y, radius of what stands on the floor and darkens it
     human_faces: int  # triangles below this index belong to people
 
 
