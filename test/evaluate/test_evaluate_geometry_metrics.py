@@ -66,6 +66,7 @@ def test_no_valid_pixel_gives_nan_and_is_left_out_per_image() -> None:
     assert all(np.isnan(v) for v in normals.sapiens([empty]).values())
     full = np.array([1.0, 3.0], np.float32)
     assert normals.per_image([empty, full])["mean_deg"] == 2
+    assert np.isnan(normals.per_image([empty, full], skip_empty=False)["mean_deg"])
 
 
 @pytest.mark.parametrize("scope", ["image", "clip"])

@@ -145,9 +145,14 @@ def dsine(errors: np.ndarray, thresholds: Sequence[float] = DSINE_THRESHOLDS) ->
     }
 
 
-def per_image(errors: Sequence[np.ndarray], thresholds: Sequence[float] = DSINE_THRESHOLDS) -> dict[str, float]:
-    """`dsine` of every image, then the plain mean over the images; images without valid pixels are left out."""
-    rows = [dsine(e, thresholds) for e in errors if len(e)]
+def per_image(
+    errors: Sequence[np.ndarray], thresholds: Sequence[float] = DSINE_THRESHOLDS, skip_empty: bool = True
+) -> dict[str, float]:
+    """`dsine` of every image, then the plain mean over the images.
+
+    skip_empty: leave out images without valid pixels, which the public code's mean would turn into NaN.
+    """
+    rows = [dsine(e, thresholds) for e in errors if len(e) or not skip_empty]
     if not rows:
         return dsine(np.zeros(0, np.float32), thresholds)
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
