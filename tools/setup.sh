@@ -45,6 +45,7 @@ make_environment() {
 
 install_packages() {
   local pip=(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off)
+  rm -f "$stamps/build" # pip replaces the package's folder, messages included
   # torch first: a plain requirement would take the CUDA build, several GB that a machine without a GPU cannot use.
   watched "PyTorch for the CPU" "${pip[@]}" "torch==2.13.0" "setuptools<80"
   # editable_mode=compat: a plain path entry, over which the package's __init__ extends itself.
