@@ -108,7 +108,7 @@ class Builder:
         source: np.ndarray,
         canon: np.ndarray,
         cut: np.ndarray,
-        part: int,
+        part: int | np.ndarray,
     ) -> None:
         """An own surface whose vertices (N,) each follow a template vertex."""
         self._append(faces, material, rest, source, canon, cut, np.zeros_like(rest), np.full(len(faces), part))
@@ -187,7 +187,8 @@ def dress(
     bottom_cut = w.bottom(max(waist, hem + 0.04) if kind != "dress" else 0.2, leg_end)
     tight_bottom = rng.choice([0.004, 0.012, 0.022], p=[0.35, 0.4, 0.25]) if kind in ("trousers", "shorts") else 0.003
     flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
-    z = body.template[:, 2]
+    t = body.template
+    z = t[:, 2]
     top_material = random_cloth(rng)
     bottom_material = random_cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
     if bottom_material.pattern == PATTERNS.index("denim"):
@@ -226,22 +227,22 @@ def dress(
         sole = rng.uniform(0.012, 0.035)
         height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
         shoe_cut = w.shoe(height)
-        shape = (rest + w.shoe_shape * stature).astype(np.float32)
-        shape += vertex_normals(shape, faces["body"]) * 0.008 * stature
-        low = z < -0.79
-        shape[:, 2] = np.where(
-            low, np.minimum(shape[:, 2], identity.ground) - sole * np.clip((-0.785 - z) / 0.02, 0, 1), shape[:, 2]
-        )
         colour = random_colour(rng)
         band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
-        out.add(
-            faces["body"],
-            Material(
-                "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
-            ),
-            shape,
-            shoe_cut,
+        leather = Material(
+            "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
         )
+        feet = body.parts[w.shoes_source[w.shoes_faces[:, 0]]]
+        shape = rest[w.shoes_source] + (w.shoes - t[w.shoes_source]) * stature
+        base = t[w.shoes_source][:, 2].min()
+        shape[:, 2] -= sole * np.clip((base + 0.03 - w.shoes[:, 2]) / 0.02, 0, 1)
+        out.sheet(w.shoes_faces, leather, shape, w.shoes_source, w.shoes, np.ones(len(shape)), feet)
+        if height > -0.72:  # a boot's or a sock's shaft
+            shaft = np.minimum(shoe_cut, z + 0.75)
+            out.add(
+                faces["body"], leather, (rest + normals["body"] * 0.009).astype(np.float32), shaft.astype(np.float32)
+            )
+        shoe_cut = np.minimum(shoe_cut, height - z) if height > -0.72 else -0.745 - z
         covered = np.maximum(covered, shoe_cut - 0.015)
 
     # Skin, eyes, mouth.

@@ -238,7 +238,9 @@ def render(
     middle = spheres[..., :3].mean(1)
     around = np.linalg.norm(spheres[..., :3] - middle[:, None], axis=-1).max(1) + 0.75
     scene.bounds = up(np.concatenate([middle, around[:, None]], 1), wp.vec4)
-    footprints = [(*m.vertices[:, :2].mean(0), p.radius_of(m)) for p in s.pieces for m in p.meshes if m.vertices[:, 2].min() < 0.1]
+    footprints = [
+        (*m.vertices[:, :2].mean(0), p.radius_of(m)) for p in s.pieces for m in p.meshes if m.vertices[:, 2].min() < 0.1
+    ]
     scene.blobs = up(footprints or [(1e6, 1e6, 0.1)], wp.vec3)
     scene.spheres, scene.human_faces = up(spheres, wp.vec4), g.human_faces
 

@@ -26,7 +26,7 @@ class Wardrobe:
         self.scalp = self._scalp(t)
         self.beard = self._beard(t)
         self.normals = {name: vertex_normals(t, body.faces[name]) for name in ("body", "tights", "skirt")}
-        self.shoe_shape = self._shoe_shape(t)
+        self.shoes, self.shoes_source, self.shoes_faces = self._shoes()
         self.curtain, self.curtain_source, self.curtain_faces = self._curtain()
         self.eye_centres = {s: head[f"eye.{s}"] for s in "LR"}
         self.masks = {k[5:]: body.data[k].astype(np.float32) / 255 for k in body.data if k.startswith("mask_")}
@@ -60,21 +60,45 @@ class Wardrobe:
         lips = self.body.data["mask_lips"].astype(np.float32) / 255
         return np.where(self.is_head, np.maximum(jaw, moustache) - 0.05 * lips, -1).astype(np.float32)
 
-    def _shoe_shape(self, t: np.ndarray) -> np.ndarray:
-        """(V, 3) displacement that rounds the toes away: many steps of Laplacian smoothing of the feet."""
-        faces = self.body.faces["body"]
-        feet = t[:, 2] < -0.55
-        f = faces[feet[faces].all(1)]
-        pairs = np.unique(np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), 1), axis=0)
-        a, b = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
-        count = np.maximum(np.bincount(a, minlength=len(t)), 1)
-        p = t.astype(float).copy()
-        movable = feet & (np.bincount(a, minlength=len(t)) > 0) & (t[:, 2] < -0.6)
-        for _ in range(40):
-            mean = np.stack([np.bincount(a, p[b, k], len(t)) for k in range(3)], 1) / count[:, None]
-            p[movable] += 0.6 * (mean - p)[movable]
-        moved = (p - t) * np.clip((-0.68 - t[:, 2]) / 0.05, 0, 1)[:, None]
-        return moved.astype(np.float32)
+    def _shoes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A pair of shoes around the template's feet: positions (N, 3) with soles at the feet's lowest point, the
+        vertices they follow (N,), faces. Sections across the foot from heel to toe, flat below and round above."""
+        t = self.body.template
+        rows, around = 26, 25
+        used = np.unique(self.body.faces["body"])
+        feet = used[(t[used, 2] < -0.7) & ~self.is_arm[used]]
+        floor = float(t[feet, 2].min())
+        parts = []
+        for sign in (1, -1):
+            foot = t[feet[t[feet, 0] * sign > 0]]
+            heel, toe = foot[:, 1].max(), foot[:, 1].min()
+            y = np.linspace(heel, toe, rows)
+            inside = [foot[np.abs(foot[:, 1] - v) < 0.014] for v in y]
+            low, high = np.array([p[:, 0].min() for p in inside]), np.array([p[:, 0].max() for p in inside])
+            top = np.minimum(np.array([p[:, 2].max() for p in inside]), -0.732)
+            low, high, top = (np.convolve(np.pad(v, 2, mode="edge"), np.ones(5) / 5, "valid") for v in (low, high, top))
+            end = np.linspace(0, 1, rows)
+            rounding = np.minimum(1, np.minimum((end + 0.015) / 0.1, (1.015 - end) / 0.14)) ** 0.5
+            centre, half = (low + high) / 2, ((high - low) / 2 + 0.007) * rounding
+            height = (top + 0.009 - floor) * np.minimum(1, 0.35 + 0.65 * rounding)
+            length = (y - y.mean()) * 1.05 + y.mean()
+            angle = np.linspace(0, 2 * np.pi, around)
+            x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.7
+            up = np.where(np.sin(angle) > 0, np.abs(np.sin(angle)) ** 0.8, 0.0)
+            section = np.stack(
+                [
+                    centre[:, None] + half[:, None] * x * (1 - 0.25 * up),
+                    np.broadcast_to(length[:, None], (rows, around)),
+                    floor + height[:, None] * up,
+                ],
+                -1,
+            )
+            ends = section[[0, -1]].mean(1, keepdims=True) + np.zeros((2, around, 1))
+            parts.append(np.concatenate([ends[:1], section, ends[1:]]).reshape(-1, 3))
+        points = np.concatenate(parts).astype(np.float32)
+        follow = feet[np.argmin(((points[:, None] - t[feet][None]) ** 2).sum(-1), 1)]
+        one = grid(rows + 2, around)
+        return points, follow, np.concatenate([one, one + len(parts[0])]).astype(np.int32)
 
     def _curtain(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Long hair as one sheet around the back of the head, down over the shoulders: template positions (N, 3), the
