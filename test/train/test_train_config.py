@@ -17,9 +17,11 @@ from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
 from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, to_table
 from thfm_ros.train.data import HELD_OUT, Folder, draw, feed, open_source
+from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
 from thfm_ros.train.trainer import Trainer
 
-CONFIGS = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "config" / "train"
+CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswith("recipe"))
 
 
 @pytest.mark.parametrize(
@@ -232,3 +234,32 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {value.dtype for value in stored.values()} == {torch.float16}
     expected, found = (load_checkpoint(path).transformer.state_dict() for path in (model, shipped))
     assert all(torch.equal(value.half().float(), found[name]) for name, value in expected.items())
+
+
+def test_a_recipe_runs_its_stages_one_from_the_other_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+    """Nano's own recipe with tiny networks: the VAE of the first stage is the encoder of the second, and so on."""
+    small = ["preset=tiny", "prompts=", "precision=fp32", "evaluate_every=1", "evaluate_clips=2", "steps=1", "batch=2"]
+    small += ["data.height=32", "data.width=48", "data.frames=5", "data.workers=0", "optim.ema=0"]
+    stages = read_recipe(FOLDER / "nano-recipe.yaml", tmp_path, tuple(small))
+    assert [s.share for s in stages] == [0.25, 0.5, 0.25]
+    path = run_recipe(stages, 1.0, Discs())
+    checkpoint = load_checkpoint(path)
+    assert [row["stage"] for row in checkpoint.config.notes["stages"]] == ["vae", "pixel", "pixel"]
+    assert checkpoint.config.trained
+    assert list(remaining(stages, 10)) == []
+    (stages[2].out / "finished").unlink()
+    assert [(stage.name, minutes) for stage, minutes in remaining(stages, 10)] == [("nano-clips", 2.5)]
+
+
+def test_recipes_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    (tmp_path / "a.yaml").write_text("stage: vae\nstpes: 3\n")
+    for text, message in (
+        ("stages: [{config: a.yaml}]", "unknown key 'stpes'"),
+        ("stages: [{config: a.yaml, time: 3}]", "unknown key 'time'"),
+        ("stages: 3", "expected `stages:`, a list"),
+        ("{stages: [], more: 1}", "at least one"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_recipe(file, tmp_path)

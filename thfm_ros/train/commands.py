@@ -1,4 +1,4 @@
-"""`thfm train`, `thfm plot-training` and `thfm publish`."""
+"""`thfm train`, `thfm train-recipe`, `thfm plot-training` and `thfm publish`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
+    app.command("train-recipe")(train_recipe)
     app.command("plot-training")(plot_training)
     app.command("publish")(publish)
 
@@ -29,6 +30,18 @@ def train(
     if trainer.accelerator.is_main_process:
         state = "finished" if done else "out of time, run the same command to go on"
         typer.echo(f"{out / 'model'}: {state} at step {trainer.step} of {trainer.config.steps}")
+
+
+def train_recipe(
+    recipe: Path = typer.Argument(..., help="YAML file of stages, see config/train/nano-recipe.yaml"),
+    out: Path = typer.Option(..., help="folder with one run a stage; finished stages are skipped"),
+    max_minutes: float = typer.Option(math.inf, help="of all stages together, split by their shares"),
+    override: list[str] = typer.Option([], "--set", help="key=value for every stage"),
+) -> None:
+    """Several stages in one command, each from the one before: all of nano on an offline GPU machine."""
+    from thfm_ros.train.recipe import read_recipe, run_recipe
+
+    typer.echo(f"trained {run_recipe(read_recipe(recipe, out, tuple(override)), max_minutes)}")
 
 
 def plot_training(

@@ -133,7 +133,7 @@ def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = 
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(table, dict):
         raise UserError(f"{path}: expected a table of keys, found {type(table).__name__}")
-    for override in overrides:
+    for override in overrides:  # "key=" is the empty text
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f"expected key=value after --set, found '{override}'")
@@ -143,7 +143,7 @@ def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = 
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise UserError(f"--set {override}: '{name}' is a value, not a table")
-        place[last] = yaml.safe_load(value)
+        place[last] = yaml.safe_load(value) if value else ""
     return parse(TrainConfig, table, str(path))
 
 

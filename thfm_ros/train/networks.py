@@ -62,7 +62,11 @@ def open_networks(config: TrainConfig) -> Checkpoint:
     if config.prompts:
         checkpoint.prompts = load_checkpoint(config.prompts).prompts
     if config.init_vae:
-        checkpoint.vae = load_checkpoint(config.init_vae).vae
+        other = load_checkpoint(config.init_vae)
+        checkpoint.vae = other.vae
+        if not config.init:  # the VAE's past is all the past there is
+            past = {"samples_seen": other.config.samples_seen, "notes": other.config.notes}
+            checkpoint.config = replace(checkpoint.config, **past)
     if config.inflate:
         inflate(checkpoint.vae)
         repeat_first_token(checkpoint.transformer)

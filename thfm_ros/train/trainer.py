@@ -245,7 +245,7 @@ class Trainer:
     @property
     def samples(self) -> int:
         """Rows (clip, task) seen in this run."""
-        return self.step * self.config.batch * self.config.tasks_per_clip
+        return self.step * self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -1,0 +1,81 @@
+"""Several stages as one command: each starts from the one before, and they share the time there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thfm_ros.errors import UserError
+from thfm_ros.train.config import TrainConfig, load_config, parse
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """config: file beside the recipe. share: of --max-minutes. set: overrides, `{out}` is the recipe's folder."""
+
+    config: str
+    share: float = 1.0
+    set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecipeStage:
+    """One stage, ready to run: its name (the config file's), folder, config and share of the time in (0, 1]."""
+
+    name: str
+    out: Path
+    config: TrainConfig
+    share: float
+
+    @property
+    def finished(self) -> bool:
+        return (self.out / "finished").exists()
+
+    def finish(self) -> None:
+        (self.out / "finished").touch()
+
+
+def read_recipe(path: Path, out: Path, overrides: tuple[str, ...] = ()) -> list[RecipeStage]:
+    """`stages: [{config, share, set}, ...]`; every config is checked before anything runs."""
+    try:
+        table = yaml.safe_load(path.read_text())
+        entries = [parse(StageEntry, dict(entry), f"{path}: stages") for entry in table.pop("stages")]
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: expected `stages:`, a list of tables with `config`, `share` and `set`") from None
+    if table or not entries:
+        raise UserError(f"{path}: expected `stages:` alone and at least one of them, found also {', '.join(table)}")
+    total = sum(entry.share for entry in entries)
+    stages = []
+    for entry in entries:
+        own = [text.replace("{out}", str(out)) for text in entry.set]
+        config = load_config(path.parent / entry.config, [*own, *overrides])
+        name = Path(entry.config).stem
+        stages.append(RecipeStage(name, out / name, config, entry.share / total))
+    return stages
+
+
+def remaining(stages: list[RecipeStage], max_minutes: float) -> Iterator[tuple[RecipeStage, float]]:
+    """The unfinished stages and the minutes each of them gets: `max_minutes` times its share."""
+    for stage in stages:
+        if not stage.finished:
+            yield stage, math.inf if math.isinf(max_minutes) else max_minutes * stage.share
+
+
+def run_recipe(stages: list[RecipeStage], max_minutes: float, source: Any = None) -> Path:
+    """Run what is unfinished; a stage whose time is over counts as finished. Returns the last stage's model."""
+    from thfm_ros.train.trainer import Trainer
+
+    for stage, minutes in remaining(stages, max_minutes):
+        trainer = Trainer(stage.config, stage.out, source)
+        trainer.fit(minutes)
+        if trainer.accelerator.is_main_process:
+            stage.finish()
+        trainer.accelerator.wait_for_everyone()
+    return stages[-1].out / "model"
