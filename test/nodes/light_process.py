@@ -43,10 +43,10 @@ with node_harness.ros_system() as ros:
     first = None
     for index in range(12):
         ros.send(index)
-        node_harness.wait_for(lambda index=index: node.buffer.totals().received == index + 1)
+        node_harness.wait_for(lambda index=index: node.buffer.totals().received == index + 1, timeout=60)
         if index % 4 == 3:
             node_harness.wait_for(lambda: node_harness.books(node)[0] == node_harness.books(node)[1], timeout=120)
-            node_harness.wait_for(lambda index=index: len(heard[1]) == index + 1)
+            node_harness.wait_for(lambda index=index: len(heard[1]) == index + 1, timeout=120)
             first = first or time.monotonic() - started
     with open("/proc/self/status") as status:
         resident = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))

@@ -11,10 +11,10 @@ from node_harness import System, books, camera_info, header, stamp_of, wait_for
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from stream_fakes import moving_square
-from thfm_ros.msg import PersonArray
 from tiny_model import make_tiny_checkpoint
 
 from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.bag import BagWriter
 from thfm_ros.nodes.camera_info import intrinsics_of
 from thfm_ros.nodes.images import image_to_rgb, to_image

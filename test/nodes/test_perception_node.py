@@ -15,10 +15,10 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stream_fakes import FakeRuntime, moving_square
-from thfm_ros.msg import PersonArray
 from visualization_msgs.msg import Marker, MarkerArray
 
 from thfm_ros.errors import UserError
+from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.outputs import IMAGES
 from thfm_ros.nodes.perception_node import PerceptionNode

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -43,10 +44,16 @@ class Inputs:
 
     Args:
         offer: takes (stamp_ns, message) of each colour image; True when the frame was kept.
+        lost: told how many colour images the transport lost on the way.
     """
 
     def __init__(
-        self, node: Node, offer: Callable[[int, Any], bool], compressed: bool, depth_slop_s: float | None
+        self,
+        node: Node,
+        offer: Callable[[int, Any], bool],
+        lost: Callable[[int], None],
+        compressed: bool,
+        depth_slop_s: float | None,
     ) -> None:
         self._node, self._offer = node, offer
         self._lock = threading.Lock()
@@ -65,6 +72,7 @@ class Inputs:
             self._colour_filter, self._depth_filter, self._pairs = make_synchronizer(KEPT_DEPTHS, depth_slop_s)
             self._pairs.registerCallback(self._on_pair)
             wanted.append((topics["depth_camera/image"], Image, self._depth_filter.signalMessage, groups[1]))
+        losses = SubscriptionEventCallbacks(message_lost=lambda event: lost(event.total_count_change))
         self._subscriptions = [
             node.create_subscription(
                 kind,
@@ -72,6 +80,7 @@ class Inputs:
                 callback,
                 profile(topic.qos, topic.depth),
                 callback_group=group,
+                event_callbacks=losses if topic is image else None,
                 qos_overriding_options=overridable(),
             )
             for topic, kind, callback, group in wanted

@@ -125,7 +125,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self._estimator.reset()
             self._lost.clear()
             slop = p["depth_slop_s"] if p["use_depth_camera"] else None
-            self._inputs = Inputs(self, self._offer, p["image_transport"] == "compressed", slop)
+            self._inputs = Inputs(self, self._offer, self.reports.on_lost, p["image_transport"] == "compressed", slop)
             self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
             result = super().on_activate(state)
             self._worker.start()

@@ -34,6 +34,7 @@ class Reports:
         self.input_rate = FrequencyStatus(1.0)
         self.output_rate = FrequencyStatus(1.0)
         self._ages: list[float] = []
+        self._lost = 0
         self._lock = threading.Lock()
         self._model: dict[str, object] = {}
 
@@ -53,6 +54,11 @@ class Reports:
     def on_received(self, stamp_ns: int, now_ns: int) -> None:
         self.input_rate.tick()
         self.stamps.tick(stamp_ns, now_ns)
+
+    def on_lost(self, count: int) -> None:
+        """Images that the transport lost before they reached this node."""
+        with self._lock:
+            self._lost += count
 
     def on_answered(self, count: int, ages_s: list[float]) -> None:
         self.output_rate.tick(count)
@@ -109,6 +115,7 @@ class Reports:
         """One status a stage (count, mean, max in ms), one for ages (s) and one for what became of every frame."""
         with self._lock:
             ages, self._ages = self._ages, []
+            lost = self._lost
         stages = [
             status(
                 "ok",
@@ -128,5 +135,9 @@ class Reports:
         if totals is not None:
             frames = {"Received": totals.received, "Answered": totals.answered, "Waiting": waiting}
             frames |= {f"Dropped: {reason}": count for reason, count in sorted(totals.drops.items())}
-            out.append(status("ok", f"{name}: frames", "", {**frames, "Resets": totals.resets}, name))
+            out.append(
+                status(
+                    "ok", f"{name}: frames", "", {**frames, "Resets": totals.resets, "Lost in transport": lost}, name
+                )
+            )
         return out
