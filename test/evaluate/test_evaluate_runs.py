@@ -136,6 +136,14 @@ def test_goliath_disparity_up_to_scale_is_perfect(tmp_path: Path) -> None:
     assert report.protocol["scope"] == "clip"
 
 
+def test_a_missing_body_model_is_told_before_anything_is_predicted(tmp_path: Path) -> None:
+    layouts.emdb(tmp_path)
+    predictor = GivenPredictor(lambda v: {"keypoints_3d": np.zeros((6, 24, 3))}, ["keypoints_3d"], "smpl24")
+    with pytest.raises(UserError, match="SMPL body model"):
+        run("emdb", tmp_path, predictor, tmp_path / "out")
+    assert predictor.calls == 0
+
+
 def test_a_predictor_without_the_task_is_refused(tmp_path: Path) -> None:
     layouts.ppm100(tmp_path)
     with pytest.raises(UserError, match="ppm100 needs foreground"):

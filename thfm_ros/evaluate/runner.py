@@ -65,6 +65,8 @@ def evaluate(
     names = [r.name for r in recordings]
     if len(set(names)) != len(names):
         raise UserError(f"{benchmark.name}: two recordings share one name: {sorted(names)}")
+    if recordings and recordings[0].joints is not None:
+        recordings[0].joints()  # a missing body model is told before the work, not after the first sequence
     options = {**options, "predicted_joint_set": predictor.joint_set}
     store = RowStore(folder / "rows", key_of(benchmark.name, options, predictor.identity))
     rows: dict[str, Row] = {}

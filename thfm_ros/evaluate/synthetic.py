@@ -56,7 +56,7 @@ def score_clip(
         mask = people if TASKS[task].human else everywhere
         if task.endswith("_depth"):
             limit = protocol.human_depth_limit_m if TASKS[task].human else protocol.scene_depth_limit_m
-            found = _depth(answer[task], clip.depth, mask, limit)
+            found, change[task] = _depth(answer[task], clip.depth, mask, limit)
         elif task.endswith("_normals"):
             mask = mask & surface
             errors = normals.angular_error(answer[task], clip.normals, mask)
@@ -84,9 +84,13 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _depth(pred: np.ndarray, true: np.ndarray, mask: np.ndarray, limit: float | None) -> Metrics:
+def _depth(pred: np.ndarray, true: np.ndarray, mask: np.ndarray, limit: float | None) -> tuple[Metrics, list[float]]:
+    """Metrics, and the change errors of the aligned disparity (1/m)."""
     frames = depth.evaluate(pred, true, mask, depth.DepthProtocol("disparity", "clip", limit))
-    return {name: _mean(values) for name, values in frames.items()}
+    valid = mask & np.isfinite(true) & (true > depth.MIN_DEPTH) & (true < (limit or np.inf))
+    inverse = 1.0 / np.where(valid, true, 1.0)
+    scale, shift = depth.fit_lstsq(pred[valid], inverse[valid])
+    return {name: _mean(values) for name, values in frames.items()}, change_error(pred * scale + shift, inverse, valid)
 
 
 def _keypoints_2d(clip: Clip, pred: np.ndarray, joint_set: str, protocol: SyntheticProtocol) -> Metrics:
