@@ -1,0 +1,60 @@
+"""The torch-tensorrt target: a bundle that holds the checkpoint, which torch alone runs where torch_tensorrt is not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thfm_ros.engine.export import export_bundle
+from thfm_ros.engine.manifest import open_bundle
+from thfm_ros.engine.recipes import load_recipe
+from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.errors import UserError
+
+RECIPE = Path(__file__).parents[2] / "engines" / "torch-tensorrt.yaml"
+
+
+@pytest.fixture(scope="module")
+def torch_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("torch") / "bundle"
+    export_bundle(tiny_checkpoint, load_recipe(RECIPE), out)
+    return out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch_tensorrt") is not None, reason="torch_tensorrt is installed")
+def test_it_says_what_is_missing_and_falls_back_to_torch(torch_bundle: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match=r"the torch-tensorrt target needs torch_tensorrt .*pip install torch-tensorrt"):
+        load_runtime(torch_bundle, "torch_tensorrt")
+    runtime = load_runtime(torch_bundle)
+    assert runtime.manifest.backend == "torch"
+    assert runtime.notes[0].startswith("torch_tensorrt: the torch-tensorrt target needs")
+    clip = np.random.default_rng(2).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    expected = load_runtime(tiny_checkpoint).predict(clip, ["foreground"]).dense["foreground"]
+    np.testing.assert_array_equal(runtime.predict(clip, ["foreground"]).dense["foreground"], expected)
+
+
+def test_the_checkpoint_inside_is_checked(torch_bundle: Path) -> None:
+    weights = next((torch_bundle / "checkpoint" / "vae").glob("*.safetensors"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-8])
+    try:
+        with pytest.raises(UserError, match="is truncated"):
+            open_bundle(torch_bundle)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_an_old_bundle_is_replaced_and_nothing_else_is(
+    tiny_checkpoint: Path, torch_bundle: Path, tmp_path: Path
+) -> None:
+    again = export_bundle(tiny_checkpoint, load_recipe(RECIPE), torch_bundle)
+    assert again == open_bundle(torch_bundle)
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(UserError, match="expected a new folder or an older bundle, found something else"):
+        export_bundle(tiny_checkpoint, load_recipe(RECIPE), tmp_path / "precious")
+    with pytest.raises(UserError, match="not a THFM checkpoint"):
+        export_bundle(tmp_path / "precious", load_recipe(RECIPE), tmp_path / "bundle")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["precious"]
