@@ -87,6 +87,8 @@ def compile_onnx(
     flags = trt.NetworkDefinitionCreationFlag
     # TensorRT 11 and TensorRT for RTX are always strongly typed; 10 has to be told.
     network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)
+    if network is None:
+        raise UserError(f"{flavor}: expected an empty network, found none{_because(logger)}")
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
@@ -107,7 +109,9 @@ def compile_onnx(
     cache = None
     if timing_cache is not None and flavor == "tensorrt":
         cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache.exists() else b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        if not config.set_timing_cache(cache, ignore_mismatch=False):  # of another version or GPU: start anew
+            cache = config.create_timing_cache(b"")
+            config.set_timing_cache(cache, ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise UserError(f"{flavor} built nothing from {path} for {_targets(compute_capabilities)}{_because(logger)}")

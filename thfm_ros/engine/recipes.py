@@ -20,13 +20,12 @@ FLAVORS = ("tensorrt", "tensorrt_rtx")
 class TensorRTOptions:
     """flavor: the package. compute_capabilities: targets of tensorrt_rtx; tensorrt builds for the GPU it runs on.
 
-    workspace_mb: memory limit of the builder. optimization_level: 0 to 5; None: the builder's own.
+    workspace_mb: memory limit of the builder; None: half of what is free.
     """
 
     flavor: str
     compute_capabilities: tuple[str, ...] = ()
     workspace_mb: int | None = None
-    optimization_level: int | None = None
 
 
 @dataclass(frozen=True)
