@@ -36,10 +36,10 @@ def main() -> None:
             raise
         print(f"thfm: {error}", file=sys.stderr)
         sys.exit(2)
-    except PermissionError as error:
-        if os.environ.get("THFM_DEBUG"):
+    except OSError as error:
+        if os.environ.get("THFM_DEBUG") or not error.filename:
             raise
-        print(f"thfm: no permission to write or read {error.filename}: choose another folder", file=sys.stderr)
+        print(f"thfm: {error.filename}: {error.strerror}: choose another file or folder", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("thfm: interrupted", file=sys.stderr)

@@ -22,6 +22,17 @@ def resource(*parts: str) -> Path:
     raise UserError(f"{Path(*parts)} is not part of this installation (looked in {roots[0]}): reinstall thfm_ros")
 
 
+def writable(file: Path) -> Path:
+    """The same path, after its folder was made; UserError now rather than after the work where it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}: choose another place") from None
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UserError(f"cannot write {file}: no permission: choose another place")
+    return file
+
+
 def cache_folder(name: str) -> Path:
     """A folder for what this machine can make again, under THFM_CACHE_DIR or the user's cache; created."""
     base = os.environ.get("THFM_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "thfm_ros"

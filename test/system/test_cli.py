@@ -51,3 +51,22 @@ def test_doctor_reports_this_machine(tmp_path):
     assert done.returncode == int(any(f["state"] == "missing" for f in found.values()))
     for finding in found.values():
         assert finding["state"] == "ok" or finding["fix"] or "none" in finding["found"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("demo", "--out", "{file}/out"), "cannot write {file}/out/demo.mp4"),
+        (("demo", "--out", "{file}"), "cannot write to {file}: it is a file"),
+        (("demo", "--source", "/dev/video99"), "camera /dev/video99 does not exist"),
+        (("doctor", "--json", "{file}/doctor.json"), "cannot write {file}/doctor.json"),
+    ],
+)
+def test_places_that_cannot_be_written_are_named_before_any_work(arguments, message, tmp_path):
+    file = tmp_path / "a-file"
+    file.write_text("kept")
+    done = thfm(*(a.format(file=file) for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert message.format(file=file) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert file.read_text() == "kept"

@@ -138,13 +138,25 @@ def test_the_bag_holds_every_message(graph):
     assert counts == {f"/{topic}": row["messages"] for topic, row in table.items() if row["messages"]}
 
 
-def test_a_missing_device_is_one_line():
+@pytest.mark.parametrize(
+    ("node", "parameter", "message"),
+    [
+        ("camera", "source:=/dev/video99", "camera: camera /dev/video99 does not exist"),
+        ("camera", "rate:=fast", "camera: parameter rate = 'fast': expected a float"),
+        ("camera", "rate:=-1", "camera: parameter rate = -1: expected 0"),
+        ("recorder", "topics:=[depths]", "recorder: cannot record depths"),
+        ("recorder", "video:=/dev/null/film.mp4", "recorder: cannot write /dev/null/film.mp4"),
+        ("recorder", "bag:=/dev/null/bag", "recorder: cannot write /dev/null/bag"),
+    ],
+)
+def test_mistakes_in_parameters_are_one_line(node, parameter, message):
     done = subprocess.run(
-        [sys.executable, "-m", "thfm_ros.nodes.camera_node", "--ros-args", "-p", "source:=/dev/video99"],
+        [sys.executable, "-m", f"thfm_ros.nodes.{node}_node", "--ros-args", "-p", parameter],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 2
-    assert "camera: camera /dev/video99 does not exist" in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

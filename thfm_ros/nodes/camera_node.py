@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -19,6 +18,7 @@ from std_msgs.msg import Header
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.camera_info import pinhole_camera_info
+from thfm_ros.nodes.fixed_parameters import declare_fixed
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.topics import overridable, profile
 from thfm_ros.paths import resource
@@ -96,10 +96,7 @@ class CameraNode(Node):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("camera", **kwargs)
-        value = {
-            name: self.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
-            for name, default, text in PARAMETERS
-        }
+        value = declare_fixed(self, PARAMETERS)
         if value["rate"] < 0:
             raise UserError(f"parameter rate = {value['rate']:g}: expected 0 (the source's own) or more")
         is_device = str(value["source"]).startswith("/dev/")

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
@@ -22,9 +21,11 @@ from visualization_msgs.msg import MarkerArray
 
 from thfm_ros.errors import UserError
 from thfm_ros.msg import PersonArray
+from thfm_ros.nodes.fixed_parameters import declare_fixed
 from thfm_ros.nodes.montage import Montage, stamp_ns
 from thfm_ros.nodes.topics import overridable, profile
 from thfm_ros.nodes.traffic import TopicTraffic
+from thfm_ros.paths import writable
 from thfm_ros.video import VideoWriter
 
 TOPICS: dict[str, type] = {
@@ -64,13 +65,13 @@ class RecorderNode(Node):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("recorder", **kwargs)
-        self.value: dict[str, Any] = {
-            name: self.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
-            for name, default, text in PARAMETERS
-        }
+        self.value: dict[str, Any] = declare_fixed(self, PARAMETERS)
         unknown = set(self.value["topics"]) - set(TOPICS)
         if unknown:
             raise UserError(f"cannot record {', '.join(sorted(unknown))}: expected some of {', '.join(TOPICS)}")
+        for name in ("video", "picture", "table", "bag"):
+            if self.value[name]:
+                writable(Path(self.value[name]))
         self.traffic = {topic: TopicTraffic(type_name(TOPICS[topic])) for topic in self.value["topics"]}
         self.montage = Montage()
         self.frames: list[np.ndarray] = []  # every 10th grid, for the picture
@@ -136,13 +137,11 @@ class RecorderNode(Node):
         self._stack.close()
         if self.value["picture"] and self.frames:
             path = Path(self.value["picture"])
-            path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.stem}.tmp.png")
             cv2.imwrite(str(temporary), self.frames[len(self.frames) // 2][..., ::-1])
             temporary.replace(path)
         if self.value["table"]:
             path = Path(self.value["table"])
-            path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.tmp")
             temporary.write_text(json.dumps({t: traffic.row() for t, traffic in self.traffic.items()}, indent=2) + "\n")
             temporary.replace(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from thfm_ros.errors import UserError
-from thfm_ros.paths import cache_folder, resource
+from thfm_ros.paths import cache_folder, resource, writable
 from thfm_ros.stream.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader
@@ -33,10 +34,11 @@ def run_demo(
     """Runs camera, perception and recorder until the video ends; returns the table {topic: figures}."""
     console = Console()
     video = _video(source)
-    with contextlib.suppress(FileExistsError):
-        out.mkdir(parents=True)
-    if not os.access(out, os.W_OK) or not out.is_dir():
-        raise UserError(f"cannot write to {out}: choose another folder with --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"cannot write to {out}: it is a file: choose a folder with --out")
+    writable(out / "demo.mp4")
+    if json_file:
+        writable(json_file)
     bundle, trained = prepare_bundle(checkpoint, console)
     pass_s = measure_pass(bundle, console)
     if not rate:
@@ -46,6 +48,7 @@ def run_demo(
     console.print(f"playing {source} at {rate:.1f} frames/s")
     if video and rate < video.fps:
         console.print(f"that is {rate / video.fps:.2f}x its own speed, so that every frame is answered")
+    console.print(f"listen yourself: ROS_DOMAIN_ID={own_domain()} ros2 topic list")
     table_file = out / "demo.json"
     with _processes(out / "logs") as start:
         idle = max(5.0, 4 * pass_s + 2.0)
@@ -74,6 +77,8 @@ def run_demo(
 def _video(source: str) -> VideoReader | None:
     """The file that will be played; None for a device."""
     if source.startswith("/dev/"):
+        if not Path(source).exists():
+            raise UserError(f"camera {source} does not exist: plug it in, or name another (ls /dev/video*)")
         return None
     path = Path(source).expanduser()
     if path.suffix or path.exists():
@@ -129,11 +134,18 @@ def measure_pass(bundle: Path, console: Console) -> float:
     return seconds
 
 
+def own_domain() -> str:
+    """A DDS domain that another demo or robot on this network hardly has; a set ROS_DOMAIN_ID goes before it."""
+    return os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100)
+
+
 @contextlib.contextmanager
 def _processes(logs: Path) -> Iterator[Any]:
     """Gives a function that starts a node; whatever happens, all of them end with the block."""
     logs.mkdir(parents=True, exist_ok=True)
     running: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the block's end is reached
+    environment = {**os.environ, "ROS_DOMAIN_ID": own_domain()}
     with contextlib.ExitStack() as stack:
 
         def start(node: str, **parameters: Any) -> subprocess.Popen[bytes]:
@@ -141,7 +153,9 @@ def _processes(logs: Path) -> Iterator[Any]:
             for name, value in parameters.items():
                 command += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML
             log = stack.enter_context((logs / f"{node}.log").open("wb"))
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+            )
             running.append(process)
             return process
 
