@@ -11,6 +11,7 @@ from thfm_ros.synth import action
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig, parse_size
+from thfm_ros.synth.materials import HELD_OUT_PATTERNS, PATTERNS, random_cloth
 
 SMALL = {"frames": 2, "height": 48, "width": 64}
 
@@ -76,6 +77,15 @@ def test_splits_share_no_motion(assets):
     assert train
     assert test
     assert not train & test
+
+
+def test_train_never_wears_the_patterns_of_test():
+    names = {}
+    for split in ("train", "test"):
+        rng = np.random.default_rng(0)
+        names[split] = {PATTERNS[random_cloth(rng, split).pattern] for _ in range(400)}
+    assert not names["train"] & set(HELD_OUT_PATTERNS)
+    assert names["test"] & set(HELD_OUT_PATTERNS) == set(HELD_OUT_PATTERNS)
 
 
 def test_splits_differ_for_the_same_seed(assets):

@@ -20,6 +20,7 @@ def add_hair(
     w: Wardrobe,
     identity: Identity,
     rng: np.random.Generator,
+    split: str,
     rest: np.ndarray,
     normals: dict[str, np.ndarray],
     colour: np.ndarray,
@@ -95,7 +96,7 @@ def add_hair(
         mesh = ellipsoid(np.array([r, r, r * rng.uniform(0.8, 1.2)]), centre + back)
         out.attach(mesh, material, anchor, (mesh.vertices - centre) / scale + centre_template, hair_part)
     if style == "hat":
-        hat = random_cloth(rng, {"knit": 6.0, "floral": 0.2})
+        hat = random_cloth(rng, split, {"knit": 6.0, "floral": 0.2})
         shell(0.014, 0.2, 0.0, w.scalp + rng.uniform(-0.02, 0.015), hat, PARTS.index("head"))
         tags["hat"] = "cap"
     if not female and adult and rng.random() < 0.3:

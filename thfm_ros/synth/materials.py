@@ -78,12 +78,17 @@ def random_colour(rng: np.random.Generator, vivid: float = 0.5) -> np.ndarray:
     return linear(np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.15, 0.95))))
 
 
-def random_cloth(rng: np.random.Generator, weights: dict[str, float] | None = None) -> Material:
+HELD_OUT_PATTERNS = ("camo", "zigzag", "houndstooth", "checks")  # on clothes of the split "test" only
+
+
+def random_cloth(rng: np.random.Generator, split: str, weights: dict[str, float] | None = None) -> Material:
     """A garment's material; weights: of patterns by name, relative to the usual ones."""
     names = list(PATTERNS)
     p = np.array([(weights or {}).get(n, 1.0) for n in names])
     p[0] *= 6
     p[1] *= 2
+    held = np.array([n in HELD_OUT_PATTERNS for n in names])
+    p *= np.where(held, 8.0 if split == "test" else 0.0, 1.0)
     a = random_colour(rng)
     b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
     return Material(

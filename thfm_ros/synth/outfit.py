@@ -189,8 +189,8 @@ def dress(
     flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
     t = body.template
     z = t[:, 2]
-    top_material = random_cloth(rng)
-    bottom_material = random_cloth(rng, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
+    top_material = random_cloth(rng, split)
+    bottom_material = random_cloth(rng, split, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
     if bottom_material.pattern == PATTERNS.index("denim"):
         bottom_material.a, bottom_material.b = (
             linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6),
@@ -215,7 +215,7 @@ def dress(
         cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
         out.add(
             faces["tights"],
-            random_cloth(rng, {"floral": 0.1}),
+            random_cloth(rng, split, {"floral": 0.1}),
             rest + normals["tights"] * (offset + 0.013)[:, None],
             cut,
         )
@@ -305,7 +305,7 @@ def dress(
         clip=0.005,
     )
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
-    add_hair(out, w, identity, rng, rest, normals, hair, tags, stature)
+    add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature)
     return out.build(sole, tags)
 
 
