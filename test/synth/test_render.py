@@ -1,6 +1,8 @@
 """Rendering: sensor effects leave the truth alone, device tensors equal the host's, kernels compile for CUDA."""
 
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,6 +66,16 @@ def test_harmonics_of_a_uniform_sky_and_their_rotation():
     image = rng.random((32, 64, 3))
     turned = rotate_harmonics(harmonics(image), 2 * np.pi * 16 / 64)
     assert np.allclose(turned, harmonics(np.roll(image, 16, 1)), atol=1e-3)
+
+
+def test_rendering_on_a_device_needs_numpy_warp_and_torch_only():
+    """An offline machine with a GPU has nothing else."""
+    code = (
+        "import sys; import thfm_ros.synth.on_device; "
+        "print([m for m in ('cv2', 'scipy', 'anny', 'av', 'typer', 'rich', 'pybullet', 'skimage') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip().splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,17 @@ def test_a_broken_shard_is_named(made, tmp_path):
         shards.check(tmp_path)
     with pytest.raises(UserError, match="thfm generate"):
         shards.check(tmp_path / "nowhere")
+
+
+def test_the_fixture_is_readable_without_generating():
+    """Two clips for tests of other parts: test/synth/fixture, made by thfm generate (see its plan.json)."""
+    folder = Path(__file__).parent / "fixture"
+    clips = list(shards.read_clips(folder))
+    assert len(clips) == 2
+    for clip in clips:
+        assert clip.rgb.shape == (5, 64, 96, 3)
+        assert clip.human_mask.any()
+        assert np.isfinite(clip.keypoints_3d).all()
 
 
 def invoke(*arguments: str):

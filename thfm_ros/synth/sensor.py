@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import warp as wp
 
@@ -163,5 +162,7 @@ def _h264(rgb: np.ndarray, crf: int, fps: float) -> np.ndarray:
 
 
 def _jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
+    import cv2  # a machine that only renders on its GPU need not have it
+
     ok, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] if ok else frame
