@@ -55,17 +55,24 @@ def stage_inputs(runtime: StageRuntime) -> dict[str, list[np.ndarray]]:
 
 
 def measure(runs: Sequence[Run], rounds: int, report: Callable[[int], None] = lambda done: None) -> list[float]:
-    """Fills the samples of all runs; returns the machine's measured peak (float32 GFLOP/s) of every round."""
+    """Fills the samples of all runs; returns the machine's measured peak (float32 GFLOP/s) of every round.
+
+    `report` hears how often a run had its turn. Ctrl-C ends the measurement; what was measured by then counts.
+    """
     inputs = [stage_inputs(run.runtime) for run in runs]
-    peaks = []
-    for done in range(rounds):
-        peaks.append(peak_gflops())
-        for run, feeds in zip(runs, inputs, strict=True):
-            for stage, feed in feeds.items():
-                start = time.perf_counter()
-                run.runtime.run(stage, feed)
-                run.samples[stage].append(1e3 * (time.perf_counter() - start))
-        report(done + 1)
+    peaks: list[float] = []
+    try:
+        for _ in range(rounds):
+            peaks.append(peak_gflops())
+            for index, (run, feeds) in enumerate(zip(runs, inputs, strict=True)):
+                for stage, feed in feeds.items():
+                    start = time.perf_counter()
+                    run.runtime.run(stage, feed)
+                    run.samples[stage].append(1e3 * (time.perf_counter() - start))
+                report((len(peaks) - 1) * len(runs) + index + 1)
+    except KeyboardInterrupt:
+        if not all(all(run.samples.values()) for run in runs):
+            raise
     return peaks
 
 

@@ -157,7 +157,7 @@ def bench(
     if len(shapes) > 1:
         raise UserError(f"expected bundles of one preset and geometry, found {sorted(shapes)}")
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("rounds", total=rounds)
+        task = progress.add_task("measure", total=rounds * len(runs))
         peaks = measure(runs, rounds, lambda done: progress.update(task, completed=done))
     result = summary(runs, peaks, stage_flops(runs[0].runtime.manifest))
     _print_bench(result)
