@@ -89,6 +89,15 @@ def _video(source: str) -> VideoReader | None:
     return VideoReader(resource("samples", f"{source}.mp4"))
 
 
+@contextlib.contextmanager
+def _working(console: Console, what: str) -> Iterator[None]:
+    """Says what takes a while: with a spinner on a terminal, as a line in a log."""
+    if not console.is_terminal:
+        console.print(what)
+    with console.status(what):
+        yield
+
+
 def prepare_bundle(checkpoint: Path | None, console: Console) -> tuple[Path, bool]:
     """The CPU bundle of a checkpoint, exported once for each content; (folder, trained)."""
     if checkpoint is None:
@@ -99,7 +108,7 @@ def prepare_bundle(checkpoint: Path | None, console: Console) -> tuple[Path, boo
     config = checkpoint / "thfm.json"
     if not config.is_file():
         raise UserError(f"{checkpoint} is not a checkpoint (no thfm.json): name a folder that thfm train or init wrote")
-    with console.status("exporting the network for this CPU (once)"):
+    with _working(console, "exporting the network for this CPU (once)"):
         return cpu_bundle(checkpoint), bool(json.loads(config.read_text()).get("trained"))
 
 
@@ -108,7 +117,7 @@ def _random_checkpoint(console: Console) -> Path:
     if not (path / "thfm.json").is_file():
         from thfm_ros.model.commands import init
 
-        with console.status("no trained weights: making random ones (once)"):
+        with _working(console, "no trained weights: making random ones (once)"):
             init("nano", out=path, seed=0, from_wan="", text_encoder="")
     return path
 
@@ -117,7 +126,7 @@ def measure_pass(bundle: Path, console: Console) -> float:
     """Seconds of one pass of all the demo's tasks on this machine, after a warm-up that compiles the stages."""
     from thfm_ros.engine.runtime import load_runtime
 
-    with console.status("loading and compiling the network (cached for the next time)"):
+    with _working(console, "loading and compiling the network (cached for the next time)"):
         runtime = load_runtime(bundle)
         m = runtime.manifest
         clip = np.zeros((1, 3, m.frames, m.height, m.width), np.float32)
