@@ -109,6 +109,11 @@ def test_bad_configurations_are_named(settings, message):
         SynthConfig(**settings)
 
 
+def test_equal_configurations_make_equal_clips():
+    assert SynthConfig(fps=12, empty=0).digest() == SynthConfig(fps=12.0, empty=0.0).digest()
+    assert SynthConfig(fps=12).digest() != SynthConfig(fps=13).digest()
+
+
 def test_sizes_are_parsed():
     assert parse_size("192x320") == (192, 320)
     with pytest.raises(UserError, match="HxW"):

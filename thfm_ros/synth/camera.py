@@ -105,6 +105,11 @@ def make_camera(
     direction = np.stack([np.sin(az) * np.cos(el), -np.cos(az) * np.cos(el), np.sin(el)], -1)
     shake = rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
     eye = steady + direction * dist[:, None] + smooth_noise(rng, times, 3, 0.5) * shake * distance * 0.6
+    for _ in range(8):  # back off until no limb is in the lens
+        gap = np.linalg.norm(joints - eye[:, None], axis=-1).min()
+        if gap > 0.5:
+            break
+        eye = eye + direction * (0.6 - gap)
     eye[:, 2] = np.maximum(eye[:, 2], 0.12)
     pose = look_at(eye, steady)
     wobble = smooth_noise(rng, times, 3, 0.35) * np.array([1, 1, 1.5]) * shake

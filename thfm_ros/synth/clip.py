@@ -269,7 +269,14 @@ def stage(
     people = people[:count]
     everyone = np.concatenate([a.joints for _, _, a in people], 1) if people else main.joints
     surroundings = make_surroundings(
-        rng, assets, camera.centres, everyone, config.outdoor, config.occluders, resources(assets, device).pictures
+        rng,
+        assets,
+        camera.centres,
+        everyone,
+        config.outdoor,
+        config.occluders,
+        resources(assets, device).pictures,
+        0.5 * width / camera.intrinsics[:, 0],
     )
     geometry = _geometry(s, people, surroundings, frames)
     radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))

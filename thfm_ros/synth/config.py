@@ -36,6 +36,8 @@ class SynthConfig:
     bvh: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("fps", "empty", "outdoor", "occluders"):  # 12 and 12.0 are the same clips
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.frames < 1 or self.height < 16 or self.width < 16:
             raise UserError(
                 f"expected frames >= 1 and a size >= 16x16, found {self.frames} of {self.height}x{self.width}"

@@ -101,8 +101,10 @@ def make_surroundings(
     outdoor: float,
     occluders: float,
     pictures: int,
+    spreads: np.ndarray,
 ) -> Surroundings:
-    """Surroundings for camera positions (T, 3) and joints (T, N, 3), all of which stay free of walls and furniture."""
+    """Surroundings for camera positions (T, 3) and joints (T, N, 3), all of which stay free of walls and furniture;
+    spreads (T,): tangents of half the cameras' fields of view."""
     _ENVIRONMENTS[assets.digest] = assets.environments
     is_room = rng.random() > outdoor
     names = list(assets.environments)
@@ -149,7 +151,7 @@ def make_surroundings(
     out.environment_gain = float(min(1.1, rng.uniform(0.4, 0.95) / (out.exposure * max(brightness, 1e-4))))
     if is_room:
         out.pictures = _pictures(rng, out, pictures)
-    _furnish(rng, out, eyes, joints, occluders)
+    _furnish(rng, out, eyes, joints, occluders, spreads)
     return out
 
 
@@ -207,7 +209,14 @@ def _pictures(rng: np.random.Generator, s: Surroundings, count: int) -> list:
     return out[:6]
 
 
-def _furnish(rng: np.random.Generator, s: Surroundings, eyes: np.ndarray, joints: np.ndarray, occluders: float) -> None:
+def _furnish(
+    rng: np.random.Generator,
+    s: Surroundings,
+    eyes: np.ndarray,
+    joints: np.ndarray,
+    occluders: float,
+    spreads: np.ndarray,
+) -> None:
     """Pieces on the floor away from the person's way and the camera; now and then one between the two."""
     shot = int(rng.integers(len(eyes)))
     centre, eye = joints[shot].mean(0), eyes[shot]
@@ -235,10 +244,24 @@ def _furnish(rng: np.random.Generator, s: Surroundings, eyes: np.ndarray, joints
                 break
     if rng.random() < occluders:
         gap = np.linalg.norm((centre - eye)[:2])
-        piece = make_piece(rng, occluder=True)
-        share = rng.uniform(0.3, 0.65)
-        room = min(share, 1 - share) * gap - 0.15
-        if gap > 1.0 and piece.radius < room:
-            side = np.array([-(centre - eye)[1], (centre - eye)[0]]) / max(gap, 1e-3)
-            p = eye[:2] + (centre - eye)[:2] * share + side * rng.normal(0, 0.22) * gap * 0.5
-            s.pieces.append(piece.placed(p, rng.uniform(0, 2 * np.pi)))
+        share, sideways, yaw = rng.uniform(0.3, 0.65), rng.normal(0, 0.22), rng.uniform(0, 2 * np.pi)
+        side = np.array([-(centre - eye)[1], (centre - eye)[0]]) / max(gap, 1e-3)
+        p = eye[:2] + (centre - eye)[:2] * share + side * sideways * gap * 0.5
+        for _attempt in range(4):  # until one leaves most of every view open
+            piece = make_piece(rng, occluder=True)
+            clear = min(share, 1 - share) * gap - 0.15 > piece.radius
+            if clear and _leaves_open(p, piece.radius, eyes, joints, spreads):
+                s.pieces.append(piece.placed(p, yaw))
+                break
+
+
+def _leaves_open(p: np.ndarray, radius: float, eyes: np.ndarray, joints: np.ndarray, spreads: np.ndarray) -> bool:
+    """Whether a piece at p (2,) covers less than half of the width of every view that it falls into; spreads (T,):
+    tangents of half the fields of view."""
+    forward = (joints.mean(1) - eyes)[:, :2]
+    forward = forward / np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-6)
+    off = p - eyes[:, :2]
+    depth = (off * forward).sum(1)
+    lateral = np.abs(off[:, 0] * forward[:, 1] - off[:, 1] * forward[:, 0])
+    seen = (depth > -radius) & (lateral < np.maximum(depth, 0) * spreads + radius)
+    return not (seen & (radius > 0.4 * spreads * np.maximum(depth, 0.05))).any()

@@ -27,6 +27,12 @@ from thfm_ros.synth.sample import Clip, Person
 FORMAT_VERSION = 1
 NEAR = 0.25  # metres: the nearest depth that the 16-bit code can tell
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+_FINE_JPEG = [
+    cv2.IMWRITE_JPEG_QUALITY,
+    95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+]
 
 
 def shard_name(number: int) -> str:
@@ -37,7 +43,7 @@ def _image(array: np.ndarray, suffix: str = ".png") -> bytes:
     stacked = array.reshape(-1, *array.shape[2:])
     if stacked.ndim == 3:
         stacked = stacked[..., ::-1]
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix == ".jpg" else _FAST_PNG
+    options = _FINE_JPEG if suffix == ".jpg" else _FAST_PNG
     return cv2.imencode(suffix, np.ascontiguousarray(stacked), options)[1].tobytes()
 
 
