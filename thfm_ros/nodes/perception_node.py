@@ -160,6 +160,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def _fail(self, transition: str, error: Exception) -> TransitionCallbackReturn:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if not self.alive():
+            return FAILURE  # shut down meanwhile: nothing to report, nobody to report to
         self.reason = f"{transition} failed: {' '.join(text.split())}"
         self.get_logger().error(self.reason)
         if isinstance(error, UserError) and self._retry_s == 0.0:
