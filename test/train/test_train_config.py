@@ -17,6 +17,7 @@ from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
 from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, to_table
 from thfm_ros.train.data import HELD_OUT, Folder, draw, feed, open_source
+from thfm_ros.train.publish import publish
 from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
 from thfm_ros.train.trainer import Trainer
 
@@ -263,3 +264,22 @@ def test_recipes_are_checked_before_anything_runs(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match=message):
             read_recipe(file, tmp_path)
+
+
+def test_a_network_of_stills_ships_for_clips_and_answers_every_latent_frame_as_the_still_one(tmp_path: Path) -> None:
+    config = tiny(stage="pixel", steps=2, data={"frames": 1})
+    Trainer(config, tmp_path / "run", Discs(1)).fit()
+    publish(tmp_path / "run" / "model", tmp_path / "shipped", None, None, frames=5)
+    shipped = load_checkpoint(tmp_path / "shipped")
+    assert (shipped.config.frames, shipped.config.attentions) == (5, ["causal"])
+    latents = torch.randn(1, 4, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    prompt = shipped.prompts["keypoints_2d"][:1]
+    with torch.no_grad():
+        clip, still, later = (
+            shipped.transformer(z, prompt).sample for z in (latents, latents[:, :, :1], latents[:, :, 1:])
+        )
+        tokens = [shipped.transformer(z, prompt, keypoints=True).keypoints.xy for z in (latents, latents[:, :, :1])]
+    assert torch.allclose(clip, torch.cat((still, later), 2), atol=1e-5)
+    assert torch.allclose(tokens[0][:, :1], tokens[1], atol=1e-5)
+    with pytest.raises(UserError, match="trained on 1 frame"):
+        publish(tmp_path / "shipped", tmp_path / "again", None, None, frames=9)

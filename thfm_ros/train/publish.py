@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
+from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from thfm_ros.train.networks import inflate, repeat_first_token
 
 LIMIT_MB = 40
 
 
-def publish(model: Path, out: Path, report: Path | None, curves: Path | None, remarks: str = "") -> float:
+def publish(
+    model: Path, out: Path, report: Path | None, curves: Path | None, remarks: str = "", frames: int = 0
+) -> float:
     """`model` to `out` with weights in float16 (loading casts them back). Returns the weights' size in MB.
 
     Args:
         report: folder of `thfm evaluate synthetic` (report.md). curves: picture of the held-out metrics over samples.
         remarks: further paragraphs of the card, Markdown.
+        frames: for networks that have seen still images only: ship them for clips of so many frames (4k + 1), every
+            latent frame for itself (causal attention, window 1).
     Raises:
         UserError: above LIMIT_MB.
     """
     table = _read(report / "report.md") if report else ""
     checkpoint = load_checkpoint(model)
+    if frames:
+        _stills_to_clips(checkpoint, frames)
     checkpoint.vae.half()
     checkpoint.transformer.half()
     count = sum(p.numel() for m in (checkpoint.vae, checkpoint.transformer) for p in m.parameters())
@@ -39,6 +47,16 @@ def publish(model: Path, out: Path, report: Path | None, curves: Path | None, re
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
     temporary.replace(out / "README.md")
     return size
+
+
+def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
+    if frames < 5 or frames % 4 != 1 or checkpoint.config.frames != 1:
+        found = f"{frames} for a network of {checkpoint.config.frames}"
+        raise UserError(f"frames: expected 4k + 1 >= 5 for a network that was trained on 1 frame, found {found}")
+    inflate(checkpoint.vae)
+    repeat_first_token(checkpoint.transformer)
+    checkpoint.transformer.register_to_config(attention="causal", window=1)
+    checkpoint.config = replace(checkpoint.config, frames=frames, attentions=["causal"])
 
 
 def history(config: CheckpointConfig) -> str:

@@ -25,6 +25,7 @@ from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import STAGES
 from thfm_ros.train.state import checkpoints, load_state, save_state
 
+DATA_MAY_CHANGE = {"path", "workers", "device"}
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
 
 
@@ -162,7 +163,7 @@ class Trainer:
         self.step = self.record["step"]
         before, now = self.record["config"], to_table(self.config)
         for key in now:
-            if key not in MAY_CHANGE and json.dumps(before.get(key)) != json.dumps(now[key]):
+            if key not in MAY_CHANGE and _comparable(key, before.get(key)) != _comparable(key, now[key]):
                 raise UserError(
                     f"{self.out} was started with another '{key}' ({before.get(key)}, now {now[key]}): "
                     "use another --out, or the old config"
@@ -246,6 +247,13 @@ class Trainer:
     def samples(self) -> int:
         """Rows (clip, task) seen in this run."""
         return self.step * self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
+
+
+def _comparable(key: str, value: Any) -> str:
+    """What of a config's value decides the results of a run, as text."""
+    if key == "data" and isinstance(value, dict):
+        value = {k: v for k, v in value.items() if k not in DATA_MAY_CHANGE}
+    return json.dumps(value, sort_keys=True)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
