@@ -283,3 +283,12 @@ def test_a_network_of_stills_ships_for_clips_and_answers_every_latent_frame_as_t
     assert torch.allclose(tokens[0][:, :1], tokens[1], atol=1e-5)
     with pytest.raises(UserError, match="trained on 1 frame"):
         publish(tmp_path / "shipped", tmp_path / "again", None, None, frames=9)
+
+
+def test_a_start_from_a_checkpoint_keeps_its_architecture_and_may_change_its_masks(tmp_path: Path) -> None:
+    Trainer(tiny(steps=1), tmp_path / "run", Discs()).fit()
+    init = str(tmp_path / "run" / "model")
+    found = networks.open_networks(tiny(init=init, transformer={"attention": "causal", "window": 3, "num_layers": 2}))
+    assert (found.transformer.config.attention, found.transformer.config.window) == ("causal", 3)
+    with pytest.raises(UserError, match=r"transformer.num_layers: .* has 2, the config wants 3"):
+        networks.open_networks(tiny(init=init, transformer={"num_layers": 3}))

@@ -50,6 +50,7 @@ def open_networks(config: TrainConfig) -> Checkpoint:
     if config.init:
         checkpoint = load_checkpoint(config.init)
         checkpoint.config = replace(checkpoint.config, **clip)
+        _apply_overrides(config, checkpoint)
     else:
         try:
             vae, transformer = build(preset, config.seed)
@@ -75,6 +76,20 @@ def open_networks(config: TrainConfig) -> Checkpoint:
         if prompt.shape[-1] != width:
             raise UserError(f"prompts: expected embeddings {width} wide, found {prompt.shape[-1]} for '{name}'")
     return checkpoint
+
+
+def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
+    """Masks may change with training; the rest of the architecture is that of `init`, and has to agree."""
+    for name, own in (("vae", config.vae), ("transformer", config.transformer)):
+        network = checkpoint.vae if name == "vae" else checkpoint.transformer
+        for key, value in own.items():
+            found = network.config[key]
+            if name == "transformer" and key in ("attention", "window"):
+                network.register_to_config(**{key: value})
+            elif found != value:
+                raise UserError(
+                    f"{name}.{key}: {config.init} has {found}, the config wants {value}: drop init or the key"
+                )
 
 
 @torch.no_grad()
