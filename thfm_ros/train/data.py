@@ -47,6 +47,7 @@ class Generator:
             self.config = SynthConfig(**{**settings, **data.settings})
         except TypeError as error:
             raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
+        self.group = self.config.identities
         self.test = replace(self.config, split="test", identities=1)
         self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
@@ -70,12 +71,20 @@ class Folder:
             if clip is None:
                 if self.make is None:
                     raise UserError(f"clip {index} is missing: no {self._file(index)}; use data.source: cache")
-                clip = self.make(index)
-                self._write(index, clip)
+                clip = self._make(self.make, index)
             self.memory[index] = clip
             if len(self.memory) > IN_MEMORY:
                 self.memory.popitem(last=False)
         return self.memory[index]
+
+    def _make(self, make: ClipSource, index: int) -> TrainingClip:
+        """The clip, and with it the others of its group: the generator renders stills of one person together."""
+        size = 1 if index >= HELD_OUT else getattr(make, "group", 1)
+        first = index - index % size
+        made = {i: make(i) for i in range(first, first + size)}
+        for i, clip in made.items():
+            self._write(i, clip)
+        return made[index]
 
     def _file(self, index: int) -> Path:
         return self.path / f"{index // 1000:07d}" / f"{index:010d}.npz"
