@@ -34,8 +34,7 @@ def writable(file: Path) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """A folder for what this machine can make again, under THFM_CACHE_DIR or the user's cache; created."""
-    base = os.environ.get("THFM_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "thfm_ros"
-    path = Path(base).expanduser() / name
+    """A folder for what this machine can make again, in the user's cache (XDG_CACHE_HOME); created."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thfm_ros" / name
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -130,7 +130,10 @@ def test_wrong_requests(bundle: Path, tiny_checkpoint: Path) -> None:
         runtime.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ["smell"])
 
 
-def test_golden_check_runs_once_and_notices_wrong_numbers(bundle: Path) -> None:
+def test_golden_check_runs_once_and_notices_wrong_numbers(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # a machine that never loaded this bundle
     checked = load_runtime(bundle, "onnxruntime")
     assert set(checked._sessions) == set(WHOLE_CLIP)  # the stages of a stream were checked and freed again
     manifest = open_bundle(bundle)
