@@ -137,7 +137,7 @@ def measure_pass(bundle: Path, console: Console) -> float:
         info = runtime.info
         runtime.close()
     console.print(
-        f"{m.preset} {m.width}x{m.height}x{m.frames} on {info.get('backend', '?')} ({info.get('auto', 'the precision of its recipe')}): "
+        f"{m.preset} {m.width}x{m.height}x{m.frames} on {info.get('backend', '?')} {info.get('auto', '')}: "
         f"{seconds:.2f} s for a clip, all {len(DEMO_TASKS)} tasks of {len(TASKS)}"
     )
     return seconds
