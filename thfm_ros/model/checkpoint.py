@@ -177,7 +177,7 @@ def model_card(checkpoint: Checkpoint) -> str:
     return f"""# THFM `{config.preset}`
 
 {state}. Native clip: {config.width}x{config.height}, {config.frames} frames at {config.fps:g} fps.
-Attention masks trained: {", ".join(config.attentions) or "none"}. Joints: {config.joint_set}.
+Attention masks: {", ".join(config.attentions) or "none"}. Joints: {config.joint_set}.
 Prompts: {config.text_encoder}, {config.text_length} tokens; tasks: {", ".join(checkpoint.prompts)}.
 
 | part | parameters |
