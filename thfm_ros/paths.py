@@ -33,8 +33,25 @@ def writable(file: Path) -> Path:
     return file
 
 
+def video_path(source: str) -> Path:
+    """The file that `source` names: a path, or the name of a shipped sample. UserError that lists the samples."""
+    path = Path(source).expanduser()
+    if path.suffix or path.exists():
+        return path
+    folder = resource("samples")
+    samples = sorted(p.stem for p in folder.glob("*.mp4"))
+    if source not in samples:
+        raise UserError(f"'{source}' is neither a video file nor a sample: the samples are {', '.join(samples)}")
+    return folder / f"{source}.mp4"
+
+
+def cache_dir() -> Path:
+    """This package's folder in the user's cache (XDG_CACHE_HOME); not created."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thfm_ros"
+
+
 def cache_folder(name: str) -> Path:
-    """A folder for what this machine can make again, in the user's cache (XDG_CACHE_HOME); created."""
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thfm_ros" / name
+    """A folder for what this machine can make again, in the user's cache; created."""
+    path = cache_dir() / name
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from thfm_ros.engine.device import available_memory_mb, current_gpu, platform_name
-from thfm_ros.engine.golden import cache_dir
 from thfm_ros.engine.manifest import (
     EngineInfo,
     FileEntry,
@@ -31,6 +30,7 @@ from thfm_ros.engine.manifest import (
     write_manifest,
 )
 from thfm_ros.errors import UserError
+from thfm_ros.paths import cache_dir
 
 DTYPES = {
     "FLOAT": "float32",

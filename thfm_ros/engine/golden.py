@@ -17,6 +17,7 @@ import numpy as np
 
 from thfm_ros.engine.manifest import Manifest, Stage, Statistics, TensorSpec, base_name, read_prompts, sha256
 from thfm_ros.errors import UserError
+from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import TASKS
 
 SEED = 20260521
@@ -94,11 +95,6 @@ def check_golden(manifest: Manifest, run: RunStage, precision: Callable[[Stage],
 
 
 # --- once per bundle and machine
-
-
-def cache_dir() -> Path:
-    """The user's cache folder of this package."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thfm_ros"
 
 
 def passed_before(manifest: Manifest, device: str) -> bool:

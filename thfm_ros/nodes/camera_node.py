@@ -21,7 +21,7 @@ from thfm_ros.nodes.camera_info import pinhole_camera_info
 from thfm_ros.nodes.fixed_parameters import declare_fixed
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.topics import overridable, profile
-from thfm_ros.paths import resource
+from thfm_ros.paths import video_path
 from thfm_ros.video import VideoReader
 
 PARAMETERS: tuple[tuple[str, object, str], ...] = (
@@ -36,23 +36,11 @@ PARAMETERS: tuple[tuple[str, object, str], ...] = (
 )
 
 
-def sample_path(source: str) -> Path:
-    """The file that `source` names: a path, or the name of a shipped sample. UserError that lists the samples."""
-    path = Path(source).expanduser()
-    if path.suffix or path.exists():
-        return path
-    folder = resource("samples")
-    samples = sorted(p.stem for p in folder.glob("*.mp4"))
-    if source not in samples:
-        raise UserError(f"'{source}' is neither a video file nor a sample: the samples are {', '.join(samples)}")
-    return folder / f"{source}.mp4"
-
-
 class FileSource:
     """Frames of a video file, as often as wanted."""
 
     def __init__(self, source: str, loop: bool) -> None:
-        self.reader = VideoReader(sample_path(source))
+        self.reader = VideoReader(video_path(source))
         self.fps = self.reader.fps
         self.loop = loop
 

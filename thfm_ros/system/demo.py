@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from thfm_ros.errors import UserError
-from thfm_ros.paths import cache_folder, resource, writable
+from thfm_ros.paths import cache_folder, video_path, writable
 from thfm_ros.stream.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader
@@ -80,13 +80,7 @@ def _video(source: str) -> VideoReader | None:
         if not Path(source).exists():
             raise UserError(f"camera {source} does not exist: plug it in, or name another (ls /dev/video*)")
         return None
-    path = Path(source).expanduser()
-    if path.suffix or path.exists():
-        return VideoReader(path)
-    samples = sorted(p.stem for p in resource("samples").glob("*.mp4"))
-    if source not in samples:
-        raise UserError(f"'{source}' is neither a video file nor a sample: the samples are {', '.join(samples)}")
-    return VideoReader(resource("samples", f"{source}.mp4"))
+    return VideoReader(video_path(source))
 
 
 @contextlib.contextmanager

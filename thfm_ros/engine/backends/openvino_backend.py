@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from thfm_ros.engine.device import cpu_name, fast_bf16
-from thfm_ros.engine.golden import cache_dir
 from thfm_ros.engine.manifest import Manifest, Stage
 from thfm_ros.engine.runtime import StageRuntime, bundle_prompts
 from thfm_ros.errors import UserError
+from thfm_ros.paths import cache_dir
 
 HINTS = {"fp32": "f32", "tf32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 

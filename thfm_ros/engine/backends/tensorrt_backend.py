@@ -16,11 +16,11 @@ import numpy as np
 
 from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
-from thfm_ros.engine.golden import cache_dir
 from thfm_ros.engine.manifest import Manifest, TensorSpec
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
 from thfm_ros.engine.streams import CodecStream, Part, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
+from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import get_task
 
 

@@ -79,7 +79,7 @@ class TorchTensorRT(TorchRuntime):
         self.info["compiler"] = self._compiler.__version__
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        from thfm_ros.engine.golden import cache_dir
+        from thfm_ros.paths import cache_dir
 
         if stage not in self._compiled:
             examples = tuple(self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs)
