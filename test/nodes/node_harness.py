@@ -34,7 +34,7 @@ def new_domain() -> int:
     return 1 + next(_domains) % 99
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 20.0, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], timeout: float = 90.0, what: str = "") -> Any:
     """The condition's first true value; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

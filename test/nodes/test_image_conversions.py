@@ -177,10 +177,9 @@ def test_a_wrong_dtype_is_a_programming_error() -> None:
         to_image(np.zeros((2, 2)), "32FC1", Header())
 
 
-def test_large_arrays_are_fast() -> None:
-    import time
-
+def test_large_arrays_cross_as_one_buffer() -> None:
+    """Element by element a 1080p image takes seconds: the message's data is an array, which rclpy copies at once."""
     pixels = np.zeros((1080, 1920, 3), np.float32)
-    started = time.perf_counter()
-    to_image(pixels, "32FC3", Header())
-    assert time.perf_counter() - started < 0.5  # element by element it would take seconds
+    data = to_image(pixels, "32FC3", Header()).data
+    assert isinstance(data, array.array)
+    assert len(data) == pixels.nbytes

@@ -60,7 +60,7 @@ class FakeRuntime:
         self.passes += 1
         self.last_tasks = tuple(tasks)
         if self.gate is not None:
-            assert self.gate.wait(20.0)
+            assert self.gate.wait(90.0)
         if self.delay_s:
             time.sleep(self.delay_s)
         if self.failures > 0:
