@@ -10,7 +10,6 @@ from sensor_msgs.msg import Image
 from stream_fakes import FakeRuntime
 
 
-
 def test_overload_is_bounded_and_counted(ros: System) -> None:
     """A 60 Hz camera, and passes that each last a second of it: more frames come than a window has, the oldest give
     way, and no answer is older than one pass and a full inbox. The gate stands for the slow pass, so that the test
