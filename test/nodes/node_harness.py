@@ -80,6 +80,7 @@ class System:
         self.infos = self.camera.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=50))
         self.heard: dict[str, list[Any]] = defaultdict(list)
         self.nodes: list[PerceptionNode] = []
+        self.extra: list[Node] = []  # further nodes of a test, destroyed at its end
 
     def perception(
         self, runtime: FakeRuntime | None = None, load: Callable[..., Any] | None = None, **params: Any
@@ -161,7 +162,7 @@ def ros_system() -> Iterator[System]:
         for node in system.nodes:
             node.close()
         executor.shutdown(timeout_sec=5.0)
-        for node in (*system.nodes, system.camera, system.listener):
+        for node in (*system.nodes, *system.extra, system.camera, system.listener):
             node.destroy_node()
         context.try_shutdown()
         thread.join(10.0)

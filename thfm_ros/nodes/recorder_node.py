@@ -43,6 +43,8 @@ TOPICS: dict[str, type] = {
     "skeleton/markers": MarkerArray,
     "overlay/image": Image,
 }
+INPUTS = ("image", "camera_info")
+OUTPUTS_WAIT_S = 5.0
 PARAMETERS: tuple[tuple[str, object, str], ...] = (
     ("video", "", "MP4 with all outputs side by side; empty: none."),
     ("picture", "", "PNG of the middle frame of that video; empty: none."),
@@ -84,15 +86,30 @@ class RecorderNode(Node):
             from thfm_ros.nodes.bag import BagWriter  # only here: a recorder without a bag needs no bag library
 
             self._bag = BagWriter(Path(self.value["bag"]))
-        for topic in self.value["topics"]:
-            self.create_subscription(
-                TOPICS[topic],
-                topic,
-                self._listener(topic),
-                profile("reliable" if topic not in ("image", "camera_info") else "sensor", 20),
-                raw=True,
-                qos_overriding_options=overridable(),
-            )
+        self.heard = {topic: self._subscribe(topic) for topic in self.value["topics"] if topic not in INPUTS}
+        self._first_output: float | None = None
+        self._joining = self.create_timer(0.02, self._join_inputs)
+
+    def _subscribe(self, topic: str) -> Any:
+        return self.create_subscription(
+            TOPICS[topic],
+            topic,
+            self._listener(topic),
+            profile("sensor" if topic in INPUTS else "reliable", 20),
+            raw=True,
+            qos_overriding_options=overridable(),
+        )
+
+    def _join_inputs(self) -> None:
+        """Listens to the camera once every output has its publisher: a camera that waits for the recorder then loses
+        no answer to its first frames. Topics that nobody publishes hold it up for OUTPUTS_WAIT_S at most."""
+        outputs = [subscription.get_publisher_count() > 0 for subscription in self.heard.values()]
+        if any(outputs) and self._first_output is None:
+            self._first_output = time.monotonic()
+        late = self._first_output is not None and time.monotonic() - self._first_output > OUTPUTS_WAIT_S
+        if all(outputs) or late:
+            self._joining.cancel()
+            self.heard |= {topic: self._subscribe(topic) for topic in self.value["topics"] if topic in INPUTS}
 
     def _listener(self, topic: str) -> Callable[[bytes], None]:
         def listen(data: bytes) -> None:
@@ -121,7 +138,7 @@ class RecorderNode(Node):
     @property
     def answered(self) -> int:
         """Messages of outputs, not of the input."""
-        return sum(t.messages for name, t in self.traffic.items() if name not in ("image", "camera_info"))
+        return sum(t.messages for name, t in self.traffic.items() if name not in INPUTS)
 
     def done(self) -> bool:
         """True when the graph has gone quiet. UserError when it never gave an output."""
