@@ -78,6 +78,17 @@ def test_rendering_on_a_device_needs_numpy_warp_and_torch_only():
     assert found.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_standard_output_is_the_callers_own():
+    """Warp greets and notes every module that it loads; a command that prints a result must not carry that."""
+    code = (
+        "from thfm_ros.synth.assets import load_assets; from thfm_ros.synth.clip import generate_clip; "
+        "from thfm_ros.synth.config import SynthConfig; "
+        "generate_clip(SynthConfig(frames=1, height=16, width=16), 0, 0, load_assets())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == ""
+
+
 @pytest.mark.slow
 def test_kernels_compile_for_cuda(tmp_path):
     """To machine code of an Ampere GPU, without a GPU."""

@@ -13,7 +13,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.synth import commands, shards
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.synth.generate import run
+from thfm_ros.synth.generate import clips_a_shard, run
 
 CONFIG = SynthConfig(frames=2, height=32, width=48, empty=0.2)
 
@@ -57,6 +57,24 @@ def test_shares_of_workers_cover_everything_once(made):
 def test_two_processes_make_the_same_shards(made, tmp_path):
     _, manifest = made
     assert digests(run(CONFIG, 3, 5, tmp_path, per_shard=2, workers=2)) == digests(manifest)
+
+
+def test_by_default_every_worker_has_shards_whatever_the_number_of_clips(tmp_path):
+    for clips in (2, 24, 48, 1000, 100_000):
+        shards_made = -(-clips // clips_a_shard(clips))
+        assert shards_made >= min(clips, 32)
+        assert clips_a_shard(clips) <= 32
+    first = run(CONFIG, 3, 2, tmp_path)
+    assert len(first["shards"]) == 2
+    assert first == run(CONFIG, 3, 2, tmp_path, workers=2)
+
+
+def test_a_plan_on_disk_decides_the_shards_of_its_resumption(made, tmp_path):
+    folder, manifest = made
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "shard-000001.tar").unlink()
+    assert digests(run(CONFIG, 3, 5, tmp_path)) == digests(manifest)
 
 
 @pytest.mark.slow

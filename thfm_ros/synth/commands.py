@@ -32,7 +32,7 @@ def generate(
     workers: int = typer.Option(1, min=1, help="processes; the clips do not depend on it"),
     ray: str | None = typer.Option(None, help="run on Ray: 'local', 'auto' or the address of a cluster"),
     device: str = typer.Option("cpu", help="cpu or cuda:0"),
-    per_shard: int = typer.Option(32, min=1, help="clips a shard"),
+    per_shard: int | None = typer.Option(None, min=1, help="clips a shard; default: 1 to 32, by the number of clips"),
     preview: bool = typer.Option(False, help="write a contact sheet of all modalities instead of shards"),
     measure: bool = typer.Option(False, help="measure clips a second instead of writing"),
     check: bool = typer.Option(False, help="verify the checksums of the shards in --out"),

@@ -63,12 +63,18 @@ def _ray(jobs: list[Job], workers: int, address: str) -> Iterator[tuple[Job, dic
         ray.shutdown()
 
 
+def clips_a_shard(clips: int) -> int:
+    """The default: 64 shards or more wherever there are clips enough, so that many workers share the work evenly, and
+    at most 32 clips (some 60 MB) a shard. Of the number of clips alone: the same plan whatever the workers."""
+    return min(max(-(-clips // 64), 1), 32)
+
+
 def run(
     config: SynthConfig,
     seed: int,
     clips: int,
     out: Path,
-    per_shard: int = 32,
+    per_shard: int | None = None,
     workers: int = 1,
     ray: str | None = None,
     assets: Path | None = None,
@@ -77,14 +83,18 @@ def run(
 ) -> dict[str, Any]:
     """Generates `clips` clips into shards in `out`; finished shards of the same plan are kept. Returns the manifest.
 
-    The clips do not depend on workers or engine. per_shard is rounded up to a multiple of config.identities for stills.
+    The clips do not depend on workers or engine. per_shard: None: as the plan in `out` says, else `clips_a_shard`;
+    rounded up to a multiple of config.identities for stills.
     """
+    path = out / "plan.json"
+    before = json.loads(path.read_text()) if path.exists() else None
+    if per_shard is None:
+        per_shard = before["per_shard"] if before else clips_a_shard(clips)
     if config.frames == 1:
         per_shard = -(-per_shard // config.identities) * config.identities
     wanted = plan(config, seed, clips, per_shard, load_assets(assets).digest)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "plan.json"
-    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(wanted)):
+    if before is not None and before != json.loads(json.dumps(wanted)):
         raise UserError(f"{out} holds shards of another plan: use an empty folder or the same options as before")
     path.write_text(json.dumps(wanted, indent=1))
     numbers = range(-(-clips // per_shard))

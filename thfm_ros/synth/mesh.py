@@ -28,6 +28,12 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
+def nearest(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(N,) index of the target (M, 3) nearest to each point (N, 3); one matrix product, without N x M x 3 numbers."""
+    a, b = np.asarray(points, np.float64), np.asarray(targets, np.float64)
+    return np.argmin((b * b).sum(1) - 2 * (a @ b.T), 1)
+
+
 def merge(meshes: list[Mesh]) -> Mesh:
     starts = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
     return Mesh(

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import warp as wp
 
-wp.config.quiet = True
+# The greeting and the notes on loaded modules would go to standard output, among a command's own results.
+if hasattr(wp, "LOG_WARNING"):
+    wp.config.log_level = wp.LOG_WARNING
+else:  # older versions
+    wp.config.quiet = True
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 EMPTY = wp.constant(wp.int64(2**62))

@@ -147,12 +147,13 @@ def render(
     g, s, res = geometry, surroundings, resources(assets, device)
     frames, vertices, faces = len(g.deltas), len(g.canon), len(g.faces)
     up = lambda x, t, d=np.float32: wp.array(np.ascontiguousarray(x, d), dtype=t, device=device)  # noqa: E731
-    zeros = lambda shape, t: wp.zeros(shape, dtype=t, device=device)  # noqa: E731
+    # Everything but the sums below is written in full by its kernel, so that clearing it first were wasted time.
+    empty = lambda shape, t: wp.empty(shape, dtype=t, device=device)  # noqa: E731
     lm = light_matrix(s.sun, centre, reach)
     light = wp.mat44(*lm.ravel().tolist())
     w2c = up(camera.world_to_camera, wp.mat44)
     k4 = up(camera.intrinsics, wp.vec4)
-    world, screen, shadow = (zeros((frames, vertices), wp.vec3) for _ in range(3))
+    world, screen, shadow = (empty((frames, vertices), wp.vec3) for _ in range(3))
     wp.launch(
         raster.skin,
         (frames, vertices),
@@ -170,7 +171,7 @@ def render(
         outputs=[world, screen, shadow],
     )
     face_array, flags = up(g.faces, wp.vec3i, np.int32), up(g.flags, int, np.int32)
-    normals = zeros((frames, vertices), wp.vec3)
+    normals = wp.zeros((frames, vertices), dtype=wp.vec3, device=device)
     wp.launch(raster.accumulate_normals, (frames, faces), device=device, inputs=[world, face_array], outputs=[normals])
     rows = material_rows(g.materials)
     face_material, cut, canon = up(g.material, int, np.int32), up(g.cut, float), up(g.canon, wp.vec3)
@@ -245,7 +246,7 @@ def render(
     scene.spheres, scene.human_faces = up(spheres, wp.vec4), g.human_faces
 
     pixels = (frames, height * width)
-    out = [zeros(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
+    out = [empty(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
     wp.launch(
         resolve.resolve,
         pixels,

@@ -101,7 +101,7 @@ def develop_frames(
             inputs=[rendered.colour, rendered.velocity, settings["shutter"], width, height],
             outputs=[colour],
         )
-    out = wp.zeros((frames, height * width), dtype=wp.vec3ub, device=device)
+    out = wp.empty((frames, height * width), dtype=wp.vec3ub, device=device)
     wp.launch(
         develop,
         out.shape,

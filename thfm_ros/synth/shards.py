@@ -26,7 +26,8 @@ from thfm_ros.synth.sample import Clip, Person
 
 FORMAT_VERSION = 1
 NEAR = 0.25  # metres: the nearest depth that the 16-bit code can tell
-_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+# One filter for all rows: half the time of trying them row by row, and as small on these smooth maps.
+_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 _FINE_JPEG = [
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -50,12 +51,11 @@ def _image(array: np.ndarray, suffix: str = ".png") -> bytes:
 def encode(clip: Clip) -> dict[str, bytes]:
     """File name suffix -> content."""
     rgb = "rgb.jpg" if clip.rgb.shape[0] * clip.rgb.shape[1] < 65000 else "rgb.png"  # JPEG's largest height
-    solid = np.isfinite(clip.depth)
-    with np.errstate(divide="ignore"):
-        code = np.where(solid, np.clip(np.rint(65535 * NEAR / clip.depth), 1, 65535), 0).astype(np.uint16)
-    normals = np.where((clip.normals != 0).any(-1, keepdims=True), np.rint(clip.normals * 127 + 128), 0).astype(
-        np.uint8
-    )
+    # 1 / inf is 0, which is the code of nothing; what is far but there keeps at least 1.
+    code = np.clip(np.rint(np.float32(65535 * NEAR) / clip.depth), np.isfinite(clip.depth), 65535).astype(np.uint16)
+    x, y, z = np.moveaxis(clip.normals, -1, 0)
+    normals = (clip.normals * np.float32(127) + np.float32(128.5)).astype(np.uint8)  # positive: truncation rounds
+    normals[(x == 0) & (y == 0) & (z == 0)] = 0
     numbers = {
         "fps": clip.fps,
         "frames": len(clip.rgb),
@@ -71,8 +71,8 @@ def encode(clip: Clip) -> dict[str, bytes]:
         rgb: _image(clip.rgb, rgb[3:]),
         "depth.png": _image(code),
         "normals.png": _image(normals),
-        "alpha.png": _image(np.rint(clip.alpha * 255).astype(np.uint8)),
-        "dense_pose.png": _image(np.rint(clip.dense_pose * 65535).astype(np.uint16)),
+        "alpha.png": _image((clip.alpha * np.float32(255) + np.float32(0.5)).astype(np.uint8)),
+        "dense_pose.png": _image((clip.dense_pose * np.float32(65535) + np.float32(0.5)).astype(np.uint16)),
         "parts.png": _image(clip.parts),
         "json": json.dumps(numbers, separators=(",", ":")).encode(),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Body
-from thfm_ros.synth.mesh import grid, vertex_normals
+from thfm_ros.synth.mesh import grid, nearest, vertex_normals
 
 
 class Wardrobe:
@@ -96,7 +96,7 @@ class Wardrobe:
             ends = section[[0, -1]].mean(1, keepdims=True) + np.zeros((2, around, 1))
             parts.append(np.concatenate([ends[:1], section, ends[1:]]).reshape(-1, 3))
         points = np.concatenate(parts).astype(np.float32)
-        follow = feet[np.argmin(((points[:, None] - t[feet][None]) ** 2).sum(-1), 1)]
+        follow = feet[nearest(points, t[feet])]
         one = grid(rows + 2, around)
         return points, follow, np.concatenate([one, one + len(parts[0])]).astype(np.int32)
 
@@ -117,11 +117,11 @@ class Wardrobe:
         body = body[~self.is_arm[body] | (t[body, 2] > 0.55)]
         normals = self.normals["body"][body]
         for _ in range(3):
-            nearest = np.argmin(((p[:, None] - t[body][None]) ** 2).sum(-1), 1)
-            gap = ((p - t[body][nearest]) * normals[nearest]).sum(1)
-            p += normals[nearest] * np.clip(0.014 - gap, 0, 0.06)[:, None]
+            near = nearest(p, t[body])
+            gap = ((p - t[body][near]) * normals[near]).sum(1)
+            p += normals[near] * np.clip(0.014 - gap, 0, 0.06)[:, None]
         still = np.array([0.0, 0.05, 0.88])  # hair above the neck moves with the head, not with the neck's skin
-        follow = body[nearest]
+        follow = body[near]
         skull = int(np.argmin(((t - still) ** 2).sum(1) + 9 * ~self.is_head))
         follow = np.where(p[:, 2] > 0.78, skull, follow)
         return p.astype(np.float32), follow, grid(rows, columns)
