@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +165,40 @@ def test_worker_processes_report_what_is_missing(tmp_path: Path) -> None:
     folder(HELD_OUT)
     with pytest.raises(UserError, match="clip 5 is missing"):
         list(feed(folder, [[5]], DataConfig(source="folder", path=str(tmp_path), workers=1), "cpu"))
+
+
+def test_workers_end_with_a_trainer_that_was_killed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, Discs())
+    for index in (HELD_OUT, 0, 1):
+        folder(index)
+    code = (
+        "import multiprocessing, sys, time\n"
+        "from thfm_ros.train.config import DataConfig\n"
+        "from thfm_ros.train.data import feed, open_source\n"
+        "if __name__ == '__main__':\n"
+        "    data = DataConfig(source='folder', path=sys.argv[1], workers=1)\n"
+        "    clips = feed(open_source(data), [[0], [1], [0], [1]], data, 'cpu')\n"
+        "    next(clips)\n"
+        "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "trainer.py"
+    script.write_text(code)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    trainer = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert trainer.stdout is not None
+    workers = [Path("/proc") / pid for pid in trainer.stdout.readline().split()]
+    assert len(workers) == 1
+    assert workers[0].exists()
+    trainer.kill()
+    trainer.wait()
+    end = time.monotonic() + 60
+    while any(worker.exists() and "(zombie)" not in (worker / "status").read_text() for worker in workers):
+        assert time.monotonic() < end, "a worker outlives its trainer"
+        time.sleep(0.02)
 
 
 def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 from zipfile import BadZipFile
 
@@ -248,8 +249,17 @@ def _open_in_worker(data: DataConfig, device: str) -> None:
     global _worker_source
     import torch
 
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker_source = open_source(data, device)
+
+
+def _end_with_parent() -> None:
+    """A killed trainer cannot close its pool, and its workers would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _make_in_worker(index: int) -> TrainingClip:
