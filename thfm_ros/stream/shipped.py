@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from thfm_ros.engine.manifest import FORMAT
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource
 
@@ -27,7 +28,8 @@ def cpu_bundle(checkpoint: Path) -> Path:
     UserError where the export fails; it says what to do.
     """
     recipe = resource("engines", "cpu.yaml")
-    bundle = cache_folder("bundles") / f"cpu-{_fingerprint([recipe, *sorted(checkpoint.rglob('*'))])}"
+    # the format is in the name: a bundle from before an update is made anew, not refused
+    bundle = cache_folder("bundles") / f"cpu-{FORMAT}-{_fingerprint([recipe, *sorted(checkpoint.rglob('*'))])}"
     if (bundle / "manifest.json").is_file():
         return bundle
     command = [sys.executable, "-m", "thfm_ros.cli", "export", str(checkpoint)]
