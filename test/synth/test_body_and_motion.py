@@ -94,7 +94,7 @@ def test_looping_motion_walks_on(assets):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_feet_are_on_the_ground_and_standing_feet_stay(shared, assets, seed):
+def test_actions_are_on_the_ground(shared, assets, seed):
     body = shared.body
     rng = np.random.default_rng(seed)
     identity = body.identity(rng)

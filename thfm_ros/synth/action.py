@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from thfm_ros.synth import feet
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
 from thfm_ros.synth.bvh import load_folder
@@ -97,8 +98,7 @@ def make_action(
     root = (root - root[0] * np.array([1, 1, 0])) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
     root = root * body.leg_length(identity.heads)
     deltas = body.bone_deltas(identity, rotations, hands)
-    offsets, heads = body.pose(identity, deltas, root)
-    shift = _ground(body, identity, dressed, deltas, offsets, heads, root, times)
+    deltas, offsets, heads, shift = place_on_ground(body, identity, dressed, deltas, root, times)
     if place:
         shift = (
             shift
@@ -114,34 +114,21 @@ def make_action(
     return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name)
 
 
-def _ground(
-    body: Body,
-    identity: Identity,
-    dressed: Dressed,
-    deltas: np.ndarray,
-    offsets: np.ndarray,
-    heads: np.ndarray,
-    root: np.ndarray,
-    times: np.ndarray,
-) -> np.ndarray:
-    """(T, 3) shift that puts the lowest point on the ground, keeps jumps, and holds the standing foot still."""
+def place_on_ground(
+    body: Body, identity: Identity, dressed: Dressed, deltas: np.ndarray, root: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Deltas, offsets and heads of the pose with planted feet, and the shift (T, 3) that puts it on the ground."""
+    offsets, heads = body.pose(identity, deltas, root)
     which = _sparse_body(body)
-    points = body.skin_points(identity.vertices, which, deltas, offsets)
-    low = points[..., 2].min(1)
-    floor = np.quantile(low, 0.2) if len(low) > 1 else low[0]
-    jump = np.clip((low - floor - 0.08) / 0.1, 0, 1)
-    z = -(low * (1 - jump) + floor * jump)
-    z += dressed.sole * 0.98
-    shift = np.zeros((len(times), 3))
-    feet = np.stack([heads[:, body.index[f"toe2-1.{side}"]] for side in "LR"], 1)
-    height = feet[..., 2] - low[:, None]
-    for t in range(1, len(times)):
-        foot = int(np.argmin(height[t] + height[t - 1]))
-        contact = np.clip(1 - (max(height[t, foot], height[t - 1, foot]) - 0.05) / 0.06, 0, 1)
-        slide = feet[t, foot, :2] - feet[t - 1, foot, :2]
-        shift[t, :2] = shift[t - 1, :2] - contact * slide
-    shift[:, 2] = z
-    return shift
+    lowest = lambda: body.skin_points(identity.vertices, which, deltas, offsets)[..., 2].min(1)  # noqa: E731
+    points = feet.soles(body, identity, deltas, offsets)
+    shift = feet.ground_shift(points, lowest(), times)
+    if len(times) > 1:
+        deltas = feet.plant(body, identity, deltas, heads, points, shift, times).astype(np.float32)
+        offsets, heads = body.pose(identity, deltas, root)
+        shift[:, 2] = feet.ground_shift(points, lowest(), times)[:, 2]
+    shift[:, 2] += dressed.sole * 0.98
+    return deltas, offsets, heads, shift
 
 
 _SPARSE: dict[int, np.ndarray] = {}
