@@ -54,7 +54,7 @@ def test_manifest_that_is_no_json(bundle: Path) -> None:
 
 def test_wrong_format_version(bundle: Path) -> None:
     edit(bundle, lambda d: d.update(format=99))
-    assert "bundle format: expected 1, found 99" in refusal(bundle)
+    assert "bundle format: expected 2, found 99" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,11 @@ def test_tampered_file(bundle: Path) -> None:
         ),
         (lambda d: d["stages"]["keypoints"]["outputs"].pop(), "output 'visibility' of stage keypoints"),
         (lambda d: d["stages"]["encode_step"]["outputs"][1].update(shape=[1]), "caches out of stage encode_step"),
+        (
+            lambda d: d["stages"]["keypoints_init"]["outputs"][3].update(shape=[1]),
+            "caches between the calls of stage keypoints_step",
+        ),
+        (lambda d: d.update(window=3), "input 'latents' of stage transform_init: expected (1, 4, 3, 2, 3)"),
         (lambda d: d["stages"]["encode"].update(precision="fp7"), "precision of encode: expected one of"),
         (lambda d: d["stages"].update(warp=d["stages"]["encode"]), "found warp"),
         (lambda d: d.update(tasks=["scene_depth", "smell"]), "found ['smell']"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thfm_ros.engine.golden import golden_inputs, statistics
+from thfm_ros.engine.golden import check_golden, golden_inputs, statistics
 from thfm_ros.engine.manifest import WHOLE_CLIP, open_bundle, read_prompts, write_manifest
 from thfm_ros.engine.runtime import StageRuntime, load_runtime
 from thfm_ros.errors import UserError
@@ -82,6 +82,80 @@ def test_streams_equal_the_whole_clip(backend: str, exported: Path, clip: np.nda
         decoder.reset()
     with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 1, 32, 48\) for encode_init"):
         encoder.push(clip[:, :, 1:])
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_task_streams_equal_the_full_causal_pass(backend: str, exported: Path, tiny_checkpoint: Path) -> None:
+    """Five latent frames through a window of two: at the start, while it fills, and after it has moved on."""
+    import torch
+
+    from thfm_ros.model.checkpoint import load_checkpoint
+
+    runtime, loaded = load_runtime(exported, backend, check="never"), load_checkpoint(tiny_checkpoint)
+    c, _, h, w = runtime.manifest.latent_shape
+    latents = np.random.default_rng(8).normal(size=(1, c, 5, h, w)).astype(np.float32)
+    window = runtime.manifest.window
+    assert window == 2
+    pieces = [latents[:, :, :window], *(latents[:, :, i : i + 1] for i in range(window, 5))]
+    with torch.inference_mode():
+        dense, points = (
+            loaded.transformer(
+                torch.from_numpy(latents),
+                loaded.prompts[task][:1],
+                keypoints=task == "keypoints_3d",
+                attention="causal",
+            )
+            for task in ("human_normals", "keypoints_3d")
+        )
+    stream = runtime.open_task_stream("human_normals")
+    for _ in range(2):  # the second round shows that reset forgets
+        np.testing.assert_allclose(
+            np.concatenate([stream.push(x) for x in pieces], 2), -dense.sample.numpy(), atol=1e-5
+        )
+        stream.reset()
+    stream = runtime.open_task_stream("keypoints_3d")
+    found = [stream.push(x) for x in pieces]
+    assert [len(k.xy) for k in found] == [5, 4, 4, 4]
+    for name in ("xy", "xyz"):
+        both = np.concatenate([getattr(k, name) for k in found]), getattr(points.keypoints, name)[0].numpy()
+        np.testing.assert_allclose(*both, atol=1e-5)
+    visibility = np.concatenate([k.visibility for k in found])
+    np.testing.assert_allclose(visibility, points.keypoints.visibility[0].sigmoid().numpy(), atol=1e-5)
+    with pytest.raises(UserError, match=rf"expected latents of shape \(1, {c}, 1, {h}, {w}\) for keypoints_step"):
+        stream.push(latents)
+    with pytest.raises(UserError, match="unknown task 'smell'"):
+        runtime.open_task_stream("smell")
+
+
+def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Path) -> None:
+    """The golden items of a batch differ, so that every permutation of them shows in the statistics."""
+    from itertools import permutations
+
+    from thfm_ros.engine.export import _golden
+    from thfm_ros.engine.modules import Clip, whole_clip_modules
+    from thfm_ros.model.checkpoint import load_checkpoint
+
+    manifest = open_bundle(exported)
+    loaded = load_checkpoint(tiny_checkpoint)
+    modules = whole_clip_modules(loaded, Clip.of(loaded), (1, 4))
+    batches = {n: m for n, m in modules.items() if n.endswith("_x4")}
+    golden = _golden(modules, read_prompts(manifest))
+    assert manifest.golden is not None
+    bundle = dataclasses.replace(
+        manifest,
+        stages={n: m.described("bf16") for n, m in batches.items()},  # the widest tolerance of an engine
+        golden=dataclasses.replace(manifest.golden, stages=golden),
+    )
+
+    def check(order: tuple[int, ...]) -> float:
+        return check_golden(
+            bundle, lambda name, x: [y[list(order)] for y in batches[name](x)], lambda s: s.precision, "rebuild"
+        )
+
+    assert check((0, 1, 2, 3)) < 0.1
+    for order in list(permutations(range(4)))[1:]:
+        with pytest.raises(UserError, match=r"golden check of stage \w+_x4"):
+            check(order)
 
 
 def test_decode_takes_any_number_of_tasks(exported: Path) -> None:

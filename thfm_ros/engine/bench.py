@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from thfm_ros.engine.golden import golden_inputs
-from thfm_ros.engine.manifest import Manifest
 from thfm_ros.engine.runtime import StageRuntime
 
 # One of each kind of output: depth, normals, mask, dense pose from four decodes, 2D and 3D keypoints from one pass.
@@ -105,29 +104,14 @@ def clip_ms(run: Run, dense: int, keypoints: bool) -> float:
     return total
 
 
-def stage_flops(manifest: Manifest) -> dict[str, float]:
-    """FLOP of every whole-clip stage (2 a multiply-accumulate), counted in torch; {} where torch is missing."""
-    try:
-        from thfm_ros.model.info import dit_flops, measure
-        from thfm_ros.model.presets import PRESETS, build
-    except ImportError:
-        return {}
-    preset = PRESETS.get(manifest.preset)
-    if preset is None:
-        return {}
-    import torch
-
-    cost = measure(preset, manifest.height, manifest.width, manifest.frames, "float32")
-    encode, transform, decode = (float(s.flops) for s in cost.stages)
-    with torch.device("meta"):
-        transformer = build(preset)[1]
-    extra = transformer.config.tokens_per_frame * manifest.frames
-    more = dit_flops(transformer, cost.tokens + extra, preset.text_length) - cost.transform_closed_form
-    return {"encode": encode, "transform": transform, "decode": decode, "keypoints": transform + more}
+def stage_gflop(runs: Sequence[Run]) -> dict[str, float]:
+    """Of every stage, as the bundles' manifests say; all runs compute the same network."""
+    return {name: s.gflop for run in runs for name, s in run.runtime.manifest.stages.items() if s.gflop}
 
 
-def summary(runs: Sequence[Run], peaks: Sequence[float], flops: dict[str, float]) -> dict[str, Any]:
+def summary(runs: Sequence[Run], peaks: Sequence[float]) -> dict[str, Any]:
     """Everything that was measured, as JSON: milliseconds, frames/s, and ratios to eager diffusers and to the peak."""
+    gflop = stage_gflop(runs)
     peak = float(np.median(peaks))
     base = next((run for run in runs if run.name == BASELINE), None)
     out = []
@@ -138,9 +122,9 @@ def summary(runs: Sequence[Run], peaks: Sequence[float], flops: dict[str, float]
             p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
             row: dict[str, Any] = {"median_ms": p50, "p95_ms": p95, "p99_ms": p99, "samples": len(samples)}
             row["precision"] = run.runtime.precision(m.stages[name])
-            if name in flops:
-                row["gflop"] = flops[name] / 1e9
-                row["of_peak"] = flops[name] / 1e6 / p50 / peak
+            if name in gflop:
+                row["gflop"] = gflop[name]
+                row["of_peak"] = 1e3 * gflop[name] / p50 / peak
             if base is not None and name in base.samples:
                 row["times_eager"] = base.median(name) / p50
             stages[name] = row

@@ -128,7 +128,7 @@ def bench(
     from rich.console import Console
     from rich.progress import Progress
 
-    from thfm_ros.engine.bench import BASELINE, Run, measure, stage_flops, summary, warm_up
+    from thfm_ros.engine.bench import BASELINE, Run, measure, summary, warm_up
     from thfm_ros.engine.manifest import open_bundle
     from thfm_ros.engine.runtime import default_threads, load_runtime
     from thfm_ros.errors import UserError
@@ -159,7 +159,7 @@ def bench(
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("measure", total=rounds * len(runs))
         peaks = measure(runs, rounds, lambda done: progress.update(task, completed=done))
-    result = summary(runs, peaks, stage_flops(runs[0].runtime.manifest))
+    result = summary(runs, peaks)
     _print_bench(result)
     _notes(notes)
     if json_file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,8 @@ import numpy as np
 import torch
 from diffusers import WanTransformer3DModel
 
-from thfm_ros.engine.backends.torch_backend import checkpoint_manifest
 from thfm_ros.engine.device import cpu_name
-from thfm_ros.engine.manifest import Manifest, Stage
-from thfm_ros.engine.modules import Clip, whole_clip_modules
+from thfm_ros.engine.modules import Clip, checkpoint_manifest, whole_clip_modules
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.model.checkpoint import load_checkpoint
 
@@ -29,9 +28,8 @@ class EagerDiffusers(StageRuntime):
         checkpoint = load_checkpoint(root)
         clip = Clip.of(checkpoint)
         modules = whole_clip_modules(checkpoint, clip)
-        stages = {name: Stage("fp32", m.inputs, m.outputs) for name, m in modules.items()}
-        base = checkpoint_manifest(root, checkpoint, clip, "eager diffusers")
-        manifest = Manifest(**{**vars(base), "stages": stages})
+        stages = {name: m.described("fp32") for name, m in modules.items()}
+        manifest = dataclasses.replace(checkpoint_manifest(root, checkpoint, clip, "eager diffusers"), stages=stages)
         info = {
             "backend": "eager diffusers",
             "version": torch.__version__,

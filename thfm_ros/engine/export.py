@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -16,7 +17,6 @@ from safetensors.numpy import save_file
 
 from thfm_ros.engine.golden import SEED, TOLERANCE, golden_inputs, statistics
 from thfm_ros.engine.manifest import (
-    FORMAT,
     MANIFEST,
     EngineInfo,
     Golden,
@@ -29,7 +29,7 @@ from thfm_ros.engine.manifest import (
     sha256,
     write_manifest,
 )
-from thfm_ros.engine.modules import Clip, StageModule, stream_modules, whole_clip_modules
+from thfm_ros.engine.modules import Clip, StageModule, manifest_of, stream_modules, whole_clip_modules
 from thfm_ros.engine.recipes import Recipe
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
@@ -73,7 +73,6 @@ def export_bundle(
 
 
 def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder: Path, report: Report) -> Manifest:
-    config = reference.config
     prompts = {name: p[0].float().numpy() for name, p in reference.prompts.items()}
     save_file(prompts, folder / "prompts.safetensors")
     (folder / "prompts.safetensors").chmod(0o644)  # written 0600: another user runs the robot
@@ -82,7 +81,7 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
     if recipe.format == "torch":
         shutil.copytree(root, folder / "checkpoint")
         weights = tuple(file_entry(folder, f) for f in sorted((folder / "checkpoint").rglob("*")) if f.is_file())
-        stages = {name: Stage(recipe.precision_of(name), m.inputs, m.outputs) for name, m in modules.items()}
+        stages = {name: m.described(recipe.precision_of(name)) for name, m in modules.items()}
     else:
         by_type = {torch.float32: modules}
         for name in modules:
@@ -92,25 +91,19 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
             if dtype not in by_type:
                 by_type[dtype] = stage_modules(load_checkpoint(root, dtype), clip, recipe)
             stages[name] = _export_stage(folder, name, by_type[dtype][name], precision)
+    report("count the arithmetic")
+    stages = {name: dataclasses.replace(s, gflop=modules[name].gflop()) for name, s in stages.items()}
     report("golden outputs")
     golden = Golden(SEED, TOLERANCE, _golden(modules, prompts))
     options = recipe.tensorrt
     engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
-    return Manifest(
-        format=FORMAT,
+    return manifest_of(
+        reference,
+        clip,
         target=recipe.target,
         backends=recipe.backends,
         checkpoint=str(root),
         recipe=recipe.path,
-        preset=config.preset,
-        trained=config.trained,
-        frames=clip.frames,
-        height=clip.height,
-        width=clip.width,
-        fps=float(config.fps),
-        latent_shape=clip.latent_shape,
-        tasks=tuple(prompts),
-        joint_set=config.joint_set,
         stages=stages,
         weights=weights,
         weights_sha256=weights_digest(root),
@@ -134,15 +127,13 @@ def weights_digest(root: Path) -> str:
 
 
 def _golden(modules: dict[str, StageModule], prompts: dict[str, np.ndarray]) -> dict[str, dict[str, Statistics]]:
-    """Statistics of what torch makes of the golden inputs, in float32."""
+    """Statistics of what torch makes of the golden inputs, in float32; of a batch, item by item."""
     golden = {}
-    singles = {name: m for name, m in modules.items() if base_name(name) == name}
-    for single, module in singles.items():
-        outputs = module(golden_inputs(single, module.inputs, prompts))
-        for name, variant in modules.items():
-            if base_name(name) == single:
-                repeated = (np.repeat(x, variant.inputs[0].shape[0], 0) for x in outputs)
-                golden[name] = {t.name: statistics(x) for t, x in zip(variant.outputs, repeated, strict=True)}
+    for name, module in modules.items():
+        inputs, single = golden_inputs(name, module.inputs, prompts), modules[base_name(name)]
+        items = [single([x[i : i + 1] for x in inputs]) for i in range(len(inputs[0]))]
+        outputs = (np.concatenate(parts) for parts in zip(*items, strict=True))
+        golden[name] = {t.name: statistics(x) for t, x in zip(module.outputs, outputs, strict=True)}
     return golden
 
 
@@ -153,10 +144,8 @@ def _export_stage(folder: Path, name: str, stage: StageModule, precision: str) -
     if precision == "int8":
         quantise(path)
     data = path.with_name(path.name + ".data")
-    return Stage(
+    return stage.described(
         precision,
-        stage.inputs,
-        stage.outputs,
         onnx=file_entry(folder, path),
         onnx_data=file_entry(folder, data) if data.exists() else None,
     )

@@ -32,21 +32,28 @@ RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
 def golden_inputs(
     name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
 ) -> list[np.ndarray]:
-    """Seeded float32 inputs: video in [-1, 1], latents and caches uniform with unit variance, real prompts.
+    """Seeded float32 inputs: video in [-1, 1], latents and caches with unit variance, real prompts.
 
-    Stages for batches get the single stage's input repeated, so that its outputs serve them too.
+    Every item of a batch, every channel and every frame has a level of its own, and every item another task's prompt,
+    so that mixing them up moves the statistics; the first item is the single stage's input.
     """
     base = base_name(name)
-    kind = "sparse" if base == "keypoints" else "dense"
+    kind = "sparse" if base.startswith("keypoints") else "dense"
+    embeddings = [p for t, p in prompts.items() if t in TASKS and TASKS[t].kind == kind] or list(prompts.values())
     arrays = []
     for spec in inputs:
-        if spec.name == "prompt":
-            one = prompts[next((t for t in prompts if t in TASKS and TASKS[t].kind == kind), next(iter(prompts)))][None]
-        else:
-            rng = np.random.default_rng([seed, zlib.crc32(f"{base}.{spec.name}".encode())])
-            limit = 1.0 if spec.name == "video" else 3.0**0.5
-            one = (2 * rng.random((1, *spec.shape[1:])) - 1) * limit
-        arrays.append(np.repeat(one.astype(np.float32), spec.shape[0], 0))
+        key = zlib.crc32(f"{base}.{spec.name}".encode())
+        items = []
+        for item in range(spec.shape[0]):
+            if spec.name == "prompt":
+                items.append(embeddings[item % len(embeddings)])
+                continue
+            rng = np.random.default_rng([seed, key, item])
+            shape = spec.shape[1:]
+            level = 2 * rng.random((*shape[:2], *(1,) * (len(shape) - 2))) - 1
+            noise = 2 * rng.random(shape) - 1
+            items.append((level + noise) * (0.5 if spec.name == "video" else 1.5**0.5))
+        arrays.append(np.stack(items).astype(np.float32))
     return arrays
 
 

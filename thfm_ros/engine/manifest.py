@@ -23,13 +23,13 @@ from thfm_ros.errors import UserError
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.tasks import TASKS
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 SUFFIXES = (".onnx", ".data", ".engine", ".safetensors", ".json", ".md")  # nothing that can hold a pickle
 WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
-STREAM = ("encode_init", "encode_step", "decode_init", "decode_step")
+STREAM = tuple(f"{stage}_{call}" for stage in WHOLE_CLIP for call in ("init", "step"))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Stage:
-    """One compiled function. `onnx_data` holds the weights of an ONNX file above 2 GB."""
+    """One compiled function. `onnx_data` holds the weights of an ONNX file above 2 GB.
+
+    gflop: arithmetic of one run, 2 FLOP a multiply-accumulate, counted in torch at export; 0: not counted.
+    """
 
     precision: str
     inputs: tuple[TensorSpec, ...]
@@ -60,6 +63,7 @@ class Stage:
     onnx: FileEntry | None = None
     onnx_data: FileEntry | None = None
     engine: FileEntry | None = None
+    gflop: float = 0.0
 
     def files(self) -> tuple[FileEntry, ...]:
         return tuple(f for f in (self.onnx, self.onnx_data, self.engine) if f is not None)
@@ -120,6 +124,7 @@ class Manifest:
     latent_shape: tuple[int, int, int, int]
     tasks: tuple[str, ...]
     joint_set: str
+    window: int | None  # latent frames that a causal stream sees, its own included; None: no such stages
     stages: dict[str, Stage]
     weights: tuple[FileEntry, ...]  # the checkpoint inside the bundle, for backends that run torch
     weights_sha256: str  # of the checkpoint that was exported
@@ -259,15 +264,28 @@ def check_shapes(manifest: Manifest) -> None:
         for (direction, tensor), shape in shapes.items():
             expect(f"{direction} '{tensor}' of stage {name}", shape, given.get((direction, tensor)))
         if kind.endswith("_step"):
-            caches = [(t.shape, t.dtype) for t in stage.inputs[1:]]
-            expect(f"caches out of stage {name}", caches, [(t.shape, t.dtype) for t in stage.outputs[1:]])
+            expect(f"caches out of stage {name}", _caches(stage.inputs), _caches(stage.outputs))
+            if init := m.stages.get(name.replace("_step", "_init")):
+                expect(f"caches between the calls of stage {name}", _caches(stage.inputs), _caches(init.outputs))
+
+
+def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
+    return [(t.shape, t.dtype) for t in specs if is_cache(t)]
+
+
+def is_cache(spec: TensorSpec) -> bool:
+    """Whether an input or output of a stream's stage is state rather than data."""
+    return spec.name.startswith(("cache_", "new_cache_"))
 
 
 def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
     c, _, h, w = m.latent_shape
     video, latents = (batch, 3, m.frames, m.height, m.width), (batch, *m.latent_shape)
-    count = 1 if kind.endswith("_init") else 4  # frames of a stream's call; both make or take one latent frame
-    few, latent = (batch, 3, count, m.height, m.width), (batch, c, 1, h, w)
+    start = kind.endswith("_init")
+    # Frames of a VAE stream's call, of one latent frame; a transform stream starts with its window full.
+    few, latent = (batch, 3, 1 if start else 4, m.height, m.width), (batch, c, 1, h, w)
+    window = (m.window or 1) if start else 1
+    seen, frames = (batch, c, window, h, w), 4 * window - (3 if start else 0)
     tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
         "encode": {("input", "video"): video, ("output", "latents"): latents},
         "transform": {("input", "latents"): latents, ("output", "target"): latents},
@@ -280,9 +298,15 @@ def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tu
         "decode": {("input", "latents"): latents, ("output", "video"): video},
         "encode_init": {("input", "video"): few, ("output", "latents"): latent},
         "decode_init": {("input", "latents"): latent, ("output", "video"): few},
+        "transform_init": {("input", "latents"): seen, ("output", "target"): seen},
+        "keypoints_init": {
+            ("input", "latents"): seen,
+            ("output", "xy"): (batch, frames, joints, 2),
+            ("output", "xyz"): (batch, frames, joints, 3),
+            ("output", "visibility"): (batch, frames, joints),
+        },
     }
-    tables["encode_step"], tables["decode_step"] = tables["encode_init"], tables["decode_init"]
-    return tables[kind]
+    return tables.get(kind) or tables[kind.replace("_step", "_init")]
 
 
 def check_prompts(manifest: Manifest) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import TensorSpec
+from thfm_ros.engine.manifest import FORMAT, Manifest, Stage, TensorSpec
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.stages import TransformStage
+from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
 from thfm_ros.model.vae import (
     FlatDecoder,
     FlatEncoder,
@@ -62,6 +66,63 @@ class StageModule:
         with torch.inference_mode():
             tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in inputs]
             return [y.float().numpy() for y in self.module(*tensors)]
+
+    def gflop(self) -> float:
+        """Of one run, 2 FLOP a multiply-accumulate; nothing is computed."""
+        counter = FlopCounterMode(display=False)
+        # Attention in its parts, whose arithmetic the counter knows.
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH), counter:
+            self.module(*(torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in self.inputs))
+        return counter.get_total_flops() / 1e9
+
+    def described(self, precision: str, **rest: Any) -> Stage:
+        """Its entry in a manifest."""
+        return Stage(precision, self.inputs, self.outputs, **rest)
+
+
+def manifest_of(checkpoint: Checkpoint, clip: Clip, /, **rest: Any) -> Manifest:
+    """What a checkpoint says of itself, in a manifest's words; `rest` are the fields that it cannot know."""
+    config = checkpoint.config
+    return Manifest(
+        format=FORMAT,
+        preset=config.preset,
+        trained=config.trained,
+        frames=clip.frames,
+        height=clip.height,
+        width=clip.width,
+        fps=float(config.fps),
+        latent_shape=clip.latent_shape,
+        tasks=tuple(checkpoint.prompts),
+        joint_set=config.joint_set,
+        window=causal_window(checkpoint),
+        **rest,
+    )
+
+
+def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend: str) -> Manifest:
+    """Of a checkpoint folder that torch runs as it is: no files to check."""
+    return manifest_of(
+        checkpoint,
+        clip,
+        target="checkpoint",
+        backends=("torch", "torch_tensorrt"),
+        checkpoint=str(root),
+        recipe="",
+        stages={},
+        weights=(),
+        weights_sha256="",
+        prompts=None,
+        root=root,
+        backend=backend,
+    )
+
+
+def causal_window(checkpoint: Checkpoint) -> int | None:
+    """Latent frames that a causal stream of this checkpoint sees; None where it was not trained for streams, or its
+    keypoint tokens do not repeat with every latent frame."""
+    config, trained = checkpoint.transformer.config, checkpoint.config.trained
+    fit = config.token_frames == 5 and ("causal" in checkpoint.config.attentions or not trained)
+    return config.window if fit else None
 
 
 class Boundary(nn.Module):
@@ -114,7 +175,12 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
 
 
 def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
-    """The VAE's first call (one frame) and every later one (four frames, one latent), with explicit caches."""
+    """First and later calls of streams, with explicit caches: the VAE's, and the causal transformer's where it fits."""
+    return _vae_streams(checkpoint, clip) | _transform_streams(checkpoint, clip)
+
+
+def _vae_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
+    """The VAE's first call (one frame) and every later one (four frames, one latent)."""
     vae, dtype = checkpoint.vae, checkpoint.vae.dtype
     c, _, h, w = clip.latent_shape
 
@@ -128,7 +194,7 @@ def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]
         ("decode", StreamDecoderInit(vae), StreamDecoderStep(vae), (latent, video(1)), (latent, video(4))),
     ):
         start = Boundary(init, dtype)
-        caches = _caches(start, first[0])
+        caches = _caches(start, first[:1], 1)
         stages[f"{part}_init"] = StageModule(start, (first[0],), (first[1], *_named("new_cache", caches)))
         stages[f"{part}_step"] = StageModule(
             Boundary(step, dtype), (later[0], *_named("cache", caches)), (later[1], *_named("new_cache", caches))
@@ -136,10 +202,65 @@ def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]
     return stages
 
 
-def _caches(module: nn.Module, first: TensorSpec) -> list[TensorSpec]:
-    """Shapes and types of the caches that the first call leaves; nothing is computed."""
+class NonEmpty(nn.Module):
+    """A stage of a transform stream without its empty caches, which no engine takes: those of keypoint tokens in a
+    dense task, and all of them where every latent frame stands for itself (a window of 1).
+
+    shapes: of all caches. given: tensors before the caches come in; results: before they go out.
+    """
+
+    def __init__(self, module: nn.Module, shapes: Sequence[tuple[int, ...]], given: int, results: int) -> None:
+        super().__init__()
+        self.module, self.shapes, self.given, self.results = module, shapes, given, results
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        caches: list[Tensor] = []
+        if isinstance(self.module, StreamTransformStep):
+            full = iter(inputs[self.given :])
+            caches = [next(full) if all(s) else inputs[0].new_empty(s) for s in self.shapes]
+        out = self.module(*inputs[: self.given], *caches)
+        kept = (x for x, s in zip(out[self.results :], self.shapes, strict=True) if all(s))
+        return (*out[: self.results], *kept)
+
+
+def _transform_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
+    """The causal transformer's first call (its window full) and every later one (one latent frame)."""
+    transformer, window = checkpoint.transformer, causal_window(checkpoint)
+    if window is None:
+        return {}
+    dtype, joints = transformer.patch_embedding.weight.dtype, transformer.config.num_joints
+    c, _, h, w = clip.latent_shape
+    prompt = TensorSpec("prompt", (1, checkpoint.config.text_length, transformer.config.text_dim))
+    stages = {}
+    for name, keypoints in (("transform", False), ("keypoints", True)):
+        start, step = (cls(transformer, keypoints=keypoints) for cls in (StreamTransformInit, StreamTransformStep))
+        results = 4 if keypoints else 1
+        shapes: list[tuple[int, ...]] = []
+        caches: list[TensorSpec] = []
+        for call, module, latents in (("init", start, window), ("step", step, 1)):
+            inputs = (TensorSpec("latents", (1, c, latents, h, w)), prompt)
+            if call == "init":
+                every = _caches(Boundary(module, dtype, results), inputs, results)
+                shapes, caches = [t.shape for t in every], [t for t in every if all(t.shape)]
+            frames = 4 * latents - (3 if call == "init" else 0)
+            outputs: tuple[TensorSpec, ...] = (TensorSpec("target", inputs[0].shape),)
+            if keypoints:
+                sizes = {"xy": (joints, 2), "xyz": (joints, 3), "visibility": (joints,)}
+                outputs = tuple(TensorSpec(n, (1, frames, *s)) for n, s in sizes.items())
+            stages[f"{name}_{call}"] = StageModule(
+                Boundary(
+                    NonEmpty(module, shapes, len(inputs), results), dtype, len(outputs), slice(int(keypoints), None)
+                ),
+                (*inputs, *(_named("cache", caches) if call == "step" else ())),
+                (*outputs, *_named("new_cache", caches)),
+            )
+    return stages
+
+
+def _caches(module: nn.Module, inputs: Sequence[TensorSpec], results: int) -> list[TensorSpec]:
+    """Shapes and types of the caches that the first call leaves behind its `results`; nothing is computed."""
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        _, *caches = module(torch.zeros(first.shape))
+        caches = module(*(torch.zeros(t.shape) for t in inputs))[results:]
     return [TensorSpec("", tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in caches]
 
 

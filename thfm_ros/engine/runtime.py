@@ -20,7 +20,7 @@ import numpy as np
 
 from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
 from thfm_ros.engine.manifest import MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
-from thfm_ros.engine.streams import CodecStream, Part
+from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
 
@@ -152,7 +152,17 @@ class StageRuntime(ABC):
 
     def open_stream(self, part: Part) -> CodecStream:
         """The VAE's encoder or decoder as a stream with caches."""
-        return CodecStream(self, part)
+        return CodecStream(self.stage_stream(part))
+
+    def open_task_stream(self, task: str) -> TaskStream:
+        """The causal transformer for one task, with keys and values of earlier latent frames cached."""
+        self._check_tasks([task])
+        base = "transform" if get_task(task).kind == "dense" else "keypoints"
+        return TaskStream(self.stage_stream(base, [self.prompts[task][None]]))
+
+    def stage_stream(self, base: str, constants: Sequence[np.ndarray] = ()) -> StageStream:
+        """Calls of `base`_init and `base`_step with caches in between."""
+        return StageStream(self, base, constants)
 
     def close(self) -> None:
         """Frees what the backend holds; the runtime is of no use afterwards."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from thfm_ros.engine.manifest import Manifest
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime
+from thfm_ros.engine.streams import StageStream
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
 
@@ -123,24 +124,35 @@ def _stage_errors(
         yield "decode", relative_error(reference.decode(both[0]), runtime.decode(both[0]))
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
-    for part, whole in (("encode", clip), ("decode", latents)):
-        if f"{part}_step" in runtime.manifest.stages:
-            yield from _stream_errors(runtime, reference, part, whole)
+    long = np.concatenate([latents] * (2 + (runtime.manifest.window or 0) // latents.shape[2]), 2)  # past the window
+    dense = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "dense"), None)
+    sparse = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "sparse"), None)
+    for base, whole, prompt in (
+        ("encode", clip, None),
+        ("decode", latents, None),
+        ("transform", long, dense),
+        ("keypoints", long, sparse),
+    ):
+        if f"{base}_step" in runtime.manifest.stages and (prompt is not None or base in ("encode", "decode")):
+            constants = [] if prompt is None else [prompt]
+            streams = [r.stage_stream(base, constants) for r in (runtime, reference)]
+            yield from _stream_errors(runtime.manifest, base, streams, whole)
 
 
 def _stream_errors(
-    runtime: StageRuntime, reference: StageRuntime, part: str, whole: np.ndarray
+    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray
 ) -> Iterator[tuple[str, float]]:
     """The start of a stream, and every step after it: an error in a cache would grow along the way."""
-    first, step = (1, 4) if part == "encode" else (1, 1)
-    ours, theirs = runtime.open_stream(part), reference.open_stream(part)  # type: ignore[arg-type]
-    yield f"{part}_init", relative_error(theirs.push(whole[:, :, :first]), ours.push(whole[:, :, :first]))
+    first, step = (manifest.stages[f"{base}_{call}"].inputs[0].shape[2] for call in ("init", "step"))
+    index = 1 if base == "keypoints" else 0  # its xyz
+    ours, theirs = streams
     errors = []
-    for start in range(first, whole.shape[2], step):
-        piece = whole[:, :, start : start + step]
-        errors.append(relative_error(theirs.push(piece), ours.push(piece)))
-    if errors:
-        yield f"{part}_step", max(errors)
+    for start in (0, *range(first, whole.shape[2] - step + 1, step)):
+        piece = whole[:, :, start : start + (step if start else first)]
+        errors.append(relative_error(theirs.advance(piece)[index], ours.advance(piece)[index]))
+    yield f"{base}_init", errors[0]
+    if errors[1:]:
+        yield f"{base}_step", max(errors[1:])
 
 
 def relative_error(expected: np.ndarray, found: np.ndarray) -> float:

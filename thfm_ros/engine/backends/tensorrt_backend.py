@@ -16,9 +16,9 @@ import numpy as np
 
 from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
-from thfm_ros.engine.manifest import Manifest, TensorSpec
+from thfm_ros.engine.manifest import Manifest, TensorSpec, is_cache
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
-from thfm_ros.engine.streams import CodecStream, Part, check_stream_input, check_stream_stages
+from thfm_ros.engine.streams import StageStream, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import get_task
@@ -234,8 +234,8 @@ class TensorRT(StageRuntime):
         for held in (self._executors, self._configs, self._engines):
             held.pop(stage, None)
 
-    def open_stream(self, part: Part) -> DeviceStream:
-        return DeviceStream(self, part)
+    def stage_stream(self, base: str, constants: Sequence[np.ndarray] = ()) -> DeviceStream:
+        return DeviceStream(self, base, constants)
 
     def close(self) -> None:
         if self._jit is not None:
@@ -260,35 +260,38 @@ class TensorRT(StageRuntime):
             return  # only the next start is slower
 
 
-class DeviceStream(CodecStream):
+class DeviceStream(StageStream):
     """Caches stay on the GPU in two sets: a step reads one and writes the other, never the same memory."""
 
-    def __init__(self, runtime: TensorRT, part: Part) -> None:
-        check_stream_stages(runtime, part)
-        self._owner, self._part = runtime, part
-        self._names = init, step = f"{part}_init", f"{part}_step"
+    def __init__(self, runtime: TensorRT, base: str, constants: Sequence[np.ndarray] = ()) -> None:
+        check_stream_stages(runtime, base)
+        self._owner = runtime
+        self._names = init, step = f"{base}_init", f"{base}_step"
         stages = runtime.manifest.stages
-        first, later = stages[init], stages[step]
-        sets = [[runtime.buffer(t) for t in later.inputs[1:]] for _ in range(2)]
-        frame = {s: runtime.buffer(stages[s].inputs[0]) for s in self._names}
-        result = {s: runtime.buffer(stages[s].outputs[0]) for s in self._names}
+        sets = [[runtime.buffer(t) for t in stages[step].inputs if is_cache(t)] for _ in range(2)]
 
-        def bind(stage: str, reads: list[Any] | None, writes: list[Any]) -> Executor:
-            specs = stages[stage]
-            buffers = {specs.inputs[0].name: frame[stage], specs.outputs[0].name: result[stage]}
-            buffers |= {t.name: b for t, b in zip(specs.inputs[1:], reads or [], strict=True)}
-            buffers |= {t.name: b for t, b in zip(specs.outputs[1:], writes, strict=True)}
-            return Executor(runtime, stage, buffers)
+        def bind(name: str, reads: list[Any], writes: list[Any], data: dict[str, Any]) -> Executor:
+            caches = iter([*reads, *writes])  # in the manifest's order: inputs, then outputs
+            tensors = (*stages[name].inputs, *stages[name].outputs)
+            return Executor(runtime, name, {t.name: next(caches) if is_cache(t) else data[t.name] for t in tensors})
 
-        assert len(first.outputs) == len(later.inputs)
-        self._start = bind(init, None, sets[0])
-        self._steps = (bind(step, sets[0], sets[1]), bind(step, sets[1], sets[0]))
+        def data(name: str) -> dict[str, Any]:
+            stage = stages[name]
+            buffers = {t.name: runtime.buffer(t) for t in (*stage.inputs, *stage.outputs) if not is_cache(t)}
+            with runtime.torch.cuda.stream(runtime.stream):
+                for spec, value in zip(stage.inputs[1:], constants, strict=False):  # caches follow
+                    runtime.upload(f"stream.{name}.{spec.name}", value, buffers[spec.name])
+            return buffers
+
+        later = data(step)
+        self._start = bind(init, [], sets[0], data(init))
+        self._steps = (bind(step, sets[0], sets[1], later), bind(step, sets[1], sets[0], later))
         self._count = 0
 
     def reset(self) -> None:
         self._count = 0
 
-    def push(self, x: np.ndarray) -> np.ndarray:
+    def advance(self, x: np.ndarray) -> list[np.ndarray]:
         owner = self._owner
         name = self._names[min(self._count, 1)]
         check_stream_input(owner, name, x)
@@ -297,10 +300,14 @@ class DeviceStream(CodecStream):
         with owner.torch.cuda.stream(owner.stream):
             owner.upload(f"stream.{name}", x, executor.buffers[stage.inputs[0].name])
             executor()
-            host = owner.download(f"stream.{name}.out", executor.buffers[stage.outputs[0].name])
+            hosts = [
+                owner.download(f"stream.{name}.{t.name}", executor.buffers[t.name])
+                for t in stage.outputs
+                if not is_cache(t)
+            ]
         owner.stream.synchronize()
         self._count += 1
-        return host.numpy().copy()
+        return [host.numpy().copy() for host in hosts]
 
 
 def open_runtime(manifest: Manifest, threads: int) -> TensorRT:

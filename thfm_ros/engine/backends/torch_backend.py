@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thfm_ros.engine.device import cpu_name
-from thfm_ros.engine.manifest import FORMAT, Manifest, Stage
+from thfm_ros.engine.manifest import Manifest, Stage
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 
@@ -45,7 +45,7 @@ class TorchRuntime(StageRuntime):
         }
         prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
         modules = whole_clip_modules(checkpoint, clip) | stream_modules(checkpoint, clip)
-        stages = {name: Stage("fp32", m.inputs, m.outputs) for name, m in modules.items()}
+        stages = {name: m.described("fp32") for name, m in modules.items()}
         if not manifest.stages:
             manifest = dataclasses.replace(manifest, stages=stages)
         super().__init__(manifest, prompts, info)
@@ -124,7 +124,7 @@ def open_checkpoint(root: Path, backend: str, threads: int | None) -> TorchRunti
 
 def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: str = "torch") -> TorchRuntime:
     try:
-        from thfm_ros.engine.modules import Clip
+        from thfm_ros.engine.modules import Clip, checkpoint_manifest
         from thfm_ros.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise UserError(
@@ -138,30 +138,3 @@ def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: s
         clip = Clip(manifest.frames, manifest.height, manifest.width, manifest.latent_shape)
     kind = TorchTensorRT if manifest.backend == "torch_tensorrt" else TorchRuntime
     return kind(manifest, checkpoint, clip, threads)
-
-
-def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend: str) -> Manifest:
-    """What is known of a checkpoint, in a manifest's words."""
-    config = checkpoint.config
-    return Manifest(
-        format=FORMAT,
-        target="checkpoint",
-        backends=("torch", "torch_tensorrt"),
-        checkpoint=str(root),
-        recipe="",
-        preset=config.preset,
-        trained=config.trained,
-        frames=clip.frames,
-        height=clip.height,
-        width=clip.width,
-        fps=float(config.fps),
-        latent_shape=clip.latent_shape,
-        tasks=tuple(checkpoint.prompts),
-        joint_set=config.joint_set,
-        stages={},
-        weights=(),
-        weights_sha256="",
-        prompts=None,
-        root=root,
-        backend=backend,
-    )

@@ -1,0 +1,64 @@
+"""Every recipe is followed as far as this machine can: ONNX of every stage and a manifest that passes all checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thfm_ros.engine.build_trt import build_bundle
+from thfm_ros.engine.device import current_gpu
+from thfm_ros.engine.export import export_bundle
+from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, base_name
+from thfm_ros.engine.recipes import load_recipe
+from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.errors import UserError
+
+RECIPES = Path(__file__).parents[2] / "engines"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("target", ["orin", "thor", "datacentre"])
+def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    import onnx
+
+    recipe = load_recipe(RECIPES / f"{target}.yaml")
+    manifest = export_bundle(tiny_checkpoint, recipe, tmp_path / target)
+    assert manifest.target == target
+    assert {base_name(name) for name in manifest.stages} == set(WHOLE_CLIP + STREAM)
+    assert {"transform_x4", "decode_x4"} < set(manifest.stages)
+    for name, stage in manifest.stages.items():
+        assert stage.precision == recipe.precision_of(name)
+        assert stage.onnx is not None
+        assert stage.gflop > 0
+        graph = onnx.load(manifest.path(stage.onnx)).graph
+        assert [x.name for x in graph.input] == [t.name for t in stage.inputs]
+        kinds = {onnx.TensorProto.DataType.Name(t.data_type) for t in graph.initializer}
+        assert ("BFLOAT16" in kinds) == (stage.precision == "bf16")
+    engine = manifest.engine
+    assert engine is not None
+    assert (engine.flavor, engine.version, engine.compute_capabilities) == ("tensorrt", "", ())
+    if current_gpu() is None:  # the rest is for the device
+        with pytest.raises(UserError, match=r"expected the package tensorrt, found|expected an NVIDIA GPU, found none"):
+            build_bundle(tmp_path / target)
+        with pytest.raises(UserError, match="no backend works here"):
+            load_runtime(tmp_path / target)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("target", ["cpu-onnx", "cpu-int8"])
+def test_recipes_for_onnx_runtime(target: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    manifest = export_bundle(tiny_checkpoint, load_recipe(RECIPES / f"{target}.yaml"), tmp_path / target)
+    assert manifest.target == target
+    runtime, reference = load_runtime(tmp_path / target, check="always"), load_runtime(tiny_checkpoint)
+    assert runtime.manifest.backend == "onnxruntime"
+    clip = np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    found, expected = (r.predict(clip, ["foreground"]).dense["foreground"] for r in (runtime, reference))
+    difference = np.abs(found - expected).max()
+    if target == "cpu-int8":
+        assert 1e-5 < difference < 0.2  # quantised, and of some use
+    else:
+        assert difference < 2e-5
