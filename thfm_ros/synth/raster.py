@@ -72,6 +72,15 @@ def strand(noise: wp.array2d(dtype=wp.vec4), c: wp.vec3, scale: float):
     return (noise[y, x][3] - 0.5) * 3.0
 
 
+@wp.func
+def line(ax: float, ay: float, bx: float, by: float, side: float):
+    """The line from a to b: its direction, and the end that offsets are measured from. That end and all roundings are
+    the same whichever triangle asks, so that the two sides of a shared edge get exactly opposite values: no sample
+    falls between them, however large they are."""
+    back = bx < ax
+    return wp.vec4((bx - ax) * side, (by - ay) * side, wp.where(back, bx, ax), wp.where(back, by, ay))
+
+
 @wp.kernel
 def rasterise(
     screen: wp.array2d(dtype=wp.vec3),  # (T, V), z > 0 in front
@@ -113,10 +122,11 @@ def rasterise(
         return
     if (flags[t] & 4) != 0 and area > 0.0:
         return
-    inv = 1.0 / area
-    # Barycentric weights are linear in the sample's position: w = start + dx * x.
-    w0x = -(y2 - y1) * inv
-    w1x = -(y0 - y2) * inv
+    inv = 1.0 / wp.abs(area)
+    side = wp.sign(area)
+    l0 = line(x1, y1, x2, y2, side)
+    l1 = line(x2, y2, x0, y0, side)
+    l2 = line(x0, y0, x1, y1, side)
     r0 = 1.0
     r1 = 1.0
     r2 = 1.0
@@ -126,12 +136,18 @@ def rasterise(
         r2 = 1.0 / p2[2]
     for y in range(top, bottom + 1):
         cy = float(y) + 0.5
-        cx = float(left) + 0.5
-        w0 = ((x2 - x1) * (cy - y1) - (y2 - y1) * (cx - x1)) * inv
-        w1 = ((x0 - x2) * (cy - y2) - (y0 - y2) * (cx - x2)) * inv
+        row0 = l0[0] * (cy - l0[3])
+        row1 = l1[0] * (cy - l1[3])
+        row2 = l2[0] * (cy - l2[3])
         for x in range(left, right + 1):
-            w2 = 1.0 - w0 - w1
-            if w0 >= 0.0 and w1 >= 0.0 and w2 >= 0.0:
+            cx = float(x) + 0.5
+            e0 = row0 - l0[1] * (cx - l0[2])
+            e1 = row1 - l1[1] * (cx - l1[2])
+            e2 = row2 - l2[1] * (cx - l2[2])
+            if e0 >= 0.0 and e1 >= 0.0 and e2 >= 0.0:
+                w0 = e0 * inv
+                w1 = e1 * inv
+                w2 = 1.0 - w0 - w1
                 z = float(0.0)
                 if perspective == 1:
                     z = 1.0 / (w0 * r0 + w1 * r1 + w2 * r2)
@@ -152,5 +168,3 @@ def rasterise(
                         keep = 0
                 if keep == 1:
                     wp.atomic_min(buffer, b, y * width + x, (wp.int64(z * 65536.0) << wp.int64(28)) | wp.int64(t))
-            w0 += w0x
-            w1 += w1x

@@ -249,7 +249,7 @@ def render(
     out = [empty(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
     wp.launch(
         resolve.resolve,
-        pixels,
+        (frames, -(-height * width // resolve.STRIP)),
         device=device,
         inputs=[
             buffer,

@@ -7,6 +7,8 @@ colour is shaded once for every material in the pixel and weighted by its sample
 # ruff: noqa: UP018, RUF046 - in a kernel float(0.0) and int(0) declare variables that a loop may change
 from __future__ import annotations
 
+from typing import Any
+
 import warp as wp
 
 from thfm_ros.synth.raster import EMPTY
@@ -73,26 +75,8 @@ def mip(texel: float):
 
 
 @wp.func
-def sample3(images: wp.array3d(dtype=wp.vec3), k: int, u: float, v: float, level: int):
-    size = 256 >> level
-    base = 512 - (512 >> level)
-    x = (u - wp.floor(u)) * float(size) - 0.5
-    y = (v - wp.floor(v)) * float(size) - 0.5
-    xf = wp.floor(x)
-    yf = wp.floor(y)
-    fx = x - xf
-    fy = y - yf
-    x0 = (int(xf) + size) & (size - 1)
-    y0 = (int(yf) + size) & (size - 1)
-    x1 = (x0 + 1) & (size - 1)
-    y1 = (y0 + 1) & (size - 1)
-    a = images[k, base + y0, x0] * (1.0 - fx) + images[k, base + y0, x1] * fx
-    b = images[k, base + y1, x0] * (1.0 - fx) + images[k, base + y1, x1] * fx
-    return a * (1.0 - fy) + b * fy
-
-
-@wp.func
-def sample2(images: wp.array3d(dtype=wp.vec2), k: int, u: float, v: float, level: int):
+def texel(images: wp.array3d(dtype=Any), k: int, u: float, v: float, level: int):
+    """Bilinear lookup in a mip level of a tileable texture, u and v in tiles."""
     size = 256 >> level
     base = 512 - (512 >> level)
     x = (u - wp.floor(u)) * float(size) - 0.5
