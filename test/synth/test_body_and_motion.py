@@ -101,7 +101,7 @@ def test_actions_are_on_the_ground(shared, assets, seed):
     dressed = dress(body, shared.wardrobe, identity, rng)
     times = np.arange(9) / 12
     config = SynthConfig(frames=9)
-    action = make_action(rng, body, identity, dressed, times, assets, config, 0)
+    action = make_action(rng, body, identity, dressed, times, assets, config, [])
     used = np.unique(body.faces["body"])[::5]
     points = body.skin_points(identity.vertices, used, action.deltas, action.offsets)
     assert points[..., 2].min() > -0.05

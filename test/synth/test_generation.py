@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from thfm_ros.errors import UserError
+from thfm_ros.geometry import Intrinsics, unproject
 from thfm_ros.synth import action
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig, parse_size
 from thfm_ros.synth.materials import HELD_OUT_PATTERNS, PATTERNS, random_cloth
+from thfm_ros.synth.on_device import generate_tensors
 
 SMALL = {"frames": 2, "height": 48, "width": 64}
 
@@ -61,13 +63,47 @@ def test_empty_scenes_have_nobody(assets):
     assert (clip.visibility == 0).all()
 
 
-def test_several_people_are_sorted_by_size(assets):
-    config = SynthConfig(**SMALL, people=3, empty=0.0)
-    clip = max((generate_clip(config, 2, i, assets) for i in range(4)), key=lambda c: len(c.people))
-    assert len(clip.people) >= 2
-    area = [np.ptp(p.keypoints_2d, axis=1).prod(-1).mean() for p in clip.people]
-    assert area == sorted(area, reverse=True)
-    assert np.array_equal(clip.keypoints_2d, clip.people[0].keypoints_2d)
+@pytest.fixture(scope="module")
+def crowds(assets):
+    config = SynthConfig(frames=3, height=64, width=80, people=3, empty=0.0, occluders=0.0)
+    made = [(i, generate_clip(config, 2, i, assets)) for i in range(8)]
+    return config, [(i, c) for i, c in made if len(c.people) > 1]
+
+
+def test_the_largest_of_several_people_comes_first(crowds):
+    """By the pixels that show them: every pixel is the person's whose joints are nearest to its point in space."""
+    right = []
+    for _, clip in crowds[1]:
+        pixels = np.zeros(len(clip.people))
+        for t in range(len(clip.rgb)):
+            k = Intrinsics.from_matrix(clip.intrinsics[t], 80, 64)
+            points = unproject(np.where(clip.human_mask[t], clip.depth[t], 1.0), k)[clip.human_mask[t]]
+            gaps = [np.linalg.norm(points[:, None] - p.keypoints_3d[t][None], axis=-1).min(1) for p in clip.people]
+            pixels += np.bincount(np.argmin(gaps, 0), minlength=len(pixels))
+        right.append(pixels[0] >= 0.8 * pixels.max())
+        assert np.array_equal(clip.keypoints_2d, clip.people[0].keypoints_2d)
+    assert len(right) >= 4
+    assert np.mean(right) >= 0.8
+
+
+def test_several_people_stand_apart(crowds):
+    for _, clip in crowds[1]:
+        to_world = np.linalg.inv(clip.world_to_camera.astype(float))
+        world = [
+            p.keypoints_3d @ np.swapaxes(to_world[:, :3, :3], 1, 2) + to_world[:, None, :3, 3] for p in clip.people
+        ]
+        for n, a in enumerate(world):
+            for b in world[:n]:
+                flat = np.linalg.norm((a[:, :, None] - b[:, None])[..., :2], axis=-1)
+                assert 0.44 < flat.min() < 5
+
+
+def test_device_tensors_follow_the_same_person_as_the_clip(crowds, assets):
+    pytest.importorskip("torch")
+    config, found = crowds
+    for index, clip in found[:4]:
+        tensors = generate_tensors(config, 2, index, assets)
+        assert np.array_equal(tensors["keypoints_2d"].numpy(), clip.keypoints_2d)
 
 
 def test_splits_share_no_motion(assets):

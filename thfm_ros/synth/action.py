@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth import feet
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
@@ -77,9 +78,9 @@ def make_action(
     times: np.ndarray,
     assets: Assets,
     config: SynthConfig,
-    place: int,
+    others: list[np.ndarray],
 ) -> Action:
-    """A motion on this body, feet on the ground (z = 0); `place` spreads several people out."""
+    """A motion on this body, feet on the ground (z = 0), clear of the others' joints (T, 32, 3) in all frames."""
     length = times[-1] - times[0]
     motion = choose_motion(rng, assets, config, length + 1.0)
     speed = rng.uniform(0.75, 1.3)
@@ -99,19 +100,34 @@ def make_action(
     root = root * body.leg_length(identity.heads)
     deltas = body.bone_deltas(identity, rotations, hands)
     deltas, offsets, heads, shift = place_on_ground(body, identity, dressed, deltas, root, times)
-    if place:
-        shift = (
-            shift
-            + np.array([rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), rng.uniform(0.5, 1.1) * rng.choice([-1, 1]), 0])
-            * place
-        )
     offsets, heads = offsets + shift[:, None], heads + shift[:, None]
     joints = body.keypoints(identity, deltas, offsets, heads)
+    if others:
+        aside = _clear_of(rng, joints, others)
+        offsets, joints = offsets + aside, joints + aside
     # Root's mean facing over the clip, for the camera.
     forward = deltas[:, 0].mean(0) @ np.array([0, -1.0, 0])
     facing = float(np.arctan2(forward[0], -forward[1]))
     rest = _expression(rng, body, identity, dressed, times) if len(times) > 1 or rng.random() < 0.7 else None
     return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name)
+
+
+CLEARANCE = 0.45  # metres between the joints and limbs' middles of two people, seen from above
+
+
+def _clear_of(rng: np.random.Generator, joints: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+    """(3,) the shortest step of a random direction along the ground that keeps clear of everyone in all frames."""
+    a, b = np.array(JOINT_SETS["thfm32"].bones).T
+    dense = lambda x: np.concatenate([x, (x[:, a] + x[:, b]) / 2], 1)[..., :2]  # noqa: E731 - limbs have middles
+    own, rest = dense(joints), np.concatenate([dense(x) for x in others], 1)
+    angle = rng.uniform(0, 2 * np.pi)
+    way = np.array([np.cos(angle), np.sin(angle)])
+    # A pair is apart from where its gap across the way suffices, or where the step has passed along the way.
+    gap = rest[:, None] - own[:, :, None]
+    along, across = gap @ way, gap @ np.array([-way[1], way[0]])
+    reach = along + np.sqrt(np.maximum(CLEARANCE**2 - across**2, 0))
+    step = max(float(reach[np.abs(across) < CLEARANCE].max(initial=0.0)), 0.0) + rng.uniform(0, 0.5)
+    return np.array([*(way * step), 0.0], np.float32)
 
 
 def place_on_ground(

@@ -165,6 +165,12 @@ def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, heigh
     return np.where(inside, np.where(front, 1.0, 0.5), 0.0).astype(np.float32)
 
 
+def seen_size(person: Person, height: int, width: int) -> float:
+    """Pixels that show a person, about: the box of the joints inside the image, by the share that nothing hides."""
+    inside = np.clip(person.keypoints_2d, 0, [width, height])
+    return float((np.ptp(inside, axis=1).prod(-1) * (person.visibility == 1).mean(1)).mean())
+
+
 def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, device: str = "cpu") -> Clip:
     """The clip number `index` of the stream that (config, seed) defines; the same whatever was generated before.
 
@@ -206,7 +212,7 @@ class _Rendered:
 
     def clip(self, frames: slice, index: int) -> Clip:
         cut = [Person(p.keypoints_2d[frames], p.keypoints_3d[frames], p.visibility[frames]) for p in self.persons]
-        cut.sort(key=lambda p: -float(np.ptp(p.keypoints_2d, axis=1).prod(-1).mean()))
+        cut.sort(key=lambda p: -seen_size(p, *self.rgb.shape[1:3]))
         k, t = len(JOINTS), len(self.rgb[frames])
         nothing = Person(
             np.full((t, k, 2), np.nan, np.float32), np.full((t, k, 3), np.nan, np.float32), np.zeros((t, k), np.float32)
@@ -258,7 +264,8 @@ def stage(
     people: list[tuple[Identity, Dressed, Action]] = []
     for n in range(max(count, 1)):
         identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split)
-        people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, n)))
+        others = [a.joints for _, _, a in people]
+        people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, others)))
     main = people[0][2]
     head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
     groups = [slice(i, i + 1) for i in range(frames)] if stills else [slice(None)]

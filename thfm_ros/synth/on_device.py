@@ -8,7 +8,7 @@ import numpy as np
 import warp as wp
 
 from thfm_ros.synth.assets import Assets
-from thfm_ros.synth.clip import keypoints_of, stage
+from thfm_ros.synth.clip import keypoints_of, seen_size, stage
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sensor import develop_frames
 
@@ -23,7 +23,7 @@ def generate_tensors(
 
     rgb uint8 (T,H,W,3), depth (T,H,W), normals (T,H,W,3), alpha (T,H,W), dense_pose (T,H,W,3), parts uint8 (T,H,W),
     keypoints_2d (T,K,2) pixels, keypoints_3d (T,K,3), visibility (T,K), intrinsics (T,3,3), world_to_camera (T,4,4);
-    keypoints of the first person, NaN and 0 in empty scenes.
+    keypoints of the largest person, as in `Clip`; NaN and 0 in empty scenes.
     """
     import torch
 
@@ -40,7 +40,9 @@ def generate_tensors(
         "parts": wp.to_torch(r.part).reshape(shape),
     }
     if st.actions:
-        person = keypoints_of(st.actions[0], st.camera, r.depth.numpy().reshape(shape), config.height, config.width)
+        depth = r.depth.numpy().reshape(shape)
+        everyone = [keypoints_of(a, st.camera, depth, config.height, config.width) for a in st.actions]
+        person = max(everyone, key=lambda p: seen_size(p, config.height, config.width))
         arrays = {
             "keypoints_2d": person.keypoints_2d,
             "keypoints_3d": person.keypoints_3d,
