@@ -11,6 +11,7 @@ from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.on_device import generate_tensors
 from thfm_ros.synth.scene import harmonics, rotate_harmonics
+from thfm_ros.synth.sensor import rolling_exposure
 
 
 def test_device_tensors_equal_the_clip(assets):
@@ -56,6 +57,21 @@ def test_more_samples_change_the_edges_only(assets):
     assert np.median(np.abs(a.depth - b.depth)[whole]) < 1e-3
     clear = (a.alpha == 0) & (b.alpha == 0)
     assert np.median(np.abs(a.depth - b.depth)[clear]) < 1e-4
+
+
+def test_rows_are_exposed_one_after_the_other():
+    """A gain belongs to a moment: the frame that starts when another one is half read repeats its lower half."""
+    banded = 0
+    for seed in range(24):
+        seconds = np.random.default_rng(seed).uniform(0.2, 1.0) / 12  # the first number drawn: a frame's read-out
+        times = np.array([0.0, 0.5 * seconds])
+        gain = rolling_exposure(np.random.default_rng(seed), times, 64, 12.0, 1.0)
+        assert np.allclose(gain[1, :32], gain[0, 32:])
+        assert gain.min() > 0.7
+        assert gain.max() < 1.35
+        banded += np.abs(np.diff(np.sign(np.diff(gain[0])))).sum() / 2 >= 3  # light and dark bands
+    assert 2 <= banded <= 12
+    assert (rolling_exposure(np.random.default_rng(0), np.zeros(2), 8, 12.0, 0.0) == 1).all()
 
 
 def test_harmonics_of_a_uniform_sky_and_their_rotation():

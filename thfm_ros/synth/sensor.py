@@ -67,17 +67,25 @@ def develop(
     out[t, i] = q
 
 
+def rolling_exposure(rng: np.random.Generator, times: np.ndarray, height: int, fps: float, on: float) -> np.ndarray:
+    """(T, H) gain of every row. Rows are read one after the other, for up to a frame's time, and each is exposed by
+    the light of its own moment: the auto-exposure's drift, and lamps on the mains, whose flicker makes bands that
+    wander from frame to frame. Intensity only: geometry and ground truth stay of one moment."""
+    row_times = times[:, None] + rng.uniform(0.2, 1.0) / fps * np.arange(height) / height
+    drift = on * rng.choice([0.0, 0.25]) * 0.5 * np.sin(row_times * rng.uniform(0.5, 3) + rng.uniform(0, 6))
+    lamps = on * rng.choice([0.0, rng.uniform(0.02, 0.12)], p=[0.75, 0.25])
+    mains = 2 * np.pi * rng.choice([100.0, 120.0]) * (1 + rng.normal(0, 2e-3))
+    return np.exp(drift) * (1 + lamps * np.sin(mains * row_times + rng.uniform(0, 6)))
+
+
 def develop_frames(
     rng: np.random.Generator, rendered: Rendered, config: SynthConfig, times: np.ndarray, stills: bool, device: str
 ) -> tuple[wp.array, dict[str, float]]:
     """(T, H * W) of three bytes on the device, and what was done to it. Stills: photographs, not one video."""
     frames, height, width = len(times), config.height, config.width
     on = 1.0 if config.sensor else 0.0
-    drift = np.exp(on * rng.choice([0.0, 0.25]) * (np.sin(times * rng.uniform(0.5, 3) + rng.uniform(0, 6)) * 0.5))
-    flicker = on * rng.choice([0.0, 0.05], p=[0.8, 0.2])
-    rows = np.sin(2 * np.pi * (np.arange(height) / height * rng.uniform(1, 3) + times[:, None] * rng.uniform(2, 9)))
     each = frames if stills else 1
-    gain = drift[:, None] * (1 + flicker * rows) * np.exp(on * rng.normal(0, 0.15, (each, 1)))
+    gain = rolling_exposure(rng, times, height, config.fps, on) * np.exp(on * rng.normal(0, 0.15, (each, 1)))
     warm = on * rng.normal(0, 0.06, each)
     balance = np.stack([1 + warm, 1 + on * rng.normal(0, 0.02, each), 1 - warm], 1)
     balance = np.ascontiguousarray(np.broadcast_to(balance, (frames, 3)))
