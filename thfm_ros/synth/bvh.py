@@ -1,7 +1,12 @@
-"""BVH motion capture with CMU's joint names (cgspeed's conversions and their MotionBuilder-friendly naming)."""
+"""BVH motion capture under the common naming habits: CMU's conversions, MotionBuilder's, Mixamo's, Daz's, Biped's.
+
+Units do not matter (the root is scaled by the leg), nor does the order of the channels or which axis is up; joints are
+found by name, whatever the prefix ("mixamorig:"), the case and the mark of the side (Left, l, _L).
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,38 +16,23 @@ from thfm_ros.errors import UserError
 from thfm_ros.synth.motion import JOINTS, PARENTS, Motion
 from thfm_ros.synth.rotations import between, from_rotvec, multiply
 
-# Our joint: the BVH joint that turns it, and the child that its zero pose must point down to (limbs only).
-_CMU = {
-    "root": ("Hips", None),
-    "chest": ("Spine1", None),
-    "neck": ("Head", None),
-    "rhip": ("RightUpLeg", "RightLeg"),
-    "rknee": ("RightLeg", "RightFoot"),
-    "rankle": ("RightFoot", None),
-    "lhip": ("LeftUpLeg", "LeftLeg"),
-    "lknee": ("LeftLeg", "LeftFoot"),
-    "lankle": ("LeftFoot", None),
-    "rshoulder": ("RightArm", "RightForeArm"),
-    "relbow": ("RightForeArm", "RightHand"),
-    "lshoulder": ("LeftArm", "LeftForeArm"),
-    "lelbow": ("LeftForeArm", "LeftHand"),
+# What a joint may be called without its side, the likeliest first ("shoulder" may also mean the collar bone).
+_MIDDLE = {
+    "root": ("hips", "hip", "pelvis", "root"),
+    "chest": ("spine1", "chest2", "spine02", "chest", "upperchest", "spine2", "torso", "spine", "abdomen"),
+    "neck": ("head", "neck"),
 }
-_BUILDER = {
-    "root": ("Hips", None),
-    "chest": ("Chest2", None),
-    "neck": ("Head", None),
-    "rhip": ("RightHip", "RightKnee"),
-    "rknee": ("RightKnee", "RightAnkle"),
-    "rankle": ("RightAnkle", None),
-    "lhip": ("LeftHip", "LeftKnee"),
-    "lknee": ("LeftKnee", "LeftAnkle"),
-    "lankle": ("LeftAnkle", None),
-    "rshoulder": ("RightShoulder", "RightElbow"),
-    "relbow": ("RightElbow", "RightWrist"),
-    "lshoulder": ("LeftShoulder", "LeftElbow"),
-    "lelbow": ("LeftElbow", "LeftWrist"),
+_SIDED = {
+    "hip": ("upleg", "thigh", "upperleg", "hip"),
+    "knee": ("leg", "lowerleg", "shin", "calf", "knee"),
+    "ankle": ("foot", "ankle"),
+    "shoulder": ("arm", "upperarm", "uparm", "shldr", "shoulder"),
+    "elbow": ("forearm", "lowerarm", "lowarm", "elbow"),
+    "hand": ("hand", "wrist"),
 }
-_AXES = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)  # BVH: x left, y up, z forward
+# The joint that a limb's zero pose must point down to.
+_NEXT = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "hand"}
+_PREFIX = re.compile(r"^(mixamorig|bip|character|skeleton)\d*(?=[a-z])")
 
 
 @dataclass(frozen=True)
@@ -54,49 +44,93 @@ class _Joint:
 
 
 def _parse(path: Path) -> tuple[list[_Joint], np.ndarray, float]:
-    lines = path.read_text().splitlines()
+    """Joints in the order of the file, numbers (N, channels), seconds a frame. ValueError says what is wrong."""
+    words = iter(path.read_text(encoding="utf-8-sig", errors="replace").split())
+    first = next(words, "nothing")
+    if first.upper() != "HIERARCHY":
+        raise ValueError(f"expected it to start with HIERARCHY, found {first[:20]!r}")
     joints: list[_Joint] = []
     stack: list[int] = []
-    frame_time, start = 0.0, len(lines)
-    name, parent = "", -1
-    for n, line in enumerate(lines):
-        words = line.split()
-        if not words:
-            continue
-        if words[0] in ("ROOT", "JOINT", "End"):
-            parent = stack[-1] if stack else -1
-            name = words[1] if words[0] != "End" else f"{joints[parent].name}.end"
-        elif words[0] == "OFFSET":
-            joints.append(_Joint(name, parent, np.array([float(w) for w in words[1:4]]), []))
+    name = ""
+    for word in words:
+        if word in ("ROOT", "JOINT", "End"):
+            parts = []
+            while (part := next(words)) != "{":
+                parts.append(part)
+            name = " ".join(parts) if word != "End" else f"{joints[stack[-1]].name} end"
+        elif word == "OFFSET":
+            offset = np.array([float(next(words)) for _ in range(3)])
+            joints.append(_Joint(name, stack[-1] if stack else -1, offset, []))
             stack.append(len(joints) - 1)
-        elif words[0] == "CHANNELS":
-            joints[-1].channels.extend(words[2:])
-        elif words[0] == "}":
+        elif word == "CHANNELS":
+            channels = [next(words) for _ in range(int(next(words)))]
+            strange = [c for c in channels if not re.fullmatch(r"[XYZxyz](position|rotation)", c)]
+            if strange:
+                raise ValueError(f"expected channels like Xrotation, found {strange[0][:20]!r} of {name}")
+            joints[-1].channels.extend(c[0].upper() + c[1:] for c in channels)
+        elif word == "}":
             stack.pop()
-        elif words[0] == "Frame" and len(words) == 3:
-            frame_time, start = float(words[2]), n + 1
+        elif word == "MOTION":
             break
-    data = np.array([[float(w) for w in line.split()] for line in lines[start:] if line.strip()])
-    expected = sum(len(j.channels) for j in joints)
-    if not joints or frame_time <= 0 or data.ndim != 2 or data.shape[1] != expected:
-        raise UserError(f"{path} is not a usable BVH file: expected {expected} numbers a frame, found {data.shape}")
-    return joints, data, frame_time
+    labels = [next(words, "nothing") for _ in range(5)]
+    if [w.rstrip(":") for w in (labels[0], *labels[2:4])] != ["Frames", "Frame", "Time"]:
+        raise ValueError(f"expected 'Frames: N' and 'Frame Time: S' after MOTION, found '{' '.join(labels)[:40]}'")
+    frames, seconds = int(labels[1]), float(labels[4])
+    if not 1e-4 < seconds < 1:
+        raise ValueError(f"expected a frame time between 0.0001 and 1 s, found {seconds}")
+    data = np.array([float(w) for w in words])
+    columns = sum(len(j.channels) for j in joints)
+    if frames < 2 or data.size != frames * columns:
+        raise ValueError(
+            f"expected {frames} frames (2 or more) of {columns} numbers, found {data.size} numbers; the file may be cut"
+        )
+    return joints, data.reshape(frames, columns), seconds
 
 
-def load(path: str | Path) -> Motion:
-    """One BVH file as a Motion at about 30 fps; UserError names the file and the joint it lacks."""
-    path = Path(path)
-    try:
-        joints, data, dt = _parse(path)
-    except (ValueError, IndexError, UnicodeDecodeError):
-        raise UserError(f"{path} is not a readable BVH file") from None
-    step = max(1, round(1 / 30 / dt))
-    data, dt = data[::step], dt * step
-    index = {j.name: i for i, j in enumerate(joints)}
-    scheme = next((s for s in (_CMU, _BUILDER) if all(a in index for a, _ in s.values())), None)
-    if scheme is None:
-        missing = [a for a, _ in _CMU.values() if a not in index]
-        raise UserError(f"{path} lacks the joint '{missing[0]}': expected CMU's joint names")
+def _plain(name: str) -> str:
+    """'mixamorig:LeftUpLeg' and 'Bip01 L Thigh' as 'leftupleg' and 'lthigh'."""
+    return _PREFIX.sub("", re.sub(r"[^a-z0-9]", "", name.rpartition(":")[2].lower()))
+
+
+def _roles(joints: list[_Joint]) -> dict[str, int]:
+    """Row of every joint of ours, and of lhand and rhand. ValueError names the one that is missing."""
+    rows = {_plain(j.name): i for i, j in reversed(list(enumerate(joints)))}
+    wanted = dict(_MIDDLE)
+    for side, word in (("l", "left"), ("r", "right")):
+        for part, stems in _SIDED.items():
+            wanted[side + part] = tuple(f for s in stems for f in (word + s, side + s, s + word, s + side))
+    found = {role: next((rows[n] for n in names if n in rows), -1) for role, names in wanted.items()}
+    missing = next((role for role, row in found.items() if row < 0), None)
+    if missing is not None:
+        names = ", ".join(j.name for j in joints if j.channels)
+        raise ValueError(
+            f"no joint for {missing!r}: expected a name like {', '.join(wanted[missing][:3])}, found {names[:150]}; "
+            "rename the joint"
+        )
+    return found
+
+
+def _axes(rest: np.ndarray, roles: dict[str, int]) -> np.ndarray:
+    """(3, 3) the file's axes to the body's (x left, y back, z up), from where the rest pose has head and hips."""
+
+    def nearest(v: np.ndarray) -> np.ndarray:
+        k = int(np.argmax(np.abs(v)))
+        return np.eye(3)[k] * np.sign(v[k])
+
+    up, left = nearest(rest[roles["neck"]] - rest[roles["root"]]), nearest(rest[roles["lhip"]] - rest[roles["rhip"]])
+    if abs(up @ left) > 0.5:
+        raise ValueError("expected the rest pose to have its head above its hips; export it in a T pose")
+    return np.stack([left, np.cross(up, left), up])
+
+
+def _convert(name: str, joints: list[_Joint], data: np.ndarray, seconds: float) -> Motion:
+    step = max(1, round(1 / 30 / seconds))
+    data, seconds = data[::step], seconds * step
+    roles = _roles(joints)
+    rest = np.zeros((len(joints), 3))
+    for i, j in enumerate(joints):
+        rest[i] = j.offset + (rest[j.parent] if j.parent >= 0 else 0)
+    axes = _axes(rest, roles)
     world: list[np.ndarray] = []
     position = np.zeros((len(data), 3))
     column = 0
@@ -104,20 +138,21 @@ def load(path: str | Path) -> Motion:
         q = np.zeros((len(data), 4))
         q[:, 0] = 1
         for channel in j.channels:
-            axis = np.eye(3)["XYZ".index(channel[0])]
+            axis = "XYZ".index(channel[0])
             if channel.endswith("rotation"):
-                q = multiply(q, from_rotvec(np.radians(data[:, column])[:, None] * axis))
+                q = multiply(q, from_rotvec(np.radians(data[:, column])[:, None] * np.eye(3)[axis]))
             elif j.parent < 0:
-                position[:, "XYZ".index(channel[0])] = data[:, column]
+                position[:, axis] = data[:, column]
             column += 1
         world.append(q if j.parent < 0 else multiply(world[j.parent], q))
     turned = {}
-    for joint, (source, child) in scheme.items():
-        q = world[index[source]].copy()
-        q[:, 1:] = q[:, 1:] @ _AXES.T
-        if child is not None:
-            down = between(np.array([0.0, 0, -1]), _AXES @ joints[index[child]].offset)
-            q = multiply(q, np.broadcast_to(down, q.shape))
+    for joint in JOINTS:
+        q = world[roles[joint]].copy()
+        q[:, 1:] = q[:, 1:] @ axes.T
+        child = _NEXT.get(joint[1:])
+        if child is not None and joint[0] in "lr":
+            bone = rest[roles[joint[0] + child]] - rest[roles[joint]]
+            q = multiply(q, np.broadcast_to(between(np.array([0.0, 0, -1]), axes @ bone), q.shape))
         turned[joint] = q
     conjugate = np.array([1, -1, -1, -1])
     rotations = np.stack(
@@ -127,13 +162,27 @@ def load(path: str | Path) -> Motion:
         ],
         1,
     )
-    leg = sum(np.linalg.norm(joints[index[scheme[k][1]]].offset) for k in ("lhip", "lknee"))
-    return Motion(path.stem, 1 / dt, rotations, position @ _AXES.T / leg)
+    chain = [rest[roles[k]] for k in ("lhip", "lknee", "lankle")]
+    leg = float(np.linalg.norm(np.diff(chain, axis=0), axis=1).sum())
+    if not leg > 0:
+        raise ValueError("expected legs longer than 0, found offsets of 0; export the skeleton with its bones' lengths")
+    return Motion(name, 1 / seconds, rotations, position @ axes.T / leg)
+
+
+def load(path: str | Path) -> Motion:
+    """One BVH file as a Motion at about 30 fps; UserError names the file and what is wrong with it."""
+    path = Path(path)
+    try:
+        return _convert(path.stem, *_parse(path))
+    except (StopIteration, IndexError):
+        raise UserError(f"{path} is not a usable BVH file: its hierarchy is cut short; restore or export it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not a usable BVH file: {error}") from None
 
 
 def load_folder(folder: str | Path) -> list[Motion]:
-    """Every *.bvh below the folder, in the order of their paths; UserError where there is none."""
-    paths = sorted(Path(folder).rglob("*.bvh"))
+    """Every *.bvh below the folder (*.BVH too), in the order of their paths; UserError where there is none."""
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() == ".bvh")
     if not paths:
         raise UserError(f"no .bvh files in {folder}")
     return [load(p) for p in paths]

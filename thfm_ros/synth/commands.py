@@ -25,9 +25,7 @@ def generate(
     empty: float = typer.Option(0.02, help="share of clips without anyone"),
     identities: int = typer.Option(0, help="clips in a row that share a person; 0: 8 for single images, else 1"),
     sensor: bool = typer.Option(True, help="lens, exposure, noise and compression on the colour"),
-    bvh: Path | None = typer.Option(
-        None, help="folder of BVH motions with CMU's joint names, used besides the bundled"
-    ),
+    bvh: Path | None = typer.Option(None, help="folder of BVH motions, used besides the bundled"),
     assets: Path | None = typer.Option(None, help="the generator's assets; default assets/synth"),
     workers: int = typer.Option(1, min=1, help="processes; the clips do not depend on it"),
     ray: str | None = typer.Option(None, help="run on Ray: 'local', 'auto' or the address of a cluster"),

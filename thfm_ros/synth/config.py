@@ -18,7 +18,7 @@ class SynthConfig:
     samples: per pixel and axis (2: four levels of alpha a pixel side, fast; 3: softer). people: most persons in a
     clip. empty: chance of a scene without anyone. identities: clips in a row that share one body and outfit, which
     is what makes single frames cheap (1 for clips, about 8 for frames=1). split: "train" or "test", disjoint in
-    motions, outfits and seeds. bvh: folder of BVH files (CMU naming), or None.
+    motions, outfits and seeds. bvh: folder of BVH files, or None.
     """
 
     frames: int = 17
