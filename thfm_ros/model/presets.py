@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
-from torch import nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -156,19 +155,4 @@ def build(preset: Preset | str, seed: int = 0) -> tuple[AutoencoderKLWan, THFMTr
         torch.manual_seed(seed)
         vae = AutoencoderKLWan(**preset.vae)
         transformer = THFMTransformer3DModel(**preset.transformer)
-        open_gates(transformer)
     return vae.eval(), transformer.eval()
-
-
-@torch.no_grad()
-def open_gates(transformer: THFMTransformer3DModel) -> None:
-    """Make every block an ordinary pre-norm block: shift 0, scale 0, gate 1, whatever the timestep.
-
-    Wan's random modulation leaves gates of 0.05 to 0.2, so that a new network's blocks hardly count and hardly learn:
-    measured on nano, 6,000 images later most of them still stood where they had started. All of it stays trainable.
-    """
-    nn.init.zeros_(transformer.condition_embedder.time_proj.weight)
-    nn.init.zeros_(transformer.condition_embedder.time_proj.bias)
-    for block in transformer.blocks:
-        plain = torch.tensor([0.0, 0, 1, 0, 0, 1]).view(1, 6, 1)
-        block.scale_shift_table.copy_(plain.expand_as(block.scale_shift_table))
