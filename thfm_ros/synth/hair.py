@@ -51,7 +51,7 @@ def add_hair(
     hair_part = PARTS.index("hair")
 
     def shell(height: float, lift: float, fray: float, cut: np.ndarray, m: Material, part: int) -> None:
-        taper = np.clip(cut / 0.03, 0, 1) ** 0.6
+        taper = np.clip(cut / 0.03, 0, 1) ** 0.6 * (trim + (1 - trim) * crown)
         bumps = 1 + 0.25 * np.sin(t[:, 0] * 70 + lift) * np.sin(t[:, 1] * 60) * np.sin(t[:, 2] * 65)
         grow = (height * taper * bumps * scale)[:, None]
         up = np.array([0, 0.15, 0.5]) * lift
@@ -60,7 +60,11 @@ def add_hair(
         out.add(head_faces, m, shape.astype(np.float32), cut, part=part, clip=fray)
 
     recede = 0.0 if female else rng.choice([0.0, rng.uniform(0, 0.03)], p=[0.6, 0.4])
-    scalp = w.scalp + rng.uniform(-0.008, 0.006) - recede * np.clip(-(t[:, 1] + 0.06) / 0.06, 0, 1)
+    # Short cuts are trimmed at the sides and the nape; a hairline wanders by some millimetres.
+    trim = {"short": rng.uniform(0.15, 0.6), "full": rng.uniform(0.35, 0.9), "buzz": 0.6}.get(style, 1.0)
+    crown = np.clip((t[:, 2] - 0.905) / 0.085, 0, 1)
+    wave = 0.0025 * (np.sin(95 * t[:, 0] + rng.uniform(0, 6)) + np.sin(120 * t[:, 1] + rng.uniform(0, 6)))
+    scalp = w.scalp + wave + rng.uniform(-0.008, 0.006) - recede * np.clip(-(t[:, 1] + 0.06) / 0.06, 0, 1)
     if style in ("buzz", "short", "full", "long", "bun", "afro"):
         height = {
             "buzz": 0.003,

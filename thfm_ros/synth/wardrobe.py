@@ -44,8 +44,12 @@ class Wardrobe:
         return np.where(self.is_arm, arm, np.minimum(arm, 0.0))
 
     def _scalp(self, t: np.ndarray) -> np.ndarray:
-        """Above the hairline: a slanted plane from forehead over the ears to the nape; ears left out."""
-        line = 0.972 - 0.66 * (t[:, 1] + 0.15)
+        """Above the hairline: slanted from the forehead to the nape, bare at the temples, sideburns before the ears;
+        ears left out."""
+        side = np.clip((np.abs(t[:, 0]) - 0.045) / 0.015, 0, 1)
+        bump = lambda y, wide: np.exp(-(((t[:, 1] - y) / wide) ** 2))  # noqa: E731
+        line = 0.972 - 0.66 * (t[:, 1] + 0.15) - 0.015 * np.clip((t[:, 1] - 0.01) / 0.05, 0, 1)
+        line += side * (0.018 * bump(-0.095, 0.018) - 0.04 * bump(-0.056, 0.013))
         temple = np.maximum(np.abs(t[:, 0]) - 0.05, 0) * np.where(t[:, 1] < -0.07, -0.5, 0)  # rounder at the temples
         field = (t[:, 2] - line) * 0.83 + temple
         ear = self.body.data["mask_ears"].astype(np.float32) / 255
