@@ -2,17 +2,18 @@
 
     python benchmarks/precision.py --checkpoint weights/nano --json precision.json
 
-A CPU without the types has to emulate them: all arithmetic is float32, but after every operation its result is rounded
-to float16 or bfloat16 (weights and inputs too), as storing it in that type would; TF32 rounds what goes into a matrix
-product or convolution to 10 bits of mantissa, as tensor cores do; int8 rounds the weights of linear layers by output
-channel and what goes into them by tensor, symmetrically, as dynamic quantisation does. Engines keep more (norms and
-sums in float32), so these are upper bounds. Two things are reported, and the limits of `golden.TOLERANCE` and
-`verify.LIMITS` come from them: the golden statistics of every stage, and the rows of `thfm verify`.
+A CPU without the types has to emulate them. float16 and bfloat16: the very modules that are exported, weights cast and
+norms in float32 where the export has them so; every operation is computed in float32 and its result rounded, as an
+engine stores it between its layers (which it fuses: it rounds less often). TF32: what goes into a matrix product or
+convolution is rounded to 10 bits of mantissa, as tensor cores do. int8: the weights of linear layers by output channel,
+what goes into them by tensor, both symmetrically, as dynamic quantisation does. `golden.TOLERANCE` and `verify.LIMITS`
+come from what is printed: the golden statistics of every stage, and the rows of `thfm verify`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,18 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from thfm_ros.engine.backends.torch_backend import TorchRuntime
+from thfm_ros.engine.export import DTYPES, weights_digest
 from thfm_ros.engine.golden import difference, golden_inputs, statistics
 from thfm_ros.engine.manifest import Stage
 from thfm_ros.engine.modules import Clip, checkpoint_manifest
+from thfm_ros.engine.runtime import StageRuntime, load_runtime
 from thfm_ros.engine.verify import Row, synthetic_clips, verify
 from thfm_ros.model.checkpoint import load_checkpoint
 
 aten = torch.ops.aten
 LINEAR = {aten.addmm, aten.mm}
 PRODUCTS = LINEAR | {aten.bmm, aten.convolution, aten._scaled_dot_product_flash_attention_for_cpu}
+CASTS = {aten._to_copy, aten.copy_, aten.clone, aten.cat, aten.stack}
 PRECISIONS = ("tf32", "fp16", "bf16", "int8")
 
 
@@ -57,32 +61,38 @@ class Rounding(TorchDispatchMode):
     def __init__(self, precision: str) -> None:
         super().__init__()
         self.precision = precision
-        self.type = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = function.overloadpacket
-        if self.type is not None:
-            args = tree_map(self.stored, args)
-        elif self.precision == "tf32" and packet in PRODUCTS:
-            args = tree_map(lambda x: to_tf32(x) if _floating(x) else x, args)
+        packet, kwargs = function.overloadpacket, kwargs or {}
+        if self.precision == "tf32" and packet in PRODUCTS:
+            args = tree_map(lambda x: to_tf32(x) if _is(x, torch.float32) else x, args)
         elif self.precision == "int8" and packet in LINEAR:
             x, weight = args[-2:]  # (tokens, in) and (in, out), also of addmm
             args = (*args[:-2], to_int8(x, None), to_int8(weight, 1))
-        out = function(*args, **(kwargs or {}))
-        return tree_map(self.stored, out) if self.type is not None and not function.is_view else out
+        low = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if low is None or function.is_view or packet in CASTS or not any(_is(x, low) for x in tensors):
+            return function(*args, **kwargs)
+        wide = any(_is(x, torch.float32) and x.ndim for x in tensors)  # torch promotes: the result is float32
+        args, kwargs = tree_map(lambda x: x.float() if _is(x, low) else x, (args, kwargs))
+        out = function(*args, **kwargs)
+        return out if wide else tree_map(lambda x: x.to(low) if _is(x, torch.float32) else x, out)
 
-    def stored(self, x: Any) -> Any:
-        return x.to(self.type).to(torch.float32) if _floating(x) else x
 
-
-def _floating(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype == torch.float32
+def _is(x: Any, dtype: torch.dtype) -> bool:
+    return isinstance(x, Tensor) and x.dtype == dtype
 
 
 class Emulated(TorchRuntime):
     """The torch runtime with its stages in a lower precision; int8 leaves the VAE alone, as the recipe does."""
 
-    rounding: str = "fp32"
+    def __init__(self, root: Path, rounding: str) -> None:
+        checkpoint = load_checkpoint(root, DTYPES[rounding])
+        clip = Clip.of(checkpoint)
+        manifest = checkpoint_manifest(root, checkpoint, clip, "torch")
+        # `verify` compares with the checkpoint that a bundle was made of, which here is the very same.
+        super().__init__(dataclasses.replace(manifest, weights_sha256=weights_digest(root)), checkpoint, clip)
+        self.rounding = rounding
 
     def precision(self, stage: Stage) -> str:
         return self.rounding
@@ -97,20 +107,12 @@ class Emulated(TorchRuntime):
 
 def measure(root: Path, precisions: Sequence[str], clips: int) -> dict[str, dict[str, Any]]:
     """precision -> {"golden": {stage: difference}, "rows": rows of `verify`}."""
-    checkpoint = load_checkpoint(root)
-    clip = Clip.of(checkpoint)
-    manifest = checkpoint_manifest(root, checkpoint, clip, "torch")
-    reference, emulated = (kind(manifest, checkpoint, clip) for kind in (TorchRuntime, Emulated))
-    # `verify` compares with the checkpoint that a bundle was made of, which here is the very same.
-    from thfm_ros.engine.export import weights_digest
-
-    emulated.manifest = type(manifest)(**{**vars(emulated.manifest), "weights_sha256": weights_digest(root)})
-    videos = synthetic_clips(manifest, clips)
+    reference = load_runtime(root, "torch")
+    videos = synthetic_clips(reference.manifest, clips)
     expected = {n: reference.run(n, _golden(reference, n)) for n in reference.manifest.stages}
     out: dict[str, dict[str, Any]] = {}
     for precision in precisions:
-        emulated.rounding = precision
-        golden = {}
+        emulated, golden = Emulated(root, precision), {}
         for name, outputs in expected.items():
             found = emulated.run(name, _golden(reference, name))
             golden[name] = max(difference(statistics(a), statistics(b)) for a, b in zip(outputs, found, strict=True))
@@ -120,7 +122,7 @@ def measure(root: Path, precisions: Sequence[str], clips: int) -> dict[str, dict
     return out
 
 
-def _golden(runtime: TorchRuntime, name: str) -> list[np.ndarray]:
+def _golden(runtime: StageRuntime, name: str) -> list[np.ndarray]:
     return golden_inputs(name, runtime.manifest.stages[name].inputs, runtime.prompts)
 
 

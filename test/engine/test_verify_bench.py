@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from thfm_ros.engine.bench import Run, clip_ms, measure, summary, warm_up
+from thfm_ros.engine.bench import Run, clip_stages, measure, summary, total_ms, warm_up
 from thfm_ros.engine.commands import register
+from thfm_ros.engine.peak import peak_gflops, peak_kind, torch_peak_gflops
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, load_runtime
 from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, to_video, verify
 from thfm_ros.errors import UserError
@@ -29,18 +30,18 @@ def clip() -> np.ndarray:
 
 
 class Worse(StageRuntime):
-    """The bundle's runtime with an error of one stage, such as a bad engine would have."""
+    """The bundle's runtime with an error of some stages, such as bad engines would have."""
 
-    def __init__(self, inner: StageRuntime, stage: str, factor: float) -> None:
+    def __init__(self, inner: StageRuntime, factor: float, *stages: str) -> None:
         super().__init__(inner.manifest, inner.prompts, inner.info)
-        self.inner, self.stage, self.factor = inner, stage, factor
+        self.inner, self.stages, self.factor = inner, stages, factor
 
     def precision(self, stage):
         return self.inner.precision(stage)
 
     def run(self, stage, inputs):
         out = self.inner.run(stage, inputs)
-        return [x * self.factor if stage == self.stage else x for x in out]
+        return [x * self.factor if stage in self.stages else x for x in out]
 
 
 def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
@@ -51,13 +52,13 @@ def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
     assert set(rows) == {f"stage {s}" for s in good.manifest.stages} | set(TASKS)
     assert all(row.good and row.precision == "fp32" for row in rows.values())
     assert all(rows[f"stage {s}"].value > 0 for s in ("encode", "transform", "decode"))  # two programs, not one
-    bad = {r.name for r in verify(Worse(good, "decode", 1.1), reference, [clip]) if not r.good}
+    bad = {r.name for r in verify(Worse(good, 1.1, "decode"), reference, [clip]) if not r.good}
     assert "stage decode" in bad
     assert "dense_pose" in bad
     assert not bad & {"stage encode", "stage transform", "keypoints_3d"}
-    for stage in ("decode_step", "transform_step", "keypoints_step"):
-        bad = {r.name for r in verify(Worse(good, stage, 1.1), reference, [clip]) if not r.good}
-        assert bad == {f"stage {stage}"}
+    steps = ("decode_step", "transform_step", "keypoints_step")
+    bad = {r.name for r in verify(Worse(good, 1.1, *steps), reference, [clip]) if not r.good}
+    assert bad == {f"stage {s}" for s in steps}
 
 
 def test_verify_wants_the_checkpoint_of_the_bundle(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -102,7 +103,9 @@ def test_physical_units() -> None:
     broken = prediction({"dense_pose": np.full((1, 2, 2, 3), np.nan)})
     assert task_error("dense_pose", prediction({"dense_pose": np.zeros((1, 2, 2, 3))}), broken, size) == np.inf
     assert relative_error(np.array([0.0, 2.0]), np.array([0.1, 2.1])) == pytest.approx(0.1)
-    assert all(list(v.values()) == sorted(v.values()) for v in LIMITS.values())  # lower precision, wider limit
+    for limits in LIMITS.values():  # lower precision, wider limit; int8 leaves the VAE alone
+        assert limits["fp32"] < limits["tf32"] <= limits["fp16"] < limits["bf16"]
+        assert limits["fp32"] < limits["int8"]
 
 
 def test_frames_become_video() -> None:
@@ -127,7 +130,9 @@ def test_bench_measures_every_stage_in_turns(exported: Path, tiny_checkpoint: Pa
     encode = cpu["stages"]["encode"]
     assert encode["median_ms"] <= encode["p95_ms"] <= encode["p99_ms"]
     gflop = runs[1].runtime.manifest.stages["encode"].gflop
-    assert encode["of_peak"] == pytest.approx(1e3 * gflop / encode["median_ms"] / np.median(peaks))
+    peak = result["machine"]["peak_gflops"]
+    assert peak == {"cpu fp32": np.median([p["cpu fp32"] for p in peaks])}
+    assert encode["of_peak"] == pytest.approx(1e3 * gflop / encode["median_ms"] / peak["cpu fp32"])
     assert all(stage["gflop"] > 0 for stage in cpu["stages"].values())
     assert encode["times_eager"] == pytest.approx(runs[0].median("encode") / runs[1].median("encode"))
     every = encode["median_ms"] + cpu["stages"]["keypoints"]["median_ms"]
@@ -135,7 +140,41 @@ def test_bench_measures_every_stage_in_turns(exported: Path, tiny_checkpoint: Pa
     assert cpu["clip_ms"]["all"] == pytest.approx(every)
     assert cpu["frames_per_s"]["all"] == pytest.approx(5e3 / every)
     assert isinstance(runs[0], Run)
-    assert clip_ms(runs[0], 0, True) == pytest.approx(runs[0].median("encode") + runs[0].median("keypoints"))
+    keypoints = runs[0].median("encode") + runs[0].median("keypoints")
+    assert total_ms(runs[0], clip_stages(runs[0], 0, True)) == pytest.approx(keypoints)
+    steps = [cpu["stages"][f"{name}_step"]["median_ms"] for name in ("encode", "transform", "decode")]
+    assert cpu["stream_frames_per_s"]["one_dense"] == pytest.approx(4e3 / sum(steps))
+    ideal = sum(cpu["stages"][name]["gflop"] for name in ("encode", "keypoints")) / peak["cpu fp32"] * 1e3
+    assert cpu["times_eager_at_peak"]["keypoints"] == pytest.approx(keypoints / ideal)
+    assert result["runs"][0]["stream_frames_per_s"] == {}  # diffusers has no such form
+
+
+def test_every_precision_has_its_own_peak() -> None:
+    import torch
+
+    assert peak_kind("tf32", gpu=True) == "gpu tf32"
+    assert peak_kind("fp16", gpu=True) == "gpu fp16"
+    assert peak_kind("fp32", gpu=True) == "gpu fp32"
+    assert peak_kind("bf16", gpu=False) == "cpu bf16"
+    assert peak_kind("tf32", gpu=False) == peak_kind("int8", gpu=False) == "cpu fp32"
+    before = torch.backends.cuda.matmul.allow_tf32
+    for precision in ("fp32", "tf32"):  # the GPU's code on the CPU
+        assert 0 < torch_peak_gflops("cpu", precision, 64, 2) < 1e6
+        assert torch.backends.cuda.matmul.allow_tf32 == before
+    if not torch.cuda.is_available():
+        with pytest.raises((RuntimeError, AssertionError)):  # never the CPU's peak in its stead
+            peak_gflops("gpu fp16")
+
+
+def test_a_run_on_a_gpu_is_compared_with_the_gpu(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("thfm_ros.engine.bench.peak_gflops", lambda kind: asked.append(kind) or 1e3)
+    run = warm_up("cpu", lambda: load_runtime(exported, "onnxruntime", 1, "never"))
+    run.runtime.info["device"] = "A GPU"
+    result = summary([run], measure([run], 1))
+    assert asked == ["gpu fp32"]
+    decode = result["runs"][0]["stages"]["decode"]
+    assert decode["of_peak"] == pytest.approx(decode["gflop"] / decode["median_ms"])
 
 
 def test_the_baseline_is_the_same_network(reference: StageRuntime, tiny_checkpoint: Path, clip: np.ndarray) -> None:

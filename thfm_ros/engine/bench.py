@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from thfm_ros.engine.device import cpu_name
 from thfm_ros.engine.golden import golden_inputs
+from thfm_ros.engine.peak import peak_gflops, peak_kind
 from thfm_ros.engine.runtime import StageRuntime
 
 # One of each kind of output: depth, normals, mask, dense pose from four decodes, 2D and 3D keypoints from one pass.
 ALL_KINDS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d")
-PEAK_SIZE = 1536
 BASELINE = "eager diffusers"
+CHOICES = {"one_dense": (1, False), "keypoints": (0, True), "all": (4, True)}  # dense tasks, keypoints or not
 
 
 @dataclass
@@ -35,6 +37,11 @@ class Run:
 
     def median(self, stage: str) -> float:
         return float(np.median(self.samples[stage]))
+
+    def peak(self, stage: str) -> str:
+        """The kind of peak that a stage is compared with."""
+        runtime = self.runtime
+        return peak_kind(runtime.precision(runtime.manifest.stages[stage]), runtime.info["device"] != cpu_name())
 
 
 def warm_up(name: str, open_: Callable[[], StageRuntime]) -> Run:
@@ -53,16 +60,19 @@ def stage_inputs(runtime: StageRuntime) -> dict[str, list[np.ndarray]]:
     return {n: golden_inputs(n, s.inputs, runtime.prompts) for n, s in runtime.manifest.stages.items()}
 
 
-def measure(runs: Sequence[Run], rounds: int, report: Callable[[int], None] = lambda done: None) -> list[float]:
-    """Fills the samples of all runs; returns the machine's measured peak (float32 GFLOP/s) of every round.
+def measure(
+    runs: Sequence[Run], rounds: int, report: Callable[[int], None] = lambda done: None
+) -> list[dict[str, float]]:
+    """Fills the samples of all runs; returns the machine's measured peaks (kind -> GFLOP/s) of every round.
 
     `report` hears how often a run had its turn. Ctrl-C ends the measurement; what was measured by then counts.
     """
     inputs = [stage_inputs(run.runtime) for run in runs]
-    peaks: list[float] = []
+    kinds = sorted({run.peak(stage) for run in runs for stage in run.samples})
+    peaks: list[dict[str, float]] = []
     try:
         for _ in range(rounds):
-            peaks.append(peak_gflops())
+            peaks.append({kind: peak_gflops(kind) for kind in kinds})
             for index, (run, feeds) in enumerate(zip(runs, inputs, strict=True)):
                 for stage, feed in feeds.items():
                     start = time.perf_counter()
@@ -73,15 +83,6 @@ def measure(runs: Sequence[Run], rounds: int, report: Callable[[int], None] = la
         if not all(all(run.samples.values()) for run in runs):
             raise
     return peaks
-
-
-def peak_gflops() -> float:
-    """A float32 matrix product by numpy's BLAS, on as many threads as that takes."""
-    a = np.ones((PEAK_SIZE, PEAK_SIZE), np.float32)
-    a @ a
-    start = time.perf_counter()
-    a @ a
-    return 2 * PEAK_SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
 def resident_mb() -> float:
@@ -96,12 +97,28 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def clip_ms(run: Run, dense: int, keypoints: bool) -> float:
-    """Of one clip by the stages' medians: one encode, a transform and a decode for each dense task, a keypoint pass."""
-    total = run.median("encode") + (run.median("keypoints") if keypoints else 0.0)
-    for stage in ("transform", "decode"):
-        total += sum(run.median(name) for _, name in run.runtime.plan(stage, dense))
-    return total
+def clip_stages(run: Run, dense: int, keypoints: bool) -> list[str]:
+    """What one clip runs: one encode, a transform and a decode for each dense task, a keypoint pass."""
+    stages = ["encode", *(["keypoints"] if keypoints else [])]
+    return stages + [name for stage in ("transform", "decode") for _, name in run.runtime.plan(stage, dense)]
+
+
+def step_stages(run: Run, dense: int, keypoints: bool) -> list[str]:
+    """What 4 new frames run in the stream form; [] where a stage of it is missing."""
+    stages = ["encode_step", *(["keypoints_step"] if keypoints else []), *["transform_step", "decode_step"] * dense]
+    return stages if all(name in run.samples for name in stages) else []
+
+
+def total_ms(run: Run, stages: Sequence[str]) -> float:
+    """By the stages' medians."""
+    return sum(run.median(name) for name in stages)
+
+
+def _ideal_ms(run: Run, stages: Sequence[str], gflop: dict[str, float], peak: dict[str, float]) -> float | None:
+    """All arithmetic of `stages` at the measured peak; None where it was not counted."""
+    if not all(name in gflop for name in stages):
+        return None
+    return sum(1e3 * gflop[name] / peak[run.peak(name)] for name in stages)
 
 
 def stage_gflop(runs: Sequence[Run]) -> dict[str, float]:
@@ -109,10 +126,10 @@ def stage_gflop(runs: Sequence[Run]) -> dict[str, float]:
     return {name: s.gflop for run in runs for name, s in run.runtime.manifest.stages.items() if s.gflop}
 
 
-def summary(runs: Sequence[Run], peaks: Sequence[float]) -> dict[str, Any]:
+def summary(runs: Sequence[Run], peaks: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Everything that was measured, as JSON: milliseconds, frames/s, and ratios to eager diffusers and to the peak."""
     gflop = stage_gflop(runs)
-    peak = float(np.median(peaks))
+    peak = {kind: float(np.median([p[kind] for p in peaks])) for kind in peaks[0]}
     base = next((run for run in runs if run.name == BASELINE), None)
     out = []
     for run in runs:
@@ -124,11 +141,12 @@ def summary(runs: Sequence[Run], peaks: Sequence[float]) -> dict[str, Any]:
             row["precision"] = run.runtime.precision(m.stages[name])
             if name in gflop:
                 row["gflop"] = gflop[name]
-                row["of_peak"] = 1e3 * gflop[name] / p50 / peak
+                row["of_peak"] = 1e3 * gflop[name] / p50 / peak[run.peak(name)]
             if base is not None and name in base.samples:
                 row["times_eager"] = base.median(name) / p50
             stages[name] = row
-        dense, points, every = clip_ms(run, 1, False), clip_ms(run, 0, True), clip_ms(run, 4, True)
+        clip = {what: total_ms(run, clip_stages(run, *choice)) for what, choice in CHOICES.items()}
+        dense, points, every = (clip[what] for what in CHOICES)
         sparse = ("keypoints_2d", "keypoints_3d")
         fps = {t: 1e3 * m.frames / (points if t in sparse else dense) for t in m.tasks}
         entry = {
@@ -138,18 +156,23 @@ def summary(runs: Sequence[Run], peaks: Sequence[float]) -> dict[str, Any]:
             "load_s": run.load_s,
             "memory_mb": run.memory_mb,
             "stages": stages,
-            "clip_ms": {"one_dense": dense, "keypoints": points, "all": every},
+            "clip_ms": clip,
             "frames_per_s": {**fps, "all": 1e3 * m.frames / every},
         }
+        steps = {what: step_stages(run, *choice) for what, choice in CHOICES.items()}
+        entry["stream_frames_per_s"] = {k: 4e3 / total_ms(run, v) for k, v in steps.items() if v}
         if base is not None:
-            pairs = {"one_dense": (1, False), "keypoints": (0, True), "all": (4, True)}
-            entry["times_eager"] = {k: clip_ms(base, *v) / clip_ms(run, *v) for k, v in pairs.items()}
+            eager = {what: total_ms(base, clip_stages(base, *choice)) for what, choice in CHOICES.items()}
+            entry["times_eager"] = {what: eager[what] / clip[what] for what in CHOICES}
+            # The shortest possible time: all arithmetic at the peak. No program beats it with these operations.
+            ideal = {w: _ideal_ms(run, clip_stages(run, *c), gflop, peak) for w, c in CHOICES.items()}
+            entry["times_eager_at_peak"] = {w: eager[w] / ms for w, ms in ideal.items() if ms}
         out.append(entry)
     m = runs[0].runtime.manifest
     return {
         "clip": {"preset": m.preset, "frames": m.frames, "height": m.height, "width": m.width, "fps": m.fps},
         "all": list(ALL_KINDS),
-        "machine": {"device": runs[0].runtime.info.get("device", ""), "peak_gflops_fp32": peak},
+        "machine": {"device": runs[0].runtime.info.get("device", ""), "peak_gflops": peak},
         "rounds": len(peaks),
         "runs": out,
     }

@@ -173,13 +173,15 @@ def _print_bench(result: dict) -> None:
     clip, machine = result["clip"], result["machine"]
     title = (
         f"{clip['preset']} {clip['width']}x{clip['height']}, {clip['frames']} frames; {machine['device']}, "
-        f"measured peak {machine['peak_gflops_fp32']:.0f} GFLOP/s fp32; {result['rounds']} rounds"
+        f"measured peak {', '.join(f'{v:.0f} GFLOP/s {k}' for k, v in machine['peak_gflops'].items())}; "
+        f"{result['rounds']} rounds"
     )
     stages = Table(title=title, title_justify="left")
     for column in ("run", "stage", "precision", "median ms", "p95", "p99", "of peak", "x eager"):
         stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
-    for column in ("run", "one dense task", "keypoints", "all kinds", "x eager (all)", "load s", "memory MB"):
+    rates = ("one dense task", "keypoints", "all kinds", "all, as a stream", "x eager (all)", "at the peak")
+    for column in ("run", *rates, "load s", "memory MB"):
         totals.add_column(column, justify="left" if column == "run" else "right")
     for run in result["runs"]:
         for name, row in run["stages"].items():
@@ -193,11 +195,12 @@ def _print_bench(result: dict) -> None:
                 f"{times:.2f}" if times is not None else "",
             )
         stages.add_section()
-        per_clip, times = run["clip_ms"], run.get("times_eager")
+        per_clip, stream = run["clip_ms"], run["stream_frames_per_s"]
+        times, best = run.get("times_eager"), run.get("times_eager_at_peak")
         totals.add_row(
             run["name"],
             *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
-            f"{times['all']:.2f}" if times else "",
+            *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (stream, times, best)),
             f"{run['load_s']:.1f}",
             f"{run['memory_mb']:.0f}",
         )

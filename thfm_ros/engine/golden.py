@@ -22,9 +22,9 @@ from thfm_ros.tasks import TASKS
 
 SEED = 20260521
 BLOCKS = 64
-# Largest difference of a statistic, in standard deviations of the output. Chosen: above what rounding of that kind
-# gives (float32 backends were seen to agree to 5e-6), below what a wrong frame order or scale does (a tenth or more).
-TOLERANCE = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "bf16": 6e-2, "int8": 8e-2}
+# Largest difference of a statistic, in standard deviations of the output: three times the largest that rounding of that
+# kind was measured to give (docs/engine.md, benchmarks/precision.py); of fp32 more, for sums in another order.
+TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1.2e-1, "int8": 1.5e-1}
 
 RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
 
