@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +50,19 @@ def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("target", ["cpu-onnx", "cpu-int8"])
-def test_recipes_for_onnx_runtime(target: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    manifest = export_bundle(tiny_checkpoint, load_recipe(RECIPES / f"{target}.yaml"), tmp_path / target)
-    assert manifest.target == target
-    runtime, reference = load_runtime(tmp_path / target, check="always"), load_runtime(tiny_checkpoint)
+@pytest.mark.parametrize("int8", [False, True])
+def test_recipe_for_onnx_runtime(int8: bool, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(RECIPES / "cpu-onnx.yaml")
+    if int8:  # no recipe ships with it, because it did not help: a user's own may
+        recipe = replace(recipe, stream=False, precision={**recipe.precision, "transform": "int8", "keypoints": "int8"})
+    export_bundle(tiny_checkpoint, recipe, tmp_path / "bundle")
+    runtime = load_runtime(tmp_path / "bundle", check="never" if int8 else "always")
+    reference = load_runtime(tiny_checkpoint)
     assert runtime.manifest.backend == "onnxruntime"
     clip = np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
     found, expected = (r.predict(clip, ["foreground"]).dense["foreground"] for r in (runtime, reference))
     difference = np.abs(found - expected).max()
-    if target == "cpu-int8":
+    if int8:
         assert 1e-5 < difference < 0.2  # quantised, and of some use
     else:
         assert difference < 2e-5
