@@ -32,10 +32,12 @@ def test_nano_becomes_engines(tmp_path: Path) -> None:
     assert manifest.engine is not None
     assert (manifest.engine.version, manifest.engine.platform) == (trt.__version__, platform_name())
     assert manifest.engine.compute_capabilities == ("SM86", "SM89", "SM120", "SM121")
-    assert set(manifest.stages) == set(WHOLE_CLIP + STREAM)
+    streams = STREAM if manifest.window else [s for s in STREAM if s.startswith(("encode", "decode"))]
+    assert set(manifest.stages) == {*WHOLE_CLIP, *streams}
     precisions = {name: stage.precision for name, stage in manifest.stages.items()}
     assert precisions["encode"] == precisions["encode_step"] == "tf32"
     assert precisions["decode"] == precisions["decode_step"] == "fp16"
+    assert {p for name, p in precisions.items() if name.startswith(("transform", "keypoints"))} == {"fp16"}
     for stage in manifest.stages.values():
         assert stage.engine is not None
         assert manifest.path(stage.engine).read_bytes()[:4] == b"vtrt"
