@@ -57,9 +57,17 @@ class Fragile(Discs):
         return super().__call__(index)
 
 
-@pytest.mark.parametrize("stage", ["vae", "latent", "pixel"])
+OWN: dict[str, dict[str, Any]] = {
+    "vae": {},
+    "latent": STREAMING,
+    "pixel": STREAMING,
+    "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3},
+}
+
+
+@pytest.mark.parametrize("stage", OWN)
 def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, stage: str) -> None:
-    kwargs = {"stage": stage, **({} if stage == "vae" else STREAMING)}
+    kwargs = {"stage": stage, **OWN[stage]}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert Trainer(tiny(**kwargs), whole, Discs()).fit()
     with pytest.raises(Killed):
@@ -87,12 +95,22 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
     assert losses(tmp_path / "one")[2] == pytest.approx(losses(tmp_path / "four")[2], rel=1e-4)
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+EVALUATED: dict[str, Any] = {"steps": 3, "evaluate_every": 2, "evaluate_clips": 2}
+# Clips; and still images with one task each, where a process may find no use for part of the network.
+SPLIT: list[dict[str, Any]] = [
+    {"stream": 0.5, "tasks_per_clip": 2},
+    {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2},
+    {"stage": "encoder", "data": {"frames": 1}, "batch": 2},
+]
+
+
+@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "encoder"])
+def test_two_processes_equal_one(tmp_path: Path, own: dict[str, Any]) -> None:
     code = (
-        "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
+        "import json, sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
         "from train_fakes import Discs, tiny\n"
         "from thfm_ros.train.trainer import Trainer\n"
-        "t = Trainer(tiny(steps=3, stream=0.5, tasks_per_clip=2), sys.argv[2], Discs())\n"
+        "t = Trainer(tiny(**json.loads(sys.argv[3])), sys.argv[2], Discs())\n"
         "assert t.accelerator.num_processes == 2, t.accelerator.num_processes\n"
         "t.fit()\n"
     )
@@ -103,7 +121,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(here), str(tmp_path / "two")],
+            [sys.executable, "-c", code, str(here), str(tmp_path / "two"), json.dumps({**EVALUATED, **own})],
             env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
             cwd=root,
             stderr=subprocess.PIPE,
@@ -114,10 +132,12 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for process in processes:
         _, stderr = process.communicate(timeout=200)
         assert process.returncode == 0, stderr[-2000:]
-    Trainer(tiny(steps=3, stream=0.5, tasks_per_clip=2), tmp_path / "one", Discs()).fit()
+    Trainer(tiny(**EVALUATED, **own), tmp_path / "one", Discs()).fit()
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys()
     assert all(one[step] == pytest.approx(two[step], rel=1e-4) for step in one)
+    scores = [[line["score"] for line in log(tmp_path / name, "metrics")] for name in ("one", "two")]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
 
 
 class Poisoned(Discs):
@@ -211,6 +231,38 @@ def test_a_tiny_autoencoder_learns(tmp_path: Path) -> None:
     after, values = log(tmp_path, "metrics")[-1], losses(tmp_path)
     assert np.mean([values[s] for s in range(111, 121)]) < 0.6 * np.mean([values[s] for s in range(1, 11)])
     assert after["score"] < before["score"] - 3
+
+
+def test_a_tiny_encoder_learns_where_the_person_is_under_throw_away_heads(tmp_path: Path) -> None:
+    """IoU to above 0.6, keypoint loss to 60 % in 80 steps; the decoder and the transformer stay as they were."""
+    config = tiny(
+        stage="encoder",
+        steps=80,
+        batch=8,
+        evaluate_clips=8,
+        evaluate_every=80,
+        tasks={"foreground": 1, "keypoints_2d": 1},
+        tasks_per_clip=2,
+        data={"frames": 1, "clips": 64},
+        optim={"lr": 4e-3, "ema": 0},
+    )
+    trainer = Trainer(config, tmp_path, Discs(1))
+    networks = trainer.checkpoint
+    frozen = [*networks.transformer.parameters(), *networks.vae.decoder.parameters()]
+    values = [p.clone() for p in frozen]
+    before = trainer.heldout(trainer.stage)[0]["iou/foreground"]
+    trainer.fit()
+    lines = log(tmp_path)
+    first, last = (np.mean([line["keypoints_2d"] for line in part]) for part in (lines[:5], lines[-10:]))
+    after = log(tmp_path, "metrics")[-1]["iou/foreground"]
+    assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
+    assert all(torch.equal(a, b) for a, b in zip(values, frozen, strict=True))
+    assert not load_checkpoint(tmp_path / "model").config.trained  # the rest is still to come
+
+
+def test_the_encoder_stage_takes_still_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"takes still images \(frames: 1\), found 5"):
+        Trainer(tiny(stage="encoder"), tmp_path, Discs())
 
 
 def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ class OptimConfig:
 class TrainConfig:
     """One stage of training.
 
-    stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder).
+    stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder), `encoder`
+        (stills, the encoder alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
@@ -73,6 +74,7 @@ class TrainConfig:
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
     tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
+    loss_weights: factors on the losses of single tasks in `pixel` and `encoder` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
     stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent).
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
@@ -85,7 +87,7 @@ class TrainConfig:
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
-    stage: Literal["vae", "latent", "pixel"]
+    stage: Literal["vae", "latent", "pixel", "encoder"]
     preset: str = "nano"
     vae: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class TrainConfig:
     accumulate: int = 1
     tasks_per_clip: int = 1
     tasks: dict[str, float] = field(default_factory=dict)
+    loss_weights: dict[str, float] = field(default_factory=dict)
     attention: dict[str, float] = field(default_factory=lambda: {"full": 1.0})
     stream: float = 0.0
     latent_noise: float = 0.05

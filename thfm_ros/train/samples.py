@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 from thfm_ros.model.keypoints import Keypoints
 from thfm_ros.tasks import get_task, normalise_disparity
@@ -107,6 +108,15 @@ class ClipBatch:
         index = torch.tensor(rows, device=self.rgb.device)
         values = [getattr(self, f.name) for f in fields(self)[:-1]]
         return ClipBatch(*(v[index] for v in values), Keypoints(*(v[index] for v in self.keypoints)))
+
+    def shrunk(self, factor: int) -> ClipBatch:
+        """The dense targets averaged over factor x factor pixels; video and keypoints as they are."""
+
+        def mean(x: Tensor) -> Tensor:
+            return avg_pool3d(x, (1, factor, factor))
+
+        dense = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")
+        return replace(self, **{name: mean(getattr(self, name)) for name in dense})
 
     @property
     def human(self) -> Tensor:

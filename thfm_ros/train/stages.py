@@ -1,4 +1,4 @@
-"""What one step computes, for each of the three stages: a module that maps (clips, draw) to one loss a row.
+"""What one step computes, for each of the stages: a module that maps (clips, draw) to one loss a row.
 
 A row is one (clip, task) pair. All stages average over rows, so that any split of a batch over processes or
 accumulation parts gives the same gradient.
@@ -6,22 +6,22 @@ accumulation parts gives the same gradient.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.keypoints import Keypoints
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.data import Draw
+from thfm_ros.train.data import Draw, task_weights
+from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads
+from thfm_ros.train.latent_cache import LatentCache
 from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss
 from thfm_ros.train.networks import add_lora
 from thfm_ros.train.samples import ClipBatch
@@ -205,7 +205,7 @@ class PixelStage(TaskStage):
         if points is not None:
             keypoints = self.keypoint_rows(points, batch, rows, sparse, 1 if draw.stream else 0)
             loss = loss.index_put((_index(sparse, loss),), keypoints)
-        return loss, rows
+        return loss * loss.new_tensor([self.config.loss_weights.get(task, 1.0) for task in rows.tasks]), rows
 
     def _run(self, latents: int, draw: Draw) -> tuple[int, int, slice]:
         """Which latent frames to decode, [low, high), and the video frames that they cover."""
@@ -237,49 +237,40 @@ class PixelStage(TaskStage):
         return loss
 
 
-class LatentCache:
-    """Encoded clips by (clip number, task), float16: in memory, or one file each in a folder named after the VAE."""
+class EncoderStage(PixelStage):
+    """The encoder alone, through throw-away heads on its latents in the place of transformer and decoder.
 
-    def __init__(self, place: str, vae: nn.Module) -> None:
-        self.folder = Path(place) / fingerprint(vae) if place not in ("", "memory") else None
-        self.memory: dict[tuple[int, str], Tensor] | None = {} if place == "memory" else None
+    Not of the paper, whose encoder knows the world before: where everything starts from nothing, this shows the encoder
+    several times as many (still) images an hour as the whole network would.
+    """
 
-    def _file(self, key: tuple[int, str]) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{key[0]:010d}-{key[1]}.safetensors"
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        if config.data.frames != 1:
+            raise UserError(f"data.frames: stage encoder takes still images (frames: 1), found {config.data.frames}")
+        super().__init__(replace(config, train_encoder=True, train_decoder=False, lora=0), checkpoint)
+        self.transformer.requires_grad_(False)
+        joints = checkpoint.transformer.config.num_joints
+        self.heads = LatentHeads(checkpoint.vae.config.z_dim, list(task_weights(config)), joints)
+        self.decode = Enlarge(checkpoint.vae.config.scale_factor_spatial // PATCH)
 
-    def __contains__(self, key: tuple[int, str]) -> bool:
-        if self.folder is not None:
-            return self._file(key).exists()
-        return self.memory is not None and key in self.memory
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        return super().forward(batch.shrunk(self.decode.factor), draw)
 
-    def __getitem__(self, key: tuple[int, str]) -> Tensor:
-        return self.memory[key] if self.memory is not None else load_file(self._file(key))["latents"]
-
-    def update(self, latents: dict[tuple[int, str], Tensor]) -> None:
-        for key, value in latents.items():
-            value = value.half().cpu()
-            if self.memory is not None:
-                self.memory[key] = value
-            elif self.folder is not None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
-                save_file({"latents": value.contiguous()}, temporary)
-                temporary.replace(self._file(key))
-
-
-def fingerprint(network: nn.Module) -> str:
-    """Of its weights: latents of one VAE are never taken for those of another."""
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
+        first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
+        pictures, points = self.heads(latents[first])
+        some = next(iter(pictures.values()), None)
+        blank = latents.new_zeros(3, 1, 1, 1) if some is None else torch.zeros_like(some[0])
+        chosen = [pictures[t][c] if t in pictures else blank for c, t in zip(rows.clips, rows.tasks, strict=True)]
+        asked = any(get_task(task).kind == "sparse" for task in rows.tasks)
+        return torch.stack(chosen), Keypoints(*(p[rows.clips] for p in points)) if asked else None
 
 
 STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "vae": VaeStage,
     "latent": LatentStage,
     "pixel": PixelStage,
+    "encoder": EncoderStage,
 }
 
 

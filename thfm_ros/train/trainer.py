@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from thfm_ros.errors import UserError
@@ -46,7 +46,9 @@ class Trainer:
         bf16 = config.precision == "bf16" or (
             config.precision == "auto" and has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
         )
-        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+        # A process whose part of a batch has no sparse task leaves the keypoint tokens without a gradient.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu, kwargs_handlers=[unused])
         if config.batch % (self.accelerator.num_processes * config.accumulate):
             count = self.accelerator.num_processes
             raise UserError(
@@ -56,6 +58,7 @@ class Trainer:
         self.data_device = f"cuda:{self.accelerator.local_process_index}" if on_gpu else "cpu"
         self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
+        torch.manual_seed(config.seed)  # of what stages add to the networks: adapters, heads
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:
             self.stage.compile_networks()
@@ -171,24 +174,27 @@ class Trainer:
         self.record["config"] = now
 
     def export(self, path: Path) -> None:
-        """The averaged weights as an ordinary checkpoint folder."""
+        """The averaged weights as an ordinary checkpoint folder; all processes call it."""
         if self.accelerator.is_main_process:
-            with self.ema.applied():
-                model = self.checkpoint
-                if self.config.stage == "vae":
-                    self.heldout.calibrate(self.stage)
-                elif self.config.lora:
-                    model = replace(model, transformer=self._merged())
-                tasks = self.config.stage != "vae"
-                model.config = replace(
-                    model.config,
-                    trained=model.config.trained or tasks,
-                    samples_seen=self.record["samples_before"] + self.samples,
-                    attentions=sorted(self.config.attention) if tasks else model.config.attentions,
-                    notes={**self.notes, "stages": [*self.notes.get("stages", []), self._history()]},
-                )
-                save_checkpoint(path, model)
+            self._export(path)
         self.accelerator.wait_for_everyone()
+
+    def _export(self, path: Path) -> None:
+        with self.ema.applied():
+            model = self.checkpoint
+            if self.config.stage == "vae":
+                self.heldout.calibrate(self.stage)
+            elif self.config.lora:
+                model = replace(model, transformer=self._merged())
+            tasks = self.config.stage not in ("vae", "encoder")
+            model.config = replace(
+                model.config,
+                trained=model.config.trained or tasks,
+                samples_seen=self.record["samples_before"] + self.samples,
+                attentions=sorted(self.config.attention) if tasks else model.config.attentions,
+                notes={**self.notes, "stages": [*self.notes.get("stages", []), self._history()]},
+            )
+            save_checkpoint(path, model)
 
     def _merged(self) -> Any:
         from copy import deepcopy
@@ -213,7 +219,7 @@ class Trainer:
             progress.metrics(self.step, self.samples, metrics, pictures)
             if metrics["score"] < self.record["best"]:
                 self.record["best"] = metrics["score"]
-                self.export(self.out / "best")
+                self._export(self.out / "best")  # no barrier: the others wait below
         self.accelerator.wait_for_everyone()
 
     def _needs_final_evaluation(self) -> bool:

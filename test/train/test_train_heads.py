@@ -1,0 +1,58 @@
+"""The throw-away heads of stage `encoder`: expectation over cells, sizes, and batches made smaller."""
+
+from __future__ import annotations
+
+import torch
+from train_fakes import Discs
+
+from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads, _expected
+from thfm_ros.train.samples import ClipBatch
+
+
+def test_a_joint_that_one_cell_is_sure_of_lies_there() -> None:
+    cells = torch.zeros(2, 3, 4, 5, 7)
+    cells[1, 2, 3, 4, 0] = 100.0  # image 1, row 2, column 3, joint 4
+    cells[1, 2, 3, 4, 1:] = torch.tensor([0.25, -0.5, 1.0, 2.0, 3.0, 4.0])
+    points = _expected(cells)
+    assert points.xy.shape == (2, 1, 5, 2)
+    torch.testing.assert_close(points.xy[1, 0, 4], torch.tensor([3.75 / 4, 2.0 / 3]))
+    torch.testing.assert_close(points.xyz[1, 0, 4], torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(points.visibility[1, 0, 4], torch.tensor(4.0))
+    torch.testing.assert_close(points.xy[0], torch.full((1, 5, 2), 0.5))  # nobody is sure: the middle
+
+
+def test_heads_answer_every_task_at_their_size_and_reach_all_their_weights() -> None:
+    heads = LatentHeads(6, ["foreground", "keypoints_2d", "scene_depth"], joints=5)
+    pictures, points = heads(torch.randn(2, 6, 1, 3, 4))
+    assert list(pictures) == ["foreground", "scene_depth"]
+    assert {p.shape for p in pictures.values()} == {(2, 3, 1, 3 * PATCH, 4 * PATCH)}
+    pictures["scene_depth"].sum().backward(retain_graph=True)
+    assert all(p.grad is not None for p in heads.parameters())
+    assert points.xyz.shape == (2, 1, 5, 3)
+
+
+def test_a_cell_answers_for_its_own_place() -> None:
+    heads, latents = LatentHeads(6, ["foreground"], joints=1), torch.randn(1, 6, 1, 3, 4)
+    other = latents.clone()
+    other[..., 1, 2] += 1
+    changed = (heads(latents)[0]["foreground"] != heads(other)[0]["foreground"]).flatten(0, 2).any(0)
+    expected = torch.zeros(3 * PATCH, 4 * PATCH, dtype=torch.bool)
+    expected[PATCH : 2 * PATCH, 2 * PATCH : 3 * PATCH] = True
+    assert not changed[~expected].any()
+    assert changed[expected].any()
+
+
+def test_enlarging_undoes_shrinking_where_nothing_changes() -> None:
+    small = torch.full((1, 3, 1, 2, 3), 0.5)
+    assert torch.equal(Enlarge(4)(small), torch.full((1, 3, 1, 8, 12), 0.5))
+    assert Enlarge(4).unclamped(small) is small
+
+
+def test_a_shrunk_batch_keeps_means_video_and_keypoints() -> None:
+    batch = ClipBatch.of([Discs(1)(i) for i in range(3)])
+    small = batch.shrunk(4)
+    assert small.alpha.shape == (3, 1, 1, 8, 12)
+    torch.testing.assert_close(small.normals.mean((2, 3, 4)), batch.normals.mean((2, 3, 4)))
+    assert small.rgb is batch.rgb
+    assert small.keypoints is batch.keypoints
+    assert small.target("human_normals").shape == (3, 3, 1, 8, 12)

@@ -1,0 +1,49 @@
+"""Encoded clips for stage 1, which looks at each of them many times."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class LatentCache:
+    """Encoded clips by (clip number, task), float16: in memory, or one file each in a folder named after the VAE."""
+
+    def __init__(self, place: str, vae: nn.Module) -> None:
+        self.folder = Path(place) / fingerprint(vae) if place not in ("", "memory") else None
+        self.memory: dict[tuple[int, str], Tensor] | None = {} if place == "memory" else None
+
+    def _file(self, key: tuple[int, str]) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key[0]:010d}-{key[1]}.safetensors"
+
+    def __contains__(self, key: tuple[int, str]) -> bool:
+        if self.folder is not None:
+            return self._file(key).exists()
+        return self.memory is not None and key in self.memory
+
+    def __getitem__(self, key: tuple[int, str]) -> Tensor:
+        return self.memory[key] if self.memory is not None else load_file(self._file(key))["latents"]
+
+    def update(self, latents: dict[tuple[int, str], Tensor]) -> None:
+        for key, value in latents.items():
+            value = value.half().cpu()
+            if self.memory is not None:
+                self.memory[key] = value
+            elif self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
+                save_file({"latents": value.contiguous()}, temporary)
+                temporary.replace(self._file(key))
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Of its weights: latents of one VAE are never taken for those of another."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
