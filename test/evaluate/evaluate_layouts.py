@@ -99,8 +99,10 @@ def rich(root: Path, frames: int = 3) -> None:
         table = {"betas": RNG.normal(size=(1, 10)).astype(np.float32), "transl": np.zeros((1, 3), np.float32)}
         table |= {"global_orient": np.zeros((1, 3), np.float32), "body_pose": np.zeros((1, 63), np.float32)}
         table |= {f"{s}_hand_pose": np.zeros((1, 12), np.float32) for s in ("left", "right")}
-        (body / "010.pkl").write_bytes(pickle.dumps({**table, "gender": "male"}, protocol=2))
+        (body / "010.pkl").write_bytes(pickle.dumps(table, protocol=2))
         save(root / "images/test" / name / "cam_00" / f"{i:05d}_00.bmp", rgb())
+    (root / "resource").mkdir()
+    (root / "resource/gender.json").write_text(json.dumps({"9": "female", "10": "male"}))
     calibration = root / "scan_calibration/Gym/calibration"
     calibration.mkdir(parents=True)
     storage = cv2.FileStorage(str(calibration / "000.xml"), cv2.FILE_STORAGE_WRITE)
@@ -205,3 +207,18 @@ def goliath(root: Path, kind: str = "Head", cameras: tuple[str, ...] = ("400002"
     _zip(capture / "scan_mesh" / "scan_mesh.zip", {f"{i:06d}.ply": ply for i in range(1, frames)})
     (capture / "frame_splits_list.csv").write_text("frame,split\n")
     return capture
+
+
+def body_model(joints: int, vertices: int = 80) -> dict[str, np.ndarray]:
+    """A random body: a chain of joints, each the mean of some vertices."""
+    rng = np.random.default_rng(2)
+    regressor = rng.dirichlet(np.ones(vertices), joints)
+    parents = np.arange(-1, joints - 1)
+    if joints > 28:
+        parents[[28, 43]] = 20, 21  # SMPL-X: middle fingers hang on the wrists
+    return {
+        "v_template": rng.normal(size=(vertices, 3)),
+        "shapedirs": rng.normal(size=(vertices, 3, 10)),
+        "J_regressor": regressor,
+        "kintree_table": np.stack([parents % 2**32, np.arange(joints)]),
+    }

@@ -71,6 +71,16 @@ def test_constant_answer_has_every_task() -> None:
     assert (xy < [64, 24]).all()
 
 
+def test_constant_answer_of_a_long_video_takes_no_memory() -> None:
+    long = np.broadcast_to(np.zeros((1, 1, 1, 3), np.uint8), (1500, 1920, 1440, 3))
+    answer = ConstantPredictor().predict(long)
+    for task in ("foreground", "dense_pose", "scene_depth", "human_normals"):
+        assert answer[task].shape[:3] == (1500, 1920, 1440)
+        assert answer[task].base is not None
+        assert answer[task].strides[0] == 0
+    assert set(ConstantPredictor(("foreground",)).predict(long)) == {"foreground", "borders", "seconds"}
+
+
 def test_upright_skeleton_is_symmetric_and_a_plausible_person() -> None:
     body = upright_skeleton()
     mirrored = body[list(get_joint_set("thfm32").flip)] * [-1, 1, 1]

@@ -11,7 +11,7 @@ import pytest
 from scipy.sparse import csc_matrix
 
 from thfm_ros.errors import UserError
-from thfm_ros.evaluate.readers import READERS, body_models, h36m, pickles, read
+from thfm_ros.evaluate.readers import READERS, body_models, h36m, pickles, read, rich
 
 
 def test_videomatte(tmp_path: Path) -> None:
@@ -95,6 +95,20 @@ def test_rich(tmp_path: Path) -> None:
     assert sequence.image(0).shape == (16, 24, 3)
     with pytest.raises(UserError, match="no images of split test for cameras"):
         read("rich", tmp_path, cameras=(5,))
+
+
+def test_rich_gender_comes_from_the_toolkits_table(tmp_path: Path) -> None:
+    layouts.rich(tmp_path)
+    body, genders = tmp_path / "bodies/test/Gym_010_lunge1/00001/010.pkl", tmp_path / "resource/gender.json"
+    assert rich.find_gender(tmp_path, "010", body, {}) == "male"
+    assert rich.find_gender(tmp_path, "009", body, {"gender": "male"}) == "female"  # the table stands first
+    with pytest.raises(UserError, match=r"gender.json: expected entry '11', found 9, 10"):
+        rich.find_gender(tmp_path, "011", body, {})
+    genders.unlink()
+    assert rich.find_gender(tmp_path, "010", body, {"gender": "female"}) == "female"  # of repacked bodies
+    (sequence,) = read("rich", tmp_path)
+    with pytest.raises(UserError, match=r"does not tell its gender: expected .*gender.json; copy .*rich_toolkit"):
+        sequence.joints()
 
 
 def test_rich_without_calibration_or_body_model(tmp_path: Path) -> None:
@@ -231,23 +245,8 @@ def test_unknown_data_set_and_folder(tmp_path: Path) -> None:
         read("emdb", tmp_path / "nowhere")
 
 
-def body_model(joints: int, vertices: int = 80) -> dict[str, np.ndarray]:
-    """A random body: a chain of joints, each the mean of some vertices."""
-    rng = np.random.default_rng(2)
-    regressor = rng.dirichlet(np.ones(vertices), joints)
-    parents = np.arange(-1, joints - 1)
-    if joints > 28:
-        parents[[28, 43]] = 20, 21  # SMPL-X: middle fingers hang on the wrists
-    return {
-        "v_template": rng.normal(size=(vertices, 3)),
-        "shapedirs": rng.normal(size=(vertices, 3, 10)),
-        "J_regressor": regressor,
-        "kintree_table": np.stack([parents % 2**32, np.arange(joints)]),
-    }
-
-
 def test_smpl_at_rest_is_the_shaped_template_and_turns_as_a_whole(tmp_path: Path) -> None:
-    table = body_model(24)
+    table = layouts.body_model(24)
     (tmp_path / "smpl").mkdir()
     np.savez(tmp_path / "smpl" / "SMPL_MALE.npz", **table, other=np.array([{"an": "object"}], dtype=object))
     betas = np.linspace(-1, 1, 10)
@@ -266,7 +265,7 @@ def test_smpl_at_rest_is_the_shaped_template_and_turns_as_a_whole(tmp_path: Path
 
 
 def test_smpl_bends_only_below_the_joint(tmp_path: Path) -> None:
-    np.savez(tmp_path / "SMPL_FEMALE.npz", **body_model(24))
+    np.savez(tmp_path / "SMPL_FEMALE.npz", **layouts.body_model(24))
     pose = np.zeros((1, 72))
     pose[0, 3 * 5 : 3 * 6] = [0.4, -0.2, 0.9]
     arguments = (np.zeros(10), np.zeros((1, 3)), tmp_path, tmp_path / "none.npz")
@@ -279,7 +278,7 @@ def test_smpl_bends_only_below_the_joint(tmp_path: Path) -> None:
 
 
 def test_published_pickle_of_a_body_model_is_read_without_its_packages(tmp_path: Path) -> None:
-    table = body_model(24)
+    table = layouts.body_model(24)
     np.savez(tmp_path / "SMPL_MALE.npz", **table)
     sys.modules["chumpy"], sys.modules["chumpy.ch"] = ModuleType("chumpy"), ModuleType("chumpy.ch")
     try:
@@ -298,8 +297,10 @@ def test_published_pickle_of_a_body_model_is_read_without_its_packages(tmp_path:
 
 def test_rich_joints_come_from_smplx(tmp_path: Path) -> None:
     layouts.rich(tmp_path)
-    table = body_model(55)
+    table = layouts.body_model(55)
     np.savez(tmp_path / "SMPLX_MALE.npz", **table)
+    (tmp_path / "images/test/Gym_010_lunge1/cam_xx").mkdir()  # not a camera, no concern of ours
+    (tmp_path / "bodies/test/Gym_010_lunge1/notes").mkdir()
     (sequence,) = read("rich", tmp_path, body_models=tmp_path)
     joints = sequence.joints().xyz
     parameters = pickles.load(tmp_path / "bodies/test/Gym_010_lunge1/00001/010.pkl")

@@ -11,8 +11,9 @@ from evaluate_fakes import GivenPredictor
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.benchmarks import BENCHMARKS, get_benchmark
+from thfm_ros.evaluate.predictors import ConstantPredictor
 from thfm_ros.evaluate.published import TABLES
-from thfm_ros.evaluate.readers.base import Recording
+from thfm_ros.evaluate.readers.base import Joints, Recording
 from thfm_ros.evaluate.report import Report
 from thfm_ros.evaluate.runner import evaluate
 from thfm_ros.evaluate.scores import seam_summary
@@ -50,6 +51,8 @@ def test_known_error_is_measured_at_the_chosen_resolution(tmp_path: Path) -> Non
     assert report.results["mad"] == pytest.approx(1000 * layouts.matte().mean() / 255, rel=1e-5)
     smaller = run("videomatte", tmp_path, half, tmp_path / "out2", "resolution=12x8")
     assert smaller.results["sad"] == pytest.approx(report.results["sad"] / 4, rel=0.1)
+    assert report.protocol["metric_resolution"] == "24x16"
+    assert smaller.protocol["metric_resolution"] == "12x8"
 
 
 def test_an_interrupted_run_resumes_and_notices_changes(tmp_path: Path) -> None:
@@ -69,6 +72,61 @@ def test_an_interrupted_run_resumes_and_notices_changes(tmp_path: Path) -> None:
     assert predictor.calls == 7
     run("videomatte", tmp_path, predictor, tmp_path / "out", "normalise_grad=false", resume=False)
     assert predictor.calls == 9
+
+
+def test_rows_of_other_data_are_not_used_again(tmp_path: Path) -> None:
+    predictor = GivenPredictor(foreground, ["foreground"])
+    layouts.videomatte(tmp_path / "a")
+    layouts.videomatte(tmp_path / "b", lengths=(2, 2))
+    for root, calls in (("a", 2), ("a", 2), ("b", 4), ("b", 4)):
+        run("videomatte", tmp_path / root, predictor, tmp_path / "out")
+        assert predictor.calls == calls
+    changed = tmp_path / "b/videomatte_512x288/videomatte_static/0001/pha/0000.png"
+    layouts.save(changed, np.zeros((16, 24), np.uint8))
+    report = run("videomatte", tmp_path / "b", predictor, tmp_path / "out")
+    assert predictor.calls == 5  # the other clip's row still holds
+    assert report.results["mad"] > 0
+
+
+def test_rows_of_other_body_models_are_not_used_again(tmp_path: Path) -> None:
+    path = layouts.emdb(tmp_path / "data")
+    predictor = GivenPredictor(lambda v: {"keypoints_3d": np.zeros((6, 24, 3))}, ["keypoints_3d"], "smpl24")
+    benchmark = get_benchmark("emdb")
+    options = benchmark.parse([])
+    for models, calls in (("m1", 1), ("m1", 1), ("m2", 2)):
+        (tmp_path / models / "smpl").mkdir(parents=True, exist_ok=True)
+        if not list((tmp_path / models / "smpl").iterdir()):
+            np.savez(tmp_path / models / "smpl/SMPL_MALE.npz", **layouts.body_model(24))
+        recordings = benchmark.read(tmp_path / "data", options, tmp_path / models)
+        evaluate(benchmark, recordings, predictor, options, tmp_path / "out")
+        assert predictor.calls == calls
+    np.savez(path.with_name("P0_09_outdoor_walk_joints.npz"), joints=np.ones((6, 24, 3)))
+    evaluate(benchmark, benchmark.read(tmp_path / "data", options), predictor, options, tmp_path / "out")
+    assert predictor.calls == 3
+
+
+def test_many_sizes_of_photos_are_shortened(tmp_path: Path) -> None:
+    for i in range(10):
+        layouts.save(tmp_path / "val/fg" / f"{i}.jpg", layouts.rgb(24 + i, 16))
+        layouts.save(tmp_path / "val/matte" / f"{i}.jpg", layouts.matte(24 + i, 16))
+    report = run("ppm100", tmp_path, GivenPredictor(foreground, ["foreground"]), tmp_path / "out")
+    assert report.protocol["metric_resolution"] == "10 different: 24x16, 25x16, 26x16 .."
+
+
+def test_the_constant_answer_reads_one_frame_of_a_video(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def image(i: int) -> np.ndarray:
+        read.append(i)
+        return np.zeros((12, 16, 3), np.uint8)
+
+    joints = Joints(np.random.default_rng(0).normal(size=(1500, 24, 3)), "smpl24", np.ones(1500, bool))
+    recording = Recording("long", 1500, 30.0, image, joints=lambda: joints)
+    benchmark = get_benchmark("emdb")
+    predictor = ConstantPredictor(("keypoints_3d",))
+    report = evaluate(benchmark, [recording], predictor, benchmark.parse([]), tmp_path / "out")
+    assert read == [0]
+    assert report.results["mpjpe"] > 0
 
 
 def test_photos_are_unscaled_means(tmp_path: Path) -> None:
@@ -93,6 +151,8 @@ def test_emdb_truth_is_perfect_and_masked_frames_do_not_count(tmp_path: Path) ->
         assert report.results[name] == pytest.approx(0, abs=1e-6)
     assert report.results["jitter"] == pytest.approx(report.results["jitter_truth"])
     assert report.protocol["frame_rate"] == "30 Hz"
+    assert report.protocol["joint_set"] == "smpl24 (24 joints)"
+    assert report.protocol["root"] == "mean of left_hip and right_hip"
 
 
 def test_h36m_scores_fourteen_joints_of_any_superset(tmp_path: Path) -> None:
@@ -104,6 +164,10 @@ def test_h36m_scores_fourteen_joints_of_any_superset(tmp_path: Path) -> None:
     report = run("h36m", tmp_path, predictor, tmp_path / "out")
     assert report.results["mpjpe"] == pytest.approx(0, abs=1e-6)
     assert report.protocol["frame_rate"] == "10 Hz"
+    assert (report.protocol["joint_set"], report.protocol["root"]) == ("h36m14 (14 joints)", "pelvis")
+    all17 = run("h36m", tmp_path, predictor, tmp_path / "out", "joints=17")
+    assert all17.results["mpjpe"] == pytest.approx(0, abs=1e-6)
+    assert (all17.protocol["joint_set"], all17.protocol["root"]) == ("h36m17 (17 joints)", "pelvis")
     narrow = GivenPredictor(lambda v: {"keypoints_3d": np.zeros((3, 17, 3))}, ["keypoints_3d"], "coco17")
     with pytest.raises(UserError, match="cannot give"):
         run("h36m", tmp_path, narrow, tmp_path / "out2")
@@ -134,6 +198,8 @@ def test_goliath_disparity_up_to_scale_is_perfect(tmp_path: Path) -> None:
     assert report.results["rmse"] == pytest.approx(0, abs=1e-6)
     assert report.results["delta1"] == 1
     assert report.protocol["scope"] == "clip"
+    assert (report.protocol["frames"], report.protocol["frames_evaluated"]) == (16, 4)
+    assert report.protocol["metric_resolution"] == "24x16"
 
 
 def test_a_missing_body_model_is_told_before_anything_is_predicted(tmp_path: Path) -> None:
@@ -148,16 +214,6 @@ def test_a_predictor_without_the_task_is_refused(tmp_path: Path) -> None:
     layouts.ppm100(tmp_path)
     with pytest.raises(UserError, match="ppm100 needs foreground"):
         run("ppm100", tmp_path, GivenPredictor(foreground, ["scene_depth"]), tmp_path / "out")
-
-
-def test_options_are_typed_and_named(tmp_path: Path) -> None:
-    assert get_benchmark("hi4d").parse(["pairs=28,32", "camera=16"])["pairs"] == (28, 32)
-    with pytest.raises(UserError, match="hi4d has the options task, average, pairs, camera"):
-        get_benchmark("hi4d").parse(["cam=4"])
-    with pytest.raises(UserError, match="option camera is a int, found 'four'"):
-        get_benchmark("hi4d").parse(["camera=four"])
-    with pytest.raises(UserError, match="unknown benchmark 'coco'"):
-        get_benchmark("coco")
 
 
 def test_every_benchmark_has_its_published_table() -> None:

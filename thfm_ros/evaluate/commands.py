@@ -69,7 +69,7 @@ def evaluate(
         if data is None:
             raise UserError(f"{benchmark} needs --data, the folder of its data set")
         recordings = chosen.read(data, options, body_models)[:limit]
-        predictor = _open(checkpoint, chosen.tasks, stride, backend, threads)
+        predictor = _open(checkpoint, chosen.needs(options), stride, backend, threads)
         with _progress(f"{benchmark}", sum(r.frames for r in recordings), "frames") as advance:
             report = run(
                 chosen, recordings, predictor, options, folder, command, resume, lambda _, count: advance(count)

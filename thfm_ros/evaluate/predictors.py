@@ -26,6 +26,7 @@ DISPARITY_TASKS = ("scene_depth", "human_depth")
 class Predictor(Protocol):
     """identity: everything that the numbers depend on, JSON values (printed, and checked on resume).
     size: (width, height) that larger videos are shrunk to first; None: any. joint_set: of its keypoints.
+    blind: whether only the video's size matters, so that a long one need not be read (optional, false).
     """
 
     name: str
@@ -168,35 +169,38 @@ class ConstantPredictor:
     """The answer that looks at nothing: what any network has to beat.
 
     A frontal plane that nears downwards, normals to the camera, no person in the mask, an upright skeleton in the
-    middle of the image.
+    middle of the image. Answers are views that repeat one frame: a long video would otherwise need tens of gigabytes.
     """
 
-    name, joint_set = "constant", "thfm32"
+    name, joint_set, blind = "constant", "thfm32", True
     size: tuple[int, int] | None = None
 
     def __init__(self, tasks: Sequence[str] = tuple(TASKS)) -> None:
+        for task in tasks:
+            get_task(task)
         self.tasks = tuple(tasks)
         self.identity: dict[str, Any] = {"model": "constant"}
 
     def predict(self, video: np.ndarray, intrinsics: Intrinsics | None = None) -> dict[str, np.ndarray]:
-        t, h, w = video.shape[:3]
-        ramp = np.broadcast_to(np.linspace(0.01, 1, h, dtype=np.float32)[:, None], (t, h, w))
-        facing = np.broadcast_to(np.array([0, 0, -1], np.float32), (t, h, w, 3))
+        chosen = {task: self._answer(task, *video.shape[:3]) for task in self.tasks}
+        return {**chosen, "borders": np.zeros(0, int), "seconds": np.array(0.0)}
+
+    @staticmethod
+    def _answer(task: str, t: int, h: int, w: int) -> np.ndarray:
+        if task.endswith("_depth"):
+            return np.broadcast_to(np.linspace(0.01, 1, h, dtype=np.float32)[:, None], (t, h, w))
+        if task.endswith("_normals"):
+            return np.broadcast_to(np.array([0, 0, -1], np.float32), (t, h, w, 3))
+        if task == "foreground":
+            return np.broadcast_to(np.float32(0), (t, h, w))
+        if task == "dense_pose":
+            return np.broadcast_to(np.float32(0.5), (t, h, w, 3))
         body = upright_skeleton()
+        if task == "keypoints_3d":
+            return np.broadcast_to(body, (t, *body.shape))
         scale = 0.8 * h / np.ptp(body[:, 1])
         flat = body[:, :2] * scale + np.array([w / 2, h / 2 - scale * body[:, 1].mean()])
-        answers = {
-            "scene_depth": ramp,
-            "human_depth": ramp,
-            "scene_normals": facing,
-            "human_normals": facing,
-            "foreground": np.zeros((t, h, w), np.float32),
-            "dense_pose": np.full((t, h, w, 3), 0.5, np.float32),
-            "keypoints_2d": np.broadcast_to(flat, (t, *flat.shape)),
-            "keypoints_3d": np.broadcast_to(body, (t, *body.shape)),
-        }
-        chosen = {name: answers[name] for name in self.tasks}
-        return {**chosen, "borders": np.zeros(0, int), "seconds": np.array(0.0)}
+        return np.broadcast_to(flat, (t, *flat.shape))
 
 
 def upright_skeleton() -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def evaluate(
     step: Step = lambda name, frames: None,
 ) -> Report:
     """Scores every recording (or takes its row from `folder`), summarises, and writes the report into `folder`."""
-    missing = [t for t in benchmark.tasks if t not in predictor.tasks]
+    missing = [t for t in benchmark.needs(options) if t not in predictor.tasks]
     if missing:
         raise UserError(f"{benchmark.name} needs {', '.join(missing)}, {predictor.name} gives {list(predictor.tasks)}")
     names = [r.name for r in recordings]
@@ -68,9 +68,9 @@ def evaluate(
     if recordings and recordings[0].joints is not None:
         recordings[0].joints()  # a missing body model is told before the work, not after the first sequence
     options = {**options, "predicted_joint_set": predictor.joint_set}
-    store = RowStore(folder / "rows", key_of(benchmark.name, options, predictor.identity))
     rows: dict[str, Row] = {}
     for recording in recordings:
+        store = RowStore(folder / "rows", key_of(benchmark.name, options, predictor.identity, recording.stamp()))
         row = store.load(recording.name) if resume else None
         if row is None:
             row = _score(benchmark, recording, predictor, options)
@@ -81,8 +81,9 @@ def evaluate(
         step(recording.name, recording.frames)
     protocol = {
         **options,
+        **_facts(rows.values()),
         "recordings": len(rows),
-        "frames": sum(r.frames for r in recordings),
+        "frames_evaluated": sum(r.frames for r in recordings),
         "frame_rate": ", ".join(sorted({f"{r.fps:g} Hz" for r in recordings})),
         "network_input": "x".join(map(str, predictor.size)) if predictor.size else "as recorded",
     }
@@ -103,9 +104,21 @@ def evaluate(
     return report
 
 
+def _facts(rows: Iterable[Row]) -> dict[str, str]:
+    """What the rows tell about the protocol, each value once; many (sizes of photos) shortened to how many."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name, value in row["facts"].items():
+            found.setdefault(name, {})[value] = None
+    return {
+        name: ", ".join(values) if len(values) <= 8 else f"{len(values)} different: {', '.join([*values][:3])} .."
+        for name, values in found.items()
+    }
+
+
 def _score(benchmark: Benchmark, recording: Recording, predictor: Predictor, options: Options) -> Row:
     begin = time.perf_counter()
-    video = recording.video(predictor.size)
+    video = recording.still() if getattr(predictor, "blind", False) else recording.video(predictor.size)
     read = time.perf_counter()
     intrinsics = recording.intrinsics
     if intrinsics is not None:

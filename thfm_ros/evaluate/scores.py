@@ -1,11 +1,13 @@
 """One recording's row of a benchmark, and the rows' summary: normals, depth, matting, joints.
 
 A row is plain JSON (lists and numbers, NaN as null), so that it can be kept on disk and pooled later. Predictions come
-at the size of the video that the predictor saw; the truth's own resolution decides where a metric is computed.
+at the size of the video that the predictor saw; the truth's own resolution decides where a metric is computed. `facts`
+of a row are what the report must say and only the data tells: that resolution, the joints and their root.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.evaluate import depth, joints, matting, normals
 from thfm_ros.evaluate.readers.base import Recording
 from thfm_ros.evaluate.temporal import ChangeError, seams
-from thfm_ros.skeleton import convert
+from thfm_ros.skeleton import convert, get_joint_set
 
 Options = dict[str, Any]
 Row = dict[str, Any]
@@ -56,6 +58,10 @@ def _resized(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(image, np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
 def seam_summary(rows: Sequence[Row]) -> dict[str, float]:
     """Window borders against other frames over all rows: mean change errors and their ratio."""
     change: list[float] = []
@@ -74,6 +80,7 @@ def seam_summary(rows: Sequence[Row]) -> dict[str, float]:
 
 def score_normals(recording: Recording, answer: Answer, options: Options) -> Row:
     pooled, images, change = normals.Pooled(), [], ChangeError()
+    size = ""
     for i, pred in enumerate(answer[options["task"]]):
         true, mask = _truth(recording, i, "normals", "mask")
         errors = normals.angular_error(pred, true, mask)
@@ -81,7 +88,14 @@ def score_normals(recording: Recording, answer: Answer, options: Options) -> Row
         if len(errors):
             images.append(list(normals.dsine(errors, normals.SAPIENS_THRESHOLDS).values()))
         change.add(_resized(pred, true.shape), true, np.asarray(mask) > 0)
-    return {"pooled": pooled.state, "images": images, "change": change.values, "borders": answer["borders"].tolist()}
+        size = _size(true.shape)
+    return {
+        "pooled": pooled.state,
+        "images": images,
+        "change": change.values,
+        "borders": answer["borders"].tolist(),
+        "facts": {"metric_resolution": size},
+    }
 
 
 def summarise_normals(rows: Sequence[Row], options: Options) -> dict[str, float]:
@@ -104,7 +118,8 @@ def score_depth(recording: Recording, answer: Answer, options: Options) -> Row:
     true, mask = (np.stack(x) for x in zip(*pairs, strict=True))
     pred = np.stack([_resized(p, true.shape[1:]) for p in answer[options["task"]]])
     frames = depth.evaluate(pred, true, mask, protocol)
-    return {**{k: v.tolist() for k, v in frames.items()}, "change": [], "borders": []}
+    facts = {"metric_resolution": _size(true.shape[1:])}
+    return {**{k: v.tolist() for k, v in frames.items()}, "change": [], "borders": [], "facts": facts}
 
 
 def summarise_depth(rows: Sequence[Row], options: Options) -> dict[str, float]:
@@ -118,23 +133,29 @@ def score_matting(recording: Recording, answer: Answer, options: Options) -> Row
     pairs = []
     for i, alpha in enumerate(answer["foreground"]):
         (true,) = _truth(recording, i, "alpha")
-        shape = _resolution(options["resolution"], true.shape)
+        shape = parse_resolution(options["resolution"]) or true.shape
         pred = np.round(255 * np.clip(_resized(alpha, shape), 0, 1)).astype(np.uint8)  # as saved and read again
         pairs.append((pred, np.round(_resized(true, shape)).astype(np.uint8)))
     pred, true = (np.stack(x) for x in zip(*pairs, strict=True))
     values = matting.clip_metrics(pred, true, options["normalise_grad"])
     values |= {"sad": matting.sad(pred, true), "iou": matting.iou(pred, true)}
     change = (values["dtssd"][1:] / 1e2).tolist()  # dtSSD is a change error itself
-    return {**{k: v.tolist() for k, v in values.items()}, "change": change, "borders": answer["borders"].tolist()}
+    return {
+        **{k: v.tolist() for k, v in values.items()},
+        "change": change,
+        "borders": answer["borders"].tolist(),
+        "facts": {"metric_resolution": _size(true.shape[1:])},
+    }
 
 
-def _resolution(text: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def parse_resolution(text: str) -> tuple[int, int] | None:
+    """(height, width) of 'WIDTHxHEIGHT'; None of 'truth'."""
     if text == "truth":
-        return shape
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UserError(f"resolution is 'truth' or WIDTHxHEIGHT, found '{text}'")
-    return int(height), int(width)
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if not found:
+        raise UserError(f"option resolution is 'truth' or WIDTHxHEIGHT in pixels, such as 512x288, found '{text}'")
+    return int(found[2]), int(found[1])
 
 
 def summarise_matting(rows: Sequence[Row], options: Options) -> dict[str, float]:
@@ -153,13 +174,15 @@ def score_joints(recording: Recording, answer: Answer, options: Options) -> Row:
     assert recording.joints is not None, f"{recording.name} has no joints"
     truth = recording.joints()
     pred = convert(answer["keypoints_3d"], options["predicted_joint_set"], truth.joint_set)
-    true, root = truth.xyz, list(joints.PELVIS)
-    if truth.joint_set == "h36m17":
-        pred, true, root = joints.h36m14(pred), joints.h36m14(true), []
+    true, joint_set = truth.xyz, truth.joint_set
+    root = [0] if joint_set == "h36m17" else list(joints.PELVIS)
+    names = " and ".join(get_joint_set(joint_set).joints[k] for k in root)
+    if joint_set == "h36m17" and options.get("joints", 14) == 14:
+        pred, true, joint_set = joints.h36m14(pred), joints.h36m14(true), "h36m14"  # relative to the root
+    else:
+        pred, true = joints.centre(pred, root), joints.centre(true, root)
     pred, true = pred[truth.valid], true[truth.valid]
     fps = recording.fps
-    if root:
-        pred, true = joints.centre(pred, root), joints.centre(true, root)
     change = ChangeError()
     for p, t in zip(pred, true, strict=True):
         change.add(p, t, np.ones(len(p), bool))
@@ -173,6 +196,10 @@ def score_joints(recording: Recording, answer: Answer, options: Options) -> Row:
         "jitter_truth": joints.jitter(true, fps).tolist(),
         "change": change.values,
         "borders": borders,
+        "facts": {
+            "joint_set": f"{joint_set} ({pred.shape[1]} joints)",
+            "root": names if len(root) == 1 else f"mean of {names}",
+        },
     }
 
 

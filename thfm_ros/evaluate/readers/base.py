@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +34,8 @@ class Recording:
 
     image(i): uint8 RGB (H, W, 3). truth(i): any of alpha (H, W) float32 or uint8, normals (H, W, 3), depth (H, W)
     metres (inf or 0 where none), mask (H, W) bool (where normals or depth count). joints(): all frames at once.
-    intrinsics: of the image, where the data set tells.
+    intrinsics: of the image, where the data set tells. files: what the truth comes from, and origin: the data set's
+    folder; a row that was kept is used again only while both are the same.
     """
 
     name: str
@@ -42,6 +45,17 @@ class Recording:
     truth: Callable[[int], dict[str, np.ndarray]] | None = None
     joints: Callable[[], Joints] | None = None
     intrinsics: Intrinsics | None = None
+    files: tuple[Path, ...] = ()
+    origin: str = ""
+
+    def stamp(self) -> list[Any]:
+        """Everything about the data that can be told without reading it: place, length, names, sizes and times."""
+        return [self.origin, self.frames, self.fps, [_stamp(path) for path in self.files]]
+
+    def still(self) -> np.ndarray:
+        """(F, H, W, 3): a view that repeats the first frame, for predictors that look at the size alone."""
+        image = self.image(0)
+        return np.broadcast_to(image, (self.frames, *image.shape))
 
     def video(self, size: tuple[int, int] | None = None) -> np.ndarray:
         """(F, h, w, 3) uint8, shrunk to fit into `size` (width, height) with its aspect kept; never enlarged."""
@@ -55,6 +69,14 @@ class Recording:
                 raise UserError(f"{self.name}: frame {i} is {image.shape[1]}x{image.shape[0]}, unlike the first one")
             frames.append(image)
         return np.stack(frames)
+
+
+def _stamp(path: Path) -> list[Any]:
+    try:
+        found = path.stat()
+    except OSError:  # files that need not be there, such as joints computed elsewhere
+        return [str(path.resolve()), None]
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
 
 
 def need(path: Path, what: str, source: str) -> Path:
@@ -126,6 +148,73 @@ def open_zip(path: Path, what: str, source: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(need(path, what, source))
     except zipfile.BadZipFile:
         raise UserError(f"{path} is no zip archive: download it again") from None
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One file of an archive."""
+    try:
+        return archive.read(name)
+    except Exception as error:  # zipfile and zlib raise whatever a damaged archive provokes
+        raise UserError(f"cannot read {name} in {archive.filename}: {_first_line(error)}; download it again") from None
+
+
+def load_npz(path: Path, names: Sequence[str], source: str, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays `names` of an .npz, and those of `optional` that it has.
+
+    UserError for a damaged file, and for one of another version.
+    """
+    need(path, "an annotation file", source)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = stored.files
+            table = {name: stored[name] for name in (*names, *optional) if name in found}
+    except Exception as error:  # numpy, zipfile and zlib raise whatever a damaged file provokes
+        raise UserError(f"cannot read {path} as .npz: {_first_line(error)}; {source}") from None
+    for name in names:
+        if name not in table:
+            raise UserError(f"{path}: expected entry '{name}', found {', '.join(found)}: another version? {source}")
+    return table
+
+
+def load_npy(path: Path, shape: Sequence[int], source: str) -> np.ndarray:
+    """The array of an .npy, of `shape` (-1: any length)."""
+    need(path, "an annotation file", source)
+    try:
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except Exception as error:  # numpy raises whatever a damaged file provokes
+        raise UserError(f"cannot read {path} as .npy: {_first_line(error)}; {source}") from None
+    numbers(array, shape, path, "its array")
+    return array
+
+
+def load_json(path: Path, source: str) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        table = json.loads(_bytes(need(path, "an annotation file", source)))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path} as JSON: {error}; {source}") from None
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(table).__name__}; {source}")
+    return table
+
+
+def numbers(value: Any, shape: Sequence[int], path: Path, name: str) -> np.ndarray:
+    """`value` as float64 of `shape` (-1: any length); UserError that names the file for anything else."""
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise UserError(f"{path}: expected numbers as {name}, found {kind}: damaged or another version?") from None
+    if array.ndim != len(shape) or any(n not in (-1, m) for n, m in zip(shape, array.shape, strict=True)):
+        wanted = "x".join("N" if n == -1 else str(n) for n in shape) or "one number"
+        raise UserError(f"{path}: expected {name} of shape {wanted}, found {array.shape}: another version?")
+    return array
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def opencv_intrinsics(matrix: np.ndarray, width: int, height: int) -> Intrinsics:

@@ -6,7 +6,6 @@ tree. So neither torch nor another package is needed, and nothing in a model fil
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.readers import pickles
+from thfm_ros.evaluate.readers.base import load_npz, numbers
 
 SITES = {"smpl": "https://smpl.is.tue.mpg.de", "smplx": "https://smpl-x.is.tue.mpg.de"}
 # SMPL's hands (22, 23) out of SMPL-X's joints: the middle fingers' first knuckles; 0-21 are the same in both.
@@ -56,16 +56,19 @@ def rotation_matrices(axis_angle: np.ndarray) -> np.ndarray:
 
 
 def load_precomputed(path: Path, frames: int) -> np.ndarray | None:
-    """(frames, K, 3) metres from `joints` of an .npz that lies beside a sequence; None where there is none."""
+    """(frames, 24, 3) metres from `joints` of an .npz that lies beside a sequence; None where there is none."""
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        if "joints" not in stored.files:
-            raise UserError(f"{path}: expected an array 'joints' (frames, K, 3) in metres, found {stored.files}")
-        joints = np.asarray(stored["joints"], np.float64)
-    if joints.ndim != 3 or joints.shape[0] != frames or joints.shape[2] != 3:
-        raise UserError(f"{path}: expected joints of shape ({frames}, K, 3), found {joints.shape}")
-    return joints
+    joints = load_npz(path, ("joints",), f"it holds 'joints' ({frames}, 24, 3) in metres, world frame")["joints"]
+    return numbers(joints, (frames, 24, 3), path, "joints")
+
+
+def model_files(kind: str, folder: Path | None) -> tuple[Path, ...]:
+    """The body models of a kind that `find_model` may choose from."""
+    if folder is None:
+        return ()
+    found = (p for sub in (kind, ".") for p in (folder / sub).glob(f"{kind.upper()}_*"))
+    return tuple(sorted(p for p in found if p.suffix in (".npz", ".pkl")))
 
 
 def find_model(kind: str, gender: str, folder: Path | None, precomputed: Path) -> BodyModel:
@@ -85,25 +88,23 @@ def find_model(kind: str, gender: str, folder: Path | None, precomputed: Path) -
 @lru_cache(maxsize=3)
 def _load(path: Path) -> BodyModel:
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                table: dict[str, Any] = {name: stored[name] for name in _FIELDS if name in stored.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"cannot read the body model {path}: {error}") from None
+        table: dict[str, Any] = load_npz(path, _FIELDS, "download the body model again")
     else:
         table = pickles.load(path, pickles.BODY_MODELS)
-    template, shape, regressor, tree = (_dense(pickles.entry(table, path, name)) for name in _FIELDS)
-    if regressor.shape[1:] != template.shape[:1] or tree.shape != (2, len(regressor)):
-        raise UserError(f"{path}: expected a body model, found joints {regressor.shape} of vertices {template.shape}")
+    values = {name: _plain(pickles.entry(table, path, name)) for name in _FIELDS}
+    template = numbers(values["v_template"], (-1, 3), path, "v_template")
+    shape = numbers(values["shapedirs"], (len(template), 3, -1), path, "shapedirs")
+    regressor = numbers(values["J_regressor"], (-1, len(template)), path, "J_regressor")
+    tree = numbers(values["kintree_table"], (2, len(regressor)), path, "kintree_table")
     parents = tree[0].astype(np.int64)
     parents[0] = -1  # stored as 2^32 - 1
     return BodyModel(regressor @ template, np.einsum("kv,vds->kds", regressor, shape), parents)
 
 
-def _dense(value: Any) -> np.ndarray:
+def _plain(value: Any) -> Any:
     """Of what model files hold: arrays, sparse matrices, and the arrays inside chumpy's objects."""
     value = getattr(value, "x", value)
-    return np.asarray(value.toarray() if hasattr(value, "toarray") else value, float)
+    return value.toarray() if hasattr(value, "toarray") else value
 
 
 def smpl24(
@@ -128,16 +129,14 @@ def smplx24(parameters: list[dict[str, Any]], gender: str, models: Path | None, 
     """(F, 24, 3) SMPL joints of SMPL-X parameters, one table a frame (RICH); hands at the middle fingers' knuckles.
 
     Fingers and face move none of these joints, so their poses are not needed; expressions are left out.
+    `precomputed`: the file that can stand in for a missing body model, named in its error.
     """
-    ready = load_precomputed(precomputed, len(parameters))
-    if ready is not None:
-        return ready
     model = find_model("smplx", gender, models, precomputed)
     frames = []
     for table in parameters:
         root, body, betas, translation = (
-            np.asarray(pickles.entry(table, precomputed.parent, name), float).reshape(1, -1)
-            for name in ("global_orient", "body_pose", "betas", "transl")
+            numbers(np.ravel(pickles.entry(table, precomputed.parent, name)), (size,), precomputed.parent, name)[None]
+            for name, size in (("global_orient", 3), ("body_pose", 63), ("betas", -1), ("transl", 3))
         )
         rotations = np.concatenate([root, body], 1).reshape(1, -1, 3)
         frames.append(model.pose(rotations, betas, translation)[0, list(SMPL24_OF_SMPLX)])

@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.joints import to_camera
 from thfm_ros.evaluate.readers import body_models, pickles
-from thfm_ros.evaluate.readers.base import Joints, Recording, list_images, load_rgb, opencv_intrinsics, some
+from thfm_ros.evaluate.readers.base import (
+    Joints,
+    Recording,
+    list_images,
+    load_rgb,
+    numbers,
+    opencv_intrinsics,
+    some,
+)
 
 SOURCE = "get EMDB from https://emdb.ait.ethz.ch (registration)"
 FPS = 30.0
@@ -33,26 +39,32 @@ def read(root: Path, subset: str | None = "emdb1", body_models: Path | None = No
 
 
 def _recording(path: Path, data: dict[str, Any], models: Path | None) -> Recording:
-    frames = int(pickles.entry(data, path, "n_frames"))
+    frames = int(numbers(pickles.entry(data, path, "n_frames"), (), path, "n_frames"))
     camera = pickles.entry(data, path, "camera")
-    width, height = (int(pickles.entry(camera, path, k)) for k in ("width", "height"))
-    extrinsics = np.asarray(pickles.entry(camera, path, "extrinsics"), np.float64)
+    width, height = (int(numbers(pickles.entry(camera, path, k), (), path, k)) for k in ("width", "height"))
+    extrinsics = numbers(pickles.entry(camera, path, "extrinsics"), (frames, 4, 4), path, "extrinsics")
+    matrix = numbers(pickles.entry(camera, path, "intrinsics"), (3, 3), path, "intrinsics")
     images = list_images(path.parent / "images")
-    if len(images) != frames or extrinsics.shape != (frames, 4, 4):
-        raise UserError(f"{path.parent}: expected {frames} images and poses, found {len(images)}, {extrinsics.shape}")
+    if len(images) != frames:
+        raise UserError(f"{path.parent}: expected {frames} images, found {len(images)}; {SOURCE}")
+    precomputed = path.with_name(path.name.replace("_data.pkl", "_joints.npz"))
 
     def joints() -> Joints:
         smpl = pickles.entry(data, path, "smpl")
         root, body, betas, translation = (
-            np.asarray(pickles.entry(smpl, path, k)) for k in ("poses_root", "poses_body", "betas", "trans")
+            numbers(pickles.entry(smpl, path, name), shape, path, name)
+            for name, shape in (
+                ("poses_root", (frames, 3)),
+                ("poses_body", (frames, 69)),
+                ("betas", (-1,)),
+                ("trans", (frames, 3)),
+            )
         )
-        precomputed = path.with_name(path.name.replace("_data.pkl", "_joints.npz"))
         gender = str(pickles.entry(data, path, "gender"))
         world = body_models.smpl24(gender, root, body, betas, translation, models, precomputed)
-        valid = np.asarray(pickles.entry(data, path, "good_frames_mask"), bool)
+        valid = numbers(pickles.entry(data, path, "good_frames_mask"), (frames,), path, "good_frames_mask") > 0
         return Joints(to_camera(world, extrinsics), "smpl24", valid)
 
-    matrix = np.asarray(pickles.entry(camera, path, "intrinsics"))
     return Recording(
         str(pickles.entry(data, path, "name")),
         frames,
@@ -60,4 +72,5 @@ def _recording(path: Path, data: dict[str, Any], models: Path | None) -> Recordi
         lambda i: load_rgb(images[i]),
         joints=joints,
         intrinsics=opencv_intrinsics(matrix, width, height),
+        files=(path, precomputed, *body_models.model_files("smpl", models)),
     )

@@ -6,7 +6,6 @@ Depth is rendered from the scans (millimetres) into the cameras; images are half
 from __future__ import annotations
 
 import io
-import json
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.mesh import render_mesh
-from thfm_ros.evaluate.readers.base import Recording, decode, need, open_zip, some
+from thfm_ros.evaluate.readers import pickles
+from thfm_ros.evaluate.readers.base import Recording, decode, load_json, need, numbers, open_zip, read_member, some
 from thfm_ros.geometry import Intrinsics
 
 SOURCE = "get Goliath-4 from github.com/facebookresearch/goliath (its README links the downloads)"
@@ -51,15 +51,16 @@ def read(
 
 def load_calibration(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Camera -> (K (3, 3) of the half-size images, pixel centres at integers; world-to-camera (3, 4), millimetres)."""
-    table = json.loads(need(path, "Goliath's calibration", SOURCE).read_text())
-    if "KRT" not in table:
-        raise UserError(f"{path}: expected entry KRT, found {', '.join(table)}")
+    entries = pickles.entry(load_json(need(path, "Goliath's calibration", SOURCE), SOURCE), path, "KRT")
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: expected a list of cameras as KRT, found {type(entries).__name__}; {SOURCE}")
     cameras = {}
-    for entry in table["KRT"]:
-        matrix = np.array(entry["K"], float).T
+    for entry in entries:
+        matrix = numbers(pickles.entry(entry, path, "K"), (3, 3), path, "K").T.copy()
+        pose = numbers(pickles.entry(entry, path, "T"), (4, -1), path, "T").T
         matrix[:2, :2] /= 2
         matrix[:2, 2] = (matrix[:2, 2] + 0.5) / 2 - 0.5
-        cameras[str(entry["cameraId"])] = (matrix, np.array(entry["T"], float).T[:3, :4])
+        cameras[str(pickles.entry(entry, path, "cameraId"))] = (matrix, pose[:3])
     return cameras
 
 
@@ -87,19 +88,23 @@ def _numbers(names: list[str], suffix: str) -> dict[int, str]:
 
 
 def _recording(capture: Path, camera: str, matrix: np.ndarray, pose: np.ndarray, count: int) -> Recording:
-    images = open_zip(capture / "image" / f"cam{camera}.zip", "Goliath's images", SOURCE)
-    masks = open_zip(capture / "segmentation_parts" / f"cam{camera}.zip", "Goliath's segmentation", SOURCE)
-    scans = open_zip(capture / "scan_mesh" / "scan_mesh.zip", "Goliath's scans", SOURCE)
+    files = (
+        capture / "image" / f"cam{camera}.zip",
+        capture / "segmentation_parts" / f"cam{camera}.zip",
+        capture / "scan_mesh" / "scan_mesh.zip",
+    )
+    whats = ("Goliath's images", "Goliath's segmentation", "Goliath's scans")
+    images, masks, scans = (open_zip(path, what, SOURCE) for path, what in zip(files, whats, strict=True))
     image_of, mask_of, scan_of = (
         _numbers(archive.namelist(), suffix)
         for archive, suffix in ((images, ".avif"), (masks, ".png"), (scans, ".ply"))
     )
-    numbers = _evenly(sorted(image_of.keys() & mask_of.keys() & scan_of.keys()), count)
-    if not numbers:
+    chosen = _evenly(sorted(image_of.keys() & mask_of.keys() & scan_of.keys()), count)
+    if not chosen:
         raise UserError(f"{capture}, camera {camera}: no frame has an image, a segmentation and a scan; {SOURCE}")
 
     def image(i: int) -> np.ndarray:
-        return decode(images.read(image_of[numbers[i]]), image_of[numbers[i]])
+        return decode(read_member(images, image_of[chosen[i]]), image_of[chosen[i]])
 
     height, width = image(0).shape[:2]
     intrinsics = Intrinsics(matrix[0, 0], matrix[1, 1], matrix[0, 2] + 0.5, matrix[1, 2] + 0.5, width, height)
@@ -108,12 +113,20 @@ def _recording(capture: Path, camera: str, matrix: np.ndarray, pose: np.ndarray,
 
     @cache
     def mask(i: int) -> np.ndarray:
-        return decode(masks.read(mask_of[numbers[i]]), mask_of[numbers[i]], cv2.IMREAD_GRAYSCALE) > 0
+        return decode(read_member(masks, mask_of[chosen[i]]), mask_of[chosen[i]], cv2.IMREAD_GRAYSCALE) > 0
 
     def truth(i: int) -> dict[str, np.ndarray]:
-        name = scan_of[numbers[i]]
-        vertices, faces = load_ply(scans.read(name), name)
+        name = scan_of[chosen[i]]
+        vertices, faces = load_ply(read_member(scans, name), name)
         depth, normals = render_mesh(vertices / 1000.0, faces, intrinsics, metres)
         return {"depth": depth, "normals": normals, "mask": mask(i) & np.isfinite(depth)}
 
-    return Recording(f"{capture.name}-cam{camera}", len(numbers), 1.0, image, truth, intrinsics=intrinsics)
+    return Recording(
+        f"{capture.name}-cam{camera}",
+        len(chosen),
+        1.0,
+        image,
+        truth,
+        intrinsics=intrinsics,
+        files=(capture / "camera_calibration.json", *files),
+    )

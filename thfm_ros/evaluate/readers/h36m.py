@@ -24,8 +24,8 @@ def read(root: Path, protocol: int = 1, step: int = 5, subjects: tuple[str, ...]
 
     protocol: 1 all cameras, 2 the frontal one.
     """
-    if protocol not in (1, 2):
-        raise UserError(f"Human3.6M has protocols 1 and 2, found {protocol}")
+    if protocol not in (1, 2) or step < 1:
+        raise UserError(f"Human3.6M has protocols 1 and 2 and steps from 1, found {protocol} and {step}")
     recordings = []
     for subject in subjects:
         folder = need(root / subject / "MyPoseFeatures" / "D3_Positions_mono", f"poses of {subject}", SOURCE)
@@ -49,7 +49,7 @@ def load_pose(path: Path) -> np.ndarray:
         pose = np.asarray(cdflib.CDF(str(path)).varget("Pose"), np.float64)
     except Exception as error:  # cdflib raises whatever a damaged file provokes
         raise UserError(f"cannot read {path}: {error}") from None
-    if pose.size == 0 or pose.shape[-1] != 96:
+    if pose.size == 0 or pose.ndim == 0 or pose.shape[-1] != 96:
         raise UserError(f"{path}: expected variable Pose of shape (1, F, 96), found {pose.shape}")
     return pose.reshape(-1, 32, 3)
 
@@ -62,6 +62,7 @@ def _recording(name: str, cdf: Path, video: Path, step: int) -> Recording:
         FPS / step,
         _frames(video, step),
         joints=lambda: Joints(h36m17(pose), "h36m17", np.ones(len(pose), bool)),
+        files=(cdf, video),
     )
 
 

@@ -19,8 +19,11 @@ from thfm_ros.evaluate.readers.base import (
     find_image,
     list_images,
     load_gray,
+    load_npy,
+    load_npz,
     load_rgb,
     need,
+    numbers,
     opencv_intrinsics,
     some,
 )
@@ -43,16 +46,20 @@ def read(root: Path, pairs: tuple[int, ...] = PAIRS, camera: int = CAMERA) -> li
 
 def load_camera(path: Path, camera: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(intrinsics (3, 3), world-to-camera (3, 4), distortion (5,)) of one camera of rgb_cameras.npz."""
-    with np.load(need(path, "Hi4D's cameras", SOURCE), allow_pickle=False) as stored:
-        # The published files misspell the key; later copies do not.
-        key = next((k for k in ("intrinsics", "intirnsics") if k in stored.files), None)
-        if key is None or not {"ids", "extrinsics", "dist_coeffs"} <= set(stored.files):
-            raise UserError(f"{path}: expected ids, intrinsics, extrinsics, dist_coeffs, found {stored.files}")
-        ids = stored["ids"].ravel().tolist()
-        if camera not in ids:
-            raise UserError(f"{path}: expected camera {camera}, found {ids}")
-        row = ids.index(camera)
-        return stored[key][row], stored["extrinsics"][row], stored["dist_coeffs"][row]
+    # The published files misspell the key; later copies do not.
+    spellings = ("intrinsics", "intirnsics")
+    need(path, "Hi4D's cameras", SOURCE)
+    stored = load_npz(path, ("ids", "extrinsics", "dist_coeffs"), SOURCE, spellings)
+    key = next((k for k in spellings if k in stored), None)
+    if key is None:
+        raise UserError(f"{path}: expected entry 'intrinsics', found {', '.join(stored)}: another version? {SOURCE}")
+    ids = stored["ids"].ravel().tolist()
+    if camera not in ids:
+        raise UserError(f"{path}: expected camera {camera}, found {ids}")
+    row, count = ids.index(camera), len(ids)
+    shapes = {key: (count, 3, 3), "extrinsics": (count, -1, 4), "dist_coeffs": (count, -1)}
+    matrix, pose, distortion = (numbers(stored[name], shape, path, name)[row] for name, shape in shapes.items())
+    return matrix, pose[:3], distortion
 
 
 def load_mesh(action: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,30 +67,38 @@ def load_mesh(action: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
     path = action / "frames_vis" / f"mesh-f{number:05d}.pkl"
     if path.is_file():
         table = pickles.load(path)
-        return np.asarray(pickles.entry(table, path, "vertices")), np.asarray(pickles.entry(table, path, "faces"))
+        vertices, faces = (numbers(pickles.entry(table, path, k), (-1, 3), path, k) for k in ("vertices", "faces"))
+        return vertices, faces.astype(np.int64)
     return load_obj(need(action / "frames" / f"mesh-f{number:05d}.obj", "a Hi4D mesh", SOURCE))
 
 
 def load_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and triangles of a Wavefront file."""
     vertices, faces = [], []
-    for line in path.read_text().splitlines():
-        kind, *values = line.split() or [""]
-        if kind == "v":
-            vertices.append([float(v) for v in values[:3]])
-        elif kind == "f":
-            faces.append([int(v.split("/")[0]) - 1 for v in values[:3]])
+    try:
+        for line in path.read_text().splitlines():
+            kind, *values = line.split() or [""]
+            if kind == "v":
+                vertices.append([float(v) for v in values[:3]])
+            elif kind == "f":
+                faces.append([int(v.split("/")[0]) - 1 for v in values[:3]])
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} as a Wavefront mesh: {error}; {SOURCE}") from None
     if not vertices or not faces:
-        raise UserError(f"{path}: expected a mesh, found {len(vertices)} vertices and {len(faces)} faces")
-    return np.array(vertices), np.array(faces)
+        raise UserError(f"{path}: expected a mesh, found {len(vertices)} vertices and {len(faces)} faces; {SOURCE}")
+    corners = numbers(faces, (-1, 3), path, "faces").astype(np.int64)
+    return numbers(vertices, (-1, 3), path, "vertices"), corners
 
 
 def _recording(action: Path, camera: int) -> Recording:
-    with np.load(action / "meta.npz", allow_pickle=False) as meta:
-        first, last = int(meta["start"]), int(meta["end"])
-    matrix, pose, distortion = load_camera(action / "cameras" / "rgb_cameras.npz", camera)
-    numbers = list(range(first, last + 1))
-    images = [find_image(action / "images" / str(camera) / f"{n:06d}") for n in numbers]
+    meta, cameras = action / "meta.npz", action / "cameras" / "rgb_cameras.npz"
+    ends = load_npz(meta, ("start", "end"), SOURCE)
+    first, last = (int(numbers(np.ravel(ends[k]), (1,), meta, k)[0]) for k in ("start", "end"))
+    if last < first:
+        raise UserError(f"{meta}: expected end >= start, found {first} .. {last}; {SOURCE}")
+    matrix, pose, distortion = load_camera(cameras, camera)
+    frames = range(first, last + 1)
+    images = [find_image(action / "images" / str(camera) / f"{n:06d}") for n in frames]
     height, width = load_rgb(images[0]).shape[:2]
     intrinsics = opencv_intrinsics(matrix, width, height)
 
@@ -92,28 +107,29 @@ def _recording(action: Path, camera: int) -> Recording:
         return cv2.undistort(image, matrix, distortion) if np.any(distortion) else image
 
     def truth(i: int) -> dict[str, np.ndarray]:
-        depth, normals = render_mesh(*load_mesh(action, numbers[i]), intrinsics, pose)
+        depth, normals = render_mesh(*load_mesh(action, frames[i]), intrinsics, pose)
         masks = action / "seg" / "img_seg_mask" / str(camera) / "all"
-        person = straight(load_gray(find_image(masks / f"{numbers[i]:06d}"))) > 0
+        person = straight(load_gray(find_image(masks / f"{frames[i]:06d}"))) > 0
         return {"normals": normals, "depth": depth, "mask": person & np.isfinite(depth)}
 
     return Recording(
         f"{action.parent.name}-{action.name}",
-        len(numbers),
+        len(frames),
         FPS,
         lambda i: straight(load_rgb(images[i])),
         lru_cache(maxsize=1)(truth),
         intrinsics=intrinsics,
+        files=(meta, cameras, *sorted(action.glob("frames*/mesh-f*"))),
     )
 
 
 def _prepared(folder: Path, root: Path) -> Recording:
-    images = list_images(folder / "rgb")
+    images = some(list_images(folder / "rgb"), folder, "rgb/*", SOURCE)
     normals = [need(folder / "normal" / f"{p.stem}.npy", "a normal map", SOURCE) for p in images]
     masks = [find_image(folder / "mask" / p.stem) for p in images]
 
     def truth(i: int) -> dict[str, np.ndarray]:
-        return {"normals": np.load(normals[i], allow_pickle=False), "mask": load_gray(masks[i]) > 0}
+        return {"normals": load_npy(normals[i], (-1, -1, 3), SOURCE), "mask": load_gray(masks[i]) > 0}
 
     name = "-".join(folder.relative_to(root).parts) or folder.name
-    return Recording(name, len(images), FPS, lambda i: load_rgb(images[i]), truth)
+    return Recording(name, len(images), FPS, lambda i: load_rgb(images[i]), truth, files=(*normals, *masks))

@@ -31,4 +31,4 @@ def _recording(photo: Path, background: float) -> Recording:
         alpha = rgba[..., 3:].astype(np.float32) / 255
         return np.round(rgba[..., :3] * alpha + 255 * background * (1 - alpha)).astype(np.uint8)
 
-    return Recording(photo.stem, 1, 1.0, image, lambda _: {"alpha": load_rgba(photo)[..., 3]})
+    return Recording(photo.stem, 1, 1.0, image, lambda _: {"alpha": load_rgba(photo)[..., 3]}, files=(photo,))

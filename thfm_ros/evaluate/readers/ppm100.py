@@ -18,4 +18,6 @@ def read(root: Path, split: str = "val") -> list[Recording]:
 
 
 def _recording(photo: Path, matte: Path) -> Recording:
-    return Recording(photo.stem, 1, 1.0, lambda _: load_rgb(photo), lambda _: {"alpha": load_gray(matte)})
+    return Recording(
+        photo.stem, 1, 1.0, lambda _: load_rgb(photo), lambda _: {"alpha": load_gray(matte)}, files=(photo, matte)
+    )

@@ -85,4 +85,5 @@ def _recording(clips: ShardedClips, index: int) -> Recording:
         lambda i: clips.clip(index).rgb[i],
         truth,
         joints,
+        files=(clips.root / "manifest.json",),
     )

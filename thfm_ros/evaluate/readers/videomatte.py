@@ -28,5 +28,10 @@ def _recording(clip: Path, fps: float) -> Recording:
     if not images or [p.stem for p in images] != [p.stem for p in mattes]:
         raise UserError(f"{clip}: expected the same frames in com and pha, found {len(images)} and {len(mattes)}")
     return Recording(
-        clip.name, len(images), fps, lambda i: load_rgb(images[i]), lambda i: {"alpha": load_gray(mattes[i])}
+        clip.name,
+        len(images),
+        fps,
+        lambda i: load_rgb(images[i]),
+        lambda i: {"alpha": load_gray(mattes[i])},
+        files=(*images, *mattes),
     )
