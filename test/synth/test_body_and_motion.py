@@ -5,7 +5,7 @@ import pytest
 
 from thfm_ros.errors import UserError
 from thfm_ros.synth import bvh, motion, rotations
-from thfm_ros.synth.action import make_action
+from thfm_ros.synth.action import known_motions, make_action
 from thfm_ros.synth.body import Identity
 from thfm_ros.synth.clip import studio
 from thfm_ros.synth.config import SynthConfig
@@ -177,11 +177,9 @@ def test_bvh_turns_the_arm_by_its_angle(tmp_path):
 
 
 def test_bvh_folders_feed_the_generator_and_errors_name_the_file(tmp_path, assets):
-    from thfm_ros.synth.action import known_motions
-
     for k in range(3):
         write_bvh(tmp_path / f"m{k}.bvh", 10.0 * k)
-    names = {m.name for m in known_motions(assets, "train", str(tmp_path))}
+    names = {m.name for m in known_motions(assets, "train", bvh.BvhFolder.at(tmp_path))}
     assert {"m0", "m1", "m2"} <= names
     (tmp_path / "bad.bvh").write_text("HIERARCHY\nROOT Hips\n{\nOFFSET 0 zero 0\n")
     with pytest.raises(UserError, match=r"bad\.bvh"):

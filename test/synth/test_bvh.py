@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from thfm_ros.errors import UserError
 from thfm_ros.synth import bvh, rotations
+from thfm_ros.synth.action import known_motions
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.generate import run
 
 
 def words(text: str, between: str | None = None) -> list[str]:
@@ -155,3 +159,97 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, change, message
     with pytest.raises(UserError, match=rf"walk\.bvh is not a usable BVH file: .*({message})") as error:
         bvh.load(path)
     assert "\n" not in str(error.value)
+
+
+SHORT = Style(fps=3.0)
+
+
+def folder_of(path: Path, *names: str) -> Path:
+    path.mkdir(parents=True)
+    for name in names:
+        write(path / f"{name}.bvh", SHORT)
+    return path
+
+
+def test_a_folder_is_its_names_and_contents_wherever_it_lies(tmp_path, monkeypatch):
+    first = bvh.BvhFolder.at(folder_of(tmp_path / "one", "walk", "run"))
+    assert bvh.BvhFolder.at(folder_of(tmp_path / "two" / "deep", "run", "walk")) == first
+    monkeypatch.chdir(tmp_path)
+    assert bvh.BvhFolder.at("one").folder == first.folder == str(tmp_path / "one")
+    (tmp_path / "one" / "notes.txt").write_text("no motion")
+    assert bvh.BvhFolder.at("one") == first
+    write(tmp_path / "one" / "jump.BVH", SHORT)
+    added = bvh.BvhFolder.at("one")
+    (tmp_path / "one" / "jump.BVH").rename(tmp_path / "one" / "leap.bvh")
+    renamed = bvh.BvhFolder.at("one")
+    write(tmp_path / "one" / "leap.bvh", replace(SHORT, order="XYZ"))
+    changed = bvh.BvhFolder.at("one")
+    assert len({first, added, renamed, changed}) == 4
+
+
+def test_the_settings_know_the_files_and_not_the_path(tmp_path):
+    config = SynthConfig(bvh=folder_of(tmp_path / "one", "walk"))
+    assert SynthConfig(bvh=str(folder_of(tmp_path / "two", "walk"))).digest() == config.digest()
+    assert str(tmp_path) not in json.dumps(config.settings())
+    shipped = SynthConfig(**json.loads(json.dumps(asdict(config))))  # as workers get it
+    assert shipped == config
+    assert shipped.bvh.folder == str(tmp_path / "one")
+    write(tmp_path / "one" / "run.bvh", SHORT)
+    assert SynthConfig(bvh=tmp_path / "one").digest() != config.digest()
+    assert SynthConfig(bvh=tmp_path / "one") != config
+    with pytest.raises(UserError, match="does not exist"):
+        SynthConfig(bvh=tmp_path / "three")
+
+
+def test_files_that_change_after_the_start_are_refused(tmp_path):
+    folder = bvh.BvhFolder.at(folder_of(tmp_path / "one", "walk"))
+    assert [m.name for m in folder.load()] == ["walk"]
+    write(tmp_path / "one" / "run.bvh", SHORT)
+    with pytest.raises(UserError, match="not those that this run began with"):
+        folder.load()
+
+
+def test_new_files_move_no_motion_to_the_other_split(tmp_path, assets):
+    def split() -> dict[str, set[str]]:
+        """Own motions of a split; the bundled ones apart."""
+        folder = bvh.BvhFolder.at(tmp_path / "own")
+        return {
+            s: {m.name for m in known_motions(assets, s, folder)} - {m.name for m in known_motions(assets, s, None)}
+            for s in ("train", "test")
+        }
+
+    names = [f"m{k:02d}" for k in range(10, 40)]
+    folder_of(tmp_path / "own", *names)
+    before = split()
+    assert before["train"] | before["test"] == set(names)
+    assert not before["train"] & before["test"]
+    assert 1 <= len(before["test"]) <= 8
+    (tmp_path / "own" / "deeper").mkdir()
+    for name in ("aaa", "m20b", "deeper/zzz"):
+        write(tmp_path / "own" / f"{name}.bvh", SHORT)
+    after = split()
+    assert {s: after[s] & set(names) for s in after} == before
+
+
+def test_a_folder_without_motions_to_train_on_is_refused(tmp_path, assets):
+    folder = bvh.BvhFolder.at(folder_of(tmp_path / "own", "m4"))  # its hash holds it out
+    assert "m4" in {m.name for m in known_motions(assets, "test", folder)}
+    with pytest.raises(UserError, match="held out"):
+        known_motions(assets, "train", folder)
+
+
+def test_other_motions_do_not_mix_in_and_another_place_of_them_does(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        folder_of(tmp_path / name, "walk")
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+
+    def settings(folder: str) -> SynthConfig:
+        return SynthConfig(frames=2, height=32, width=48, bvh=bvh.BvhFolder.at(folder))
+
+    first = run(settings("one"), 3, 2, out, per_shard=1)
+    (out / "shard-000001.tar").unlink()
+    assert run(settings("two"), 3, 2, out, per_shard=1) == first
+    write(tmp_path / "one" / "run.bvh", SHORT)
+    with pytest.raises(UserError, match="same BVH files"):
+        run(settings("one"), 3, 2, out, per_shard=1)

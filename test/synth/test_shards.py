@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
@@ -14,6 +15,7 @@ from thfm_ros.synth import commands, shards
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.generate import clips_a_shard, run
+from thfm_ros.synth.preview import COLUMNS, panel
 
 CONFIG = SynthConfig(frames=2, height=32, width=48, empty=0.2)
 
@@ -91,16 +93,69 @@ def test_an_interrupted_run_resumes(made, tmp_path):
     cut = tmp_path / "shard-000001.tar"
     cut.write_bytes(cut.read_bytes()[:-100])  # killed while copying
     kept = (tmp_path / "shard-000000.tar").stat().st_mtime_ns
-    progress = []
-    assert digests(run(CONFIG, 3, 5, tmp_path, per_shard=2, progress=progress.append)) == digests(manifest)
+    progress, resumed = [], []
+    again = run(CONFIG, 3, 5, tmp_path, per_shard=2, progress=progress.append, resumed=resumed.append)
+    assert digests(again) == digests(manifest)
     assert (tmp_path / "shard-000000.tar").stat().st_mtime_ns == kept
-    assert progress == [2, 2, 1]
+    assert resumed == [2]
+    assert progress == [2, 1]
 
 
 def test_another_plan_does_not_mix_in(made):
     folder, _ = made
     with pytest.raises(UserError, match="another plan"):
         run(CONFIG, 4, 5, folder, per_shard=2)
+
+
+def test_the_plan_is_whole_or_absent_whenever_the_run_is_killed(made, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(CONFIG, 3, 5, tmp_path, per_shard=2)
+    assert not (tmp_path / "plan.json").exists()
+    folder, manifest = made
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    written = (tmp_path / "plan.json").stat()
+    assert run(CONFIG, 3, 5, tmp_path) == manifest
+    after = (tmp_path / "plan.json").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (written.st_mtime_ns, written.st_ino)
+    for content in (b"", b"{", b"[]", b'{"per_shard": "2"}', b"\xff\xfe"):
+        (tmp_path / "plan.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"plan\.json is damaged: delete it"):
+            run(CONFIG, 3, 5, tmp_path)
+    (tmp_path / "plan.json").unlink()  # the fix that the message names
+    assert run(CONFIG, 3, 5, tmp_path, per_shard=2) == manifest
+
+
+def test_resumed_clips_do_not_count_in_the_rate():
+    now = [100.0]
+    bar = Progress(get_time=lambda: now[0])
+    number = bar.add_task("generating", total=1000, resumed=0)
+    task = bar.tasks[0]
+    bar.update(number, completed=900, resumed=900)
+    now[0] += 5
+    assert commands.pace(task) == "- clips/s"
+    bar.update(number, advance=20)
+    now[0] += 5
+    assert commands.pace(task) == "2.00 clips/s, 0:00:40 left"
+    bar.update(number, advance=80)
+    assert commands.pace(task) == "10.00 clips/s, 0:00:00 left"
+
+
+def test_a_panel_has_all_modalities_side_by_side(assets):
+    clip = next(c for i in range(9) if (c := generate_clip(CONFIG, 3, i, assets)).human_mask[0].any())
+    image = panel(clip, 0)
+    width = clip.rgb.shape[2]
+    assert image.shape == (clip.rgb.shape[1], len(COLUMNS) * width, 3)
+    scene, human = (image[:, COLUMNS.index(n) * width :][:, :width] for n in ("normals", "human normals"))
+    mask = clip.human_mask[0]
+    assert np.array_equal(human[mask], scene[mask])
+    assert human[mask].any()
+    assert not human[~mask].any()
 
 
 def test_a_broken_shard_is_named(made, tmp_path):

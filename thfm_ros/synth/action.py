@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from thfm_ros.errors import UserError
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth import feet
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
-from thfm_ros.synth.bvh import load_folder
+from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.motion import Motion, blended, from_humanoid, joint_noise, mirrored, random_motion, sample
 from thfm_ros.synth.outfit import Dressed
@@ -33,23 +36,35 @@ class Action:
     name: str
 
 
+def _held_out(name: str) -> bool:
+    """About every tenth BVH file, by its name without suffix: other files beside it never move it to the other split,
+    and copies of it in other folders stay in its own."""
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") % 10 == 0
+
+
 @lru_cache(maxsize=8)
-def _motions(digest: str, split: str, bvh: str | None) -> tuple[Motion, ...]:
+def _motions(digest: str, split: str, bvh: BvhFolder | None) -> tuple[Motion, ...]:
     assets = _ASSETS[digest]
     names = sorted(k for k in assets.motions if not k.endswith(".loop"))
     found = [from_humanoid(n, assets.motions[n].astype(float), bool(assets.motions[f"{n}.loop"])) for n in names]
     held = [m for m in found if (m.name in TEST_MOTIONS) == (split == "test")]
     if bvh is not None:
-        files = load_folder(bvh)
-        held += [m for i, m in enumerate(files) if (i % 10 == 9) == (split == "test")]
+        files = bvh.load()
+        own = [m for m in files if _held_out(m.name) == (split == "test")]
+        if not own and split == "train":
+            raise UserError(
+                f"all {len(files)} BVH files in {bvh.folder} are held out for the test split, by the hash of their "
+                "names: add more or rename one"
+            )
+        held += own
     return tuple(held)
 
 
 _ASSETS: dict[str, Assets] = {}
 
 
-def known_motions(assets: Assets, split: str, bvh: str | None) -> tuple[Motion, ...]:
-    """The motions of a split: a fixed part of the motion capture and every tenth BVH file are held out for "test"."""
+def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Motion, ...]:
+    """The motions of a split: a fixed part of the motion capture and a tenth of BVH files are held out for "test"."""
     _ASSETS[assets.digest] = assets
     return _motions(assets.digest, split, bvh)
 

@@ -6,8 +6,10 @@ found by name, whatever the prefix ("mixamorig:"), the case and the mark of the 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -180,9 +182,48 @@ def load(path: str | Path) -> Motion:
         raise UserError(f"{path} is not a usable BVH file: {error}") from None
 
 
-def load_folder(folder: str | Path) -> list[Motion]:
-    """Every *.bvh below the folder (*.BVH too), in the order of their paths; UserError where there is none."""
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() == ".bvh")
+def _files(folder: str | Path) -> list[Path]:
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() == ".bvh" and p.is_file())
     if not paths:
         raise UserError(f"no .bvh files in {folder}")
-    return [load(p) for p in paths]
+    return paths
+
+
+def load_folder(folder: str | Path) -> list[Motion]:
+    """Every *.bvh below the folder (*.BVH too), in the order of their paths; UserError where there is none."""
+    return [load(p) for p in _files(folder)]
+
+
+def _folder_digest(folder: str | Path) -> str:
+    """SHA-256 of the files' names below the folder and their contents; where the folder lies does not matter."""
+    total = hashlib.sha256()
+    for path in _files(folder):
+        total.update(os.fsencode(path.relative_to(folder).as_posix()) + b"\0")
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class BvhFolder:
+    """A folder of BVH files as it was when a run began. Equal where names and contents are, wherever they lie, as
+    the clips are then the same."""
+
+    folder: str = field(compare=False)  # absolute: a worker may run in another directory
+    sha256: str
+
+    @classmethod
+    def at(cls, folder: str | Path) -> BvhFolder:
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise UserError(f"the BVH folder {folder} does not exist")
+        return cls(str(path), _folder_digest(path))
+
+    def load(self) -> list[Motion]:
+        """Its motions; UserError where the files are no longer those of the digest, so that data never mix."""
+        found = BvhFolder.at(self.folder).sha256
+        if found != self.sha256:
+            raise UserError(
+                f"the BVH files in {self.folder} are not those that this run began with (expected SHA-256 "
+                f"{self.sha256[:12]}, found {found[:12]}): restore them, or start again in an empty output folder"
+            )
+        return load_folder(self.folder)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Task
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +49,7 @@ def generate(
 
     from thfm_ros.errors import UserError
     from thfm_ros.synth import shards
+    from thfm_ros.synth.bvh import BvhFolder
     from thfm_ros.synth.config import SynthConfig, parse_size
 
     console = Console()
@@ -57,8 +64,6 @@ def generate(
         console.print(f"{count} shards in {out} are whole")
         report({"shards": count})
         return
-    if bvh is not None and not bvh.is_dir():
-        raise UserError(f"the BVH folder {bvh} does not exist")
     height, width = parse_size(size)
     config = SynthConfig(
         frames=frames,
@@ -72,7 +77,7 @@ def generate(
         sensor=sensor,
         identities=identities or (8 if frames == 1 else 1),
         split=split,
-        bvh=str(bvh) if bvh else None,
+        bvh=BvhFolder.at(bvh) if bvh else None,
     )
     if device != "cpu":
         import warp as wp
@@ -112,28 +117,31 @@ def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, devi
     gallery(made, out / "gallery.png")
 
 
+def pace(task: Task) -> str:
+    """Rate and time left by the clips of this run alone: those that earlier runs left (field "resumed") cost no time.
+
+    rich's own estimate looks 30 s back, which is about one shard.
+    """
+    made, seconds = task.completed - task.fields["resumed"], task.elapsed or 0.0
+    if made <= 0 or seconds <= 0:
+        return "- clips/s"
+    rate = made / seconds
+    left = timedelta(seconds=math.ceil(((task.total or 0) - task.completed) / rate))
+    return f"{rate:.2f} clips/s, {left} left"
+
+
 def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -> dict:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.text import Text
 
     from thfm_ros.synth.generate import run
 
-    class Rate(ProgressColumn):
+    class Pace(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0:.2f} clips/s")
+            return Text(pace(task))
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
-    ) as bar:
-        task = bar.add_task("generating", total=clips)
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace()) as bar:
+        task = bar.add_task("generating", total=clips, resumed=0)
         return run(
             config,
             seed,
@@ -145,4 +153,5 @@ def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -
             assets,
             device,
             progress=lambda n: bar.update(task, advance=n),
+            resumed=lambda n: bar.update(task, completed=n, resumed=n),
         )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from thfm_ros.errors import UserError
+from thfm_ros.synth.bvh import BvhFolder
 
 SPLITS = ("train", "test")
 
@@ -18,7 +21,7 @@ class SynthConfig:
     samples: per pixel and axis (2: four levels of alpha a pixel side, fast; 3: softer). people: most persons in a
     clip. empty: chance of a scene without anyone. identities: clips in a row that share one body and outfit, which
     is what makes single frames cheap (1 for clips, about 8 for frames=1). split: "train" or "test", disjoint in
-    motions, outfits and seeds. bvh: folder of BVH files, or None.
+    motions, outfits and seeds. bvh: folder of BVH files, or None; a path or the dict of `asdict` becomes a BvhFolder.
     """
 
     frames: int = 17
@@ -33,11 +36,15 @@ class SynthConfig:
     sensor: bool = True
     identities: int = 1
     split: str = "train"
-    bvh: str | None = None
+    bvh: BvhFolder | None = None
 
     def __post_init__(self) -> None:
         for name in ("fps", "empty", "outdoor", "occluders"):  # 12 and 12.0 are the same clips
             object.__setattr__(self, name, float(getattr(self, name)))
+        if isinstance(self.bvh, (str, Path)):
+            object.__setattr__(self, "bvh", BvhFolder.at(self.bvh))
+        elif isinstance(self.bvh, dict):
+            object.__setattr__(self, "bvh", BvhFolder(**self.bvh))
         if self.frames < 1 or self.height < 16 or self.width < 16:
             raise UserError(
                 f"expected frames >= 1 and a size >= 16x16, found {self.frames} of {self.height}x{self.width}"
@@ -51,9 +58,13 @@ class SynthConfig:
         if self.people < 1 or self.identities < 1 or not self.fps > 0:
             raise UserError("people and identities are at least 1, and fps is above 0")
 
+    def settings(self) -> dict[str, Any]:
+        """What decides the clips, as plain values: the BVH folder by its content, not by its path."""
+        return asdict(self) | {"bvh": f"sha256:{self.bvh.sha256}" if self.bvh else None}
+
     def digest(self) -> str:
         """Short hash of all settings."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -69,6 +69,29 @@ def clips_a_shard(clips: int) -> int:
     return min(max(-(-clips // 64), 1), 32)
 
 
+def _write_json(path: Path, content: Any) -> None:
+    """Under a temporary name first: whoever reads or kills this finds the whole file or none."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    temporary.replace(path)
+
+
+def _read_plan(path: Path) -> dict[str, Any] | None:
+    """The plan on disk, None where there is none; UserError where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:  # not JSON, or not even text
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("per_shard"), int):
+        raise UserError(
+            f"{path} is damaged: delete it and give the same options as before, --per-shard too where it was given; "
+            "the finished shards are kept. If the options are not known, use an empty folder"
+        )
+    return found
+
+
 def run(
     config: SynthConfig,
     seed: int,
@@ -80,14 +103,16 @@ def run(
     assets: Path | None = None,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda clips: None,
+    resumed: Callable[[int], None] = lambda clips: None,
 ) -> dict[str, Any]:
     """Generates `clips` clips into shards in `out`; finished shards of the same plan are kept. Returns the manifest.
 
     The clips do not depend on workers or engine. per_shard: None: as the plan in `out` says, else `clips_a_shard`;
-    rounded up to a multiple of config.identities for stills.
+    rounded up to a multiple of config.identities for stills. resumed: told once how many clips earlier runs left;
+    progress: how many were made now, shard by shard.
     """
     path = out / "plan.json"
-    before = json.loads(path.read_text()) if path.exists() else None
+    before = _read_plan(path)
     if per_shard is None:
         per_shard = before["per_shard"] if before else clips_a_shard(clips)
     if config.frames == 1:
@@ -95,11 +120,15 @@ def run(
     wanted = plan(config, seed, clips, per_shard, load_assets(assets).digest)
     out.mkdir(parents=True, exist_ok=True)
     if before is not None and before != json.loads(json.dumps(wanted)):
-        raise UserError(f"{out} holds shards of another plan: use an empty folder or the same options as before")
-    path.write_text(json.dumps(wanted, indent=1))
+        raise UserError(
+            f"{out} holds shards of another plan: use an empty folder or the same options, "
+            "and the same BVH files, as before"
+        )
+    if before is None:
+        _write_json(path, wanted)
     numbers = range(-(-clips // per_shard))
     entries = {n: e for n in numbers if (e := finished(out, n)) is not None}
-    progress(sum(e["clips"] for e in entries.values()))
+    resumed(sum(e["clips"] for e in entries.values()))
     settings = asdict(config)
     jobs = [
         (
@@ -109,7 +138,7 @@ def run(
             seed,
             n * per_shard,
             min(per_shard, clips - n * per_shard),
-            str(assets) if assets else None,
+            str(assets.resolve()) if assets else None,
             device,
         )
         for n in numbers
@@ -122,9 +151,7 @@ def run(
         entries[job[1]] = entry
         progress(entry["clips"])
     manifest = wanted | {"shards": {shard_name(n): entries[n] for n in sorted(entries)}}
-    temporary = out / "manifest.json.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1))
-    temporary.rename(out / "manifest.json")
+    _write_json(out / "manifest.json", manifest)
     return manifest
 
 

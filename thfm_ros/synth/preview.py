@@ -10,7 +10,7 @@ import numpy as np
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.sample import Clip
 
-COLUMNS = ("rgb", "alpha", "scene depth", "human depth", "normals", "dense pose", "parts", "keypoints")
+COLUMNS = ("rgb", "alpha", "scene depth", "human depth", "normals", "human normals", "dense pose", "parts", "keypoints")
 
 
 def _depth(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -22,8 +22,13 @@ def _depth(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return image * mask[..., None]
 
 
+def _normals(normals: np.ndarray) -> np.ndarray:
+    image = (normals * [1, -1, -1] * 0.5 + 0.5) * 255  # up and towards the camera are bright, as is usual
+    return (image * (normals != 0).any(-1, keepdims=True)).astype(np.uint8)
+
+
 def panel(clip: Clip, t: int) -> np.ndarray:
-    """(H, 8 W, 3) uint8: the modalities of COLUMNS for frame t."""
+    """(H, 9 W, 3) uint8: the modalities of COLUMNS for frame t."""
     m = clip.human_mask[t]
     palette = cv2.applyColorMap((np.arange(256) * 37 % 255).astype(np.uint8)[:, None], cv2.COLORMAP_HSV)[:, 0]
     palette[0] = 0
@@ -44,9 +49,8 @@ def panel(clip: Clip, t: int) -> np.ndarray:
             np.repeat((clip.alpha[t] * 255).astype(np.uint8)[..., None], 3, 2),
             _depth(clip.depth[t], np.isfinite(clip.depth[t])),
             _depth(clip.depth[t], m),
-            ((clip.normals[t] * [1, -1, -1] * 0.5 + 0.5) * 255 * (clip.normals[t] != 0).any(-1, keepdims=True)).astype(
-                np.uint8
-            ),
+            _normals(clip.normals[t]),
+            _normals(clip.human_normals[t]),
             (clip.dense_pose[t] * 255).astype(np.uint8),
             palette[clip.parts[t]],
             drawn,

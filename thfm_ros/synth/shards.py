@@ -12,7 +12,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +128,8 @@ def write_shard(
     folder: str, number: int, config: dict[str, Any], seed: int, first: int, count: int, assets: str | None, device: str
 ) -> dict[str, Any]:
     """Generates clips first .. first + count - 1 into one shard; the same bytes on every machine with the same
-    device kind. Returns its entry for the manifest. Arguments are plain so that any engine can ship them."""
+    CPU type and kind of device (OpenBLAS, for one, picks its kernels by the CPU type; their last bits differ).
+    Returns its entry for the manifest. Arguments are plain so that any engine can ship them."""
     from thfm_ros.synth.clip import generate_clip
 
     loaded, settings = _assets(assets), SynthConfig(**config)
@@ -183,7 +183,7 @@ def plan(config: SynthConfig, seed: int, clips: int, per_shard: int, assets_dige
     return {
         "format": FORMAT_VERSION,
         "generator": GENERATOR_VERSION,
-        "config": asdict(config),
+        "config": config.settings(),
         "seed": seed,
         "clips": clips,
         "per_shard": per_shard,
