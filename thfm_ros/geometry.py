@@ -152,6 +152,25 @@ def fit_affine(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) 
     return float(scale), float(mean_y - scale * mean_x)
 
 
+def match_affine(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+    """(scale, shift) that give x the weighted mean and spread of y: the geometric mean of both regressions.
+
+    For chains of fits. Least squares takes noise in x for part of y and so shrinks every link (regression dilution);
+    this slope treats x and y alike. It is positive: disparity never turns round. NaN twice without any weight; the
+    scale is 1 where x or y is constant.
+    """
+    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
+    total = w.sum()
+    if not total > 0:
+        return math.nan, math.nan
+    mean_x, mean_y = (w * x).sum() / total, (w * y).sum() / total
+    variance_x, variance_y = (w * (x - mean_x) ** 2).sum() / total, (w * (y - mean_y) ** 2).sum() / total
+    known = variance_x > 1e-12 * max(mean_x**2, 1e-12) and variance_y > 1e-12 * max(mean_y**2, 1e-12)
+    scale = math.sqrt(variance_y / variance_x) if known else 1.0
+    return scale, float(mean_y - scale * mean_x)
+
+
 def metric_disparity(
     disparity: np.ndarray,
     xy_px: np.ndarray,

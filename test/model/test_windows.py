@@ -78,3 +78,6 @@ def test_bad_windows_are_refused() -> None:
     for overlap in (0, 17):
         with pytest.raises(UserError, match=f"overlap of 1 to 16 frames for windows of 17, found {overlap}"):
             window_starts(100, 17, overlap)
+    assert window_starts(3, 1, 0) == [0, 1, 2]
+    with pytest.raises(UserError, match="overlap of 0 to 0 frames for windows of 1, found 1"):
+        window_starts(3, 1, 1)

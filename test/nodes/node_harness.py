@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from stream_fakes import FakeRuntime, moving_square
 
+from thfm_ros.nodes.executor import spin as spin_on
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.perception_node import PerceptionNode
 
@@ -152,7 +153,7 @@ def ros_system() -> Iterator[System]:
 
     def spin() -> None:
         with suppress(ExternalShutdownException):
-            executor.spin()
+            spin_on(executor)
 
     thread = threading.Thread(target=spin, daemon=True)
     thread.start()

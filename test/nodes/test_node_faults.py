@@ -19,6 +19,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from stream_fakes import FakeRuntime, moving_square
 
 from thfm_ros.errors import UserError
+from thfm_ros.nodes import perception_node
+from thfm_ros.nodes.inputs import Inputs
 from thfm_ros.paths import resource
 
 NS = 1_000_000_000
@@ -188,6 +190,58 @@ def test_a_lost_gpu_is_unloaded_and_retried(ros: System) -> None:
     wait_for(lambda: ros._matched("/disparity/image"))
     ros.play([10], heard)
     wait_for(lambda: node.reason == "")
+
+
+def test_a_lost_gpu_is_restored_for_a_manager_too(ros: System) -> None:
+    """Without autostart: what a manager activated comes back after a lost model, what it deactivated does not."""
+    runtimes = [FakeRuntime(), FakeRuntime()]
+    loads: list[int] = []
+
+    def load(*_: Any) -> FakeRuntime:
+        loads.append(1)
+        return runtimes[len(loads) - 1]
+
+    node = ros.perception(load=load, retry_s=0.1, autostart=False)
+    node._supervise()
+    assert node.state == "unconfigured"
+    node.trigger_configure()
+    node._supervise()
+    assert node.state == "inactive"
+    node.trigger_activate()
+    wait_for(lambda: ros.images.get_subscription_count() == 1)
+    heard = ros.listen(Image, "disparity/image")
+    ros.play([0], heard)
+    runtimes[0].failures = 100
+    for number in (1, 2, 3):
+        ros.send(number)
+        # the third failure may already have unloaded the model, and a new buffer counts from 0
+        wait_for(lambda number=number: node.buffer.totals().drops["failed"] >= number or len(loads) == 2)
+    wait_for(lambda: len(loads) == 2 and node.state == "active", what="the retry")
+    assert runtimes[0].closed
+    wait_for(lambda: ros.images.get_subscription_count() == 1 and ros._matched("/disparity/image"))
+    ros.play([10], heard)
+    node.trigger_deactivate()
+    node._supervise()
+    assert node.state == "inactive"
+    assert len(loads) == 2
+
+
+def test_a_failed_activation_is_tried_again(ros: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [RuntimeError("cannot create a subscription (as the test asked for)")]
+
+    def inputs(*args: Any) -> Inputs:
+        if errors:
+            raise errors.pop()
+        return Inputs(*args)
+
+    monkeypatch.setattr(perception_node, "Inputs", inputs)
+    loads: list[int] = []
+    node = ros.perception(load=lambda *_: loads.append(1) or FakeRuntime(), retry_s=0.1)
+    wait_for(lambda: node.state == "active", what="the second try")
+    assert errors == []
+    assert len(loads) == 1  # the model was fine, and is not loaded again
+    assert node.reason == ""
+    ros.play([0], ros.listen(Image, "disparity/image"))
 
 
 def test_a_wrong_bundle_is_not_retried_for_ever(ros: System) -> None:

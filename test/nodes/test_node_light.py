@@ -12,8 +12,11 @@ import pytest
 from node_harness import new_domain
 from tiny_model import make_tiny_checkpoint
 
+from thfm_ros.stream.shipped import shipped_bundle
+
 PROCESS = Path(__file__).with_name("light_process.py")
 LIMIT_MB = 1500
+FIRST_OUTPUT_S = 5.0
 
 
 def measure(bundle: str) -> dict:
@@ -52,12 +55,17 @@ def test_a_compiled_bundle_runs_light(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_shipped_network_is_light_and_quick_to_answer() -> None:
-    """nano: below 1.5 GB, and the first output within 5 s of activation once its models are compiled."""
-    if not os.environ.get("THFM_TEST_BUNDLE"):
-        pytest.skip("set THFM_TEST_BUNDLE to a bundle of the nano network")
-    measure(os.environ["THFM_TEST_BUNDLE"])  # compiles
-    found = measure(os.environ["THFM_TEST_BUNDLE"])
+    """nano: below 1.5 GB, and the first output within 5 s of activation once its models are compiled.
+
+    The bundle is that of the shipped weights (made here where this machine has none yet), or THFM_TEST_BUNDLE.
+    """
+    pytest.importorskip("openvino")
+    bundle = os.environ.get("THFM_TEST_BUNDLE") or str(shipped_bundle())
+    measure(bundle)  # compiles
+    found = measure(bundle)
+    print(f"first output {found['first_output_s']} s after activation, {found['resident_mb']} MB resident")
     assert found["heavy"] == []
     assert found["resident_mb"] < LIMIT_MB
-    assert found["first_output_s"] < 5.0
+    assert found["first_output_s"] < FIRST_OUTPUT_S

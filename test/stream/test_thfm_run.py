@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
+from thfm_ros.stream import commands
 from thfm_ros.stream.commands import film_frame, register
-from thfm_ros.stream.estimator import StreamEstimator
+from thfm_ros.stream.estimator import FrameResult, StreamEstimator
 from thfm_ros.stream.offline import run_stream
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader, VideoWriter
@@ -64,6 +67,13 @@ def test_a_video_becomes_a_film_of_all_outputs(video: Path, checkpoint: Path, tm
         ({"tasks": "depths"}, "unknown task 'depths'"),
         ({"out": "film.avi"}, "has to be an .mp4"),
         ({"bundle": "/nowhere"}, "/nowhere"),
+        ({"video": "/"}, "found the folder /: name a file in it"),
+        ({"video": "walkers"}, "the samples are"),
+        ({"out": ""}, "name it"),
+        # Before the network is looked for.
+        ({"out": "/proc/x.mp4", "bundle": "/nowhere"}, "cannot write /proc/x.mp4"),
+        ({"json": "/", "bundle": "/nowhere"}, "cannot write /: it is a folder"),
+        ({"json": "/dev/null/a.json", "bundle": "/nowhere"}, "cannot write /dev/null/a.json"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_leave_nothing(
@@ -71,11 +81,40 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(
 ) -> None:
     use = {"video": str(video), "out": str(tmp_path / "o.mp4"), "bundle": str(checkpoint), "tasks": "foreground"}
     use |= {k: str(tmp_path / v) if k == "out" else v for k, v in change.items()}
-    result = invoke(use["video"], "-o", use["out"], "--bundle", use["bundle"], "--tasks", use["tasks"])
+    figures = ("--json", use["json"]) if "json" in use else ()
+    result = invoke(use["video"], "-o", use["out"], "--bundle", use["bundle"], "--tasks", use["tasks"], *figures)
     assert isinstance(result.exception, UserError)
     assert words in str(result.exception)
     assert "\n" not in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_ends_it_and_leaves_nothing(
+    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    shown = 0
+
+    def terminated(result: FrameResult) -> np.ndarray:
+        nonlocal shown
+        shown += 1
+        if shown == 3:
+            assert [p.suffix for p in tmp_path.iterdir()] == [".tmp"]
+            os.kill(os.getpid(), signal.SIGTERM)
+        return film_frame(result)
+
+    monkeypatch.setattr(commands, "film_frame", terminated)
+    result = invoke(video, "-o", tmp_path / "o.mp4", "--bundle", checkpoint, "--tasks", "foreground")
+    assert (result.exit_code, shown) == (143, 3)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_sample_can_be_named(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "run_video", lambda video, *_: {"video": str(video)})
+    result = invoke("walker", "-o", tmp_path / "o.mp4", "--bundle", checkpoint)
+    assert result.exit_code == 0, result.output
+    assert "samples/walker.mp4" in result.output.replace("\n", "")
 
 
 @pytest.mark.parametrize(("rate", "stride"), [(12.0, 3), (30.0, 4), (5.0, 4)])

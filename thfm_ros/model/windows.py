@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thfm_ros.errors import UserError
-from thfm_ros.geometry import fit_affine
+from thfm_ros.geometry import match_affine
 
 SCALE_LIMITS = (0.7, 1.5)  # of one window against the ones before, as in DVD (arXiv 2603.12250)
 BACKGROUND = 0.02  # disparity below this is background in the human tasks
@@ -23,10 +23,12 @@ def window_frames(total: int, frames: int) -> int:
 def window_starts(total: int, frames: int, overlap: int) -> list[int]:
     """First frames of windows that cover `total` frames; the last window ends at the last frame.
 
-    Neighbours share at least `overlap` frames, more at the end.
+    Neighbours share at least `overlap` frames, more at the end; windows of one frame share none.
     """
-    if not 0 < overlap < frames and total > frames:
-        raise UserError(f"expected an overlap of 1 to {frames - 1} frames for windows of {frames}, found {overlap}")
+    least = min(1, frames - 1)
+    if not least <= overlap < frames and total > frames:
+        found = f"expected an overlap of {least} to {frames - 1} frames for windows of {frames}, found {overlap}"
+        raise UserError(f"{found}: choose one of these")
     last = max(0, total - frames)
     return [*range(0, last, frames - overlap), last] if last else [0]
 
@@ -58,7 +60,7 @@ def merge_windows(
 def _align(part: np.ndarray, reference: np.ndarray, shared: int, human: bool) -> np.ndarray:
     current = part[:shared]
     weights = ((current > BACKGROUND) & (reference > BACKGROUND)) if human else np.ones_like(current)
-    scale, shift = fit_affine(current, reference, weights)
+    scale, shift = match_affine(current, reference, weights)
     if not np.isfinite(scale):  # nobody in the shared frames
         return part
     clipped = float(np.clip(scale, *SCALE_LIMITS))

@@ -24,6 +24,7 @@ from rclpy.node import Node
 
 from thfm_ros.errors import UserError
 from thfm_ros.nodes import parameters
+from thfm_ros.nodes.executor import spin
 from thfm_ros.nodes.inputs import Inputs
 from thfm_ros.nodes.outputs import Outputs
 from thfm_ros.nodes.reports import Reports
@@ -77,7 +78,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self.reason = ""  # why the last transition failed, or the model was lost
         self._lost = threading.Event()
         self._driving = False  # a transition of our own, not of a manager
-        self._wants_active = bool(self._current["autostart"])
+        self._wants_active = bool(self._current["autostart"])  # and what was active is restored after a lost model
         self._retry_at, self._retry_s = 0.0, 0.0
         self.reports = Reports(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -113,6 +114,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             f"{manifest.fps:g} Hz, backend {manifest.backend}{'' if manifest.trained else ', RANDOM WEIGHTS'}"
         )
         self.reason = ""
+        if not self._driving:
+            self._wants_active = False  # who configures by hand also activates by hand
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -132,6 +135,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         except Exception as error:
             self._stop()
             return self._fail("activate", error)
+        self._wants_active, self._retry_s, self.reason = True, 0.0, ""
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -201,7 +205,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self._runtime = None
         self._estimator = None
 
-    # Supervision: autostart, and retries after the model was lost.
+    # Supervision: autostart, and retries after a failed start or a lost model.
 
     @property
     def state(self) -> str:
@@ -209,17 +213,21 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         return self._state_machine.current_state[1]
 
     def _supervise(self) -> None:
+        state = self.state
+        if state not in ("unconfigured", "inactive", "active"):
+            return  # a transition is under way: judged once it has ended
         if self._lost.is_set():
             self._lost.clear()
             self.get_logger().error(f"the model is lost, unloading it: {self.reason}")
-            self._drive(self.trigger_deactivate)
-            self._drive(self.trigger_cleanup)
+            if state == "active":
+                self._drive(self.trigger_deactivate)
+            if self.state == "inactive":
+                self._drive(self.trigger_cleanup)
             self._retry_s = float(self._current["retry_s"])
             self._retry_at = time.monotonic() + self._retry_s
-        elif self._wants_active and self.state == "unconfigured" and time.monotonic() >= self._retry_at:
-            if self._drive(self.trigger_configure) == SUCCESS and self._drive(self.trigger_activate) == SUCCESS:
-                self._retry_s = 0.0
-            elif self._wants_active:
+        elif self._wants_active and state != "active" and time.monotonic() >= self._retry_at:
+            ready = state == "inactive" or self._drive(self.trigger_configure) == SUCCESS
+            if not (ready and self._drive(self.trigger_activate) == SUCCESS) and self._wants_active:
                 self._retry_s = min(max(2 * self._retry_s, float(self._current["retry_s"])), LONGEST_RETRY_S)
                 self._retry_at = time.monotonic() + self._retry_s
                 self.get_logger().info(f"next try in {self._retry_s:g} s")
@@ -312,7 +320,7 @@ def main(args: list[str] | None = None) -> int:
     executor = MultiThreadedExecutor(num_threads=4)
     executor.add_node(node)
     try:
-        executor.spin()
+        spin(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

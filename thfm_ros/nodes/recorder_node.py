@@ -45,6 +45,7 @@ TOPICS: dict[str, type] = {
 }
 INPUTS = ("image", "camera_info")
 OUTPUTS_WAIT_S = 5.0
+KEPT = 64  # grids that wait for the end, when the middle one becomes the picture
 PARAMETERS: tuple[tuple[str, object, str], ...] = (
     ("video", "", "MP4 with all outputs side by side; empty: none."),
     ("picture", "", "PNG of the middle frame of that video; empty: none."),
@@ -76,7 +77,8 @@ class RecorderNode(Node):
                 writable(Path(self.value[name]))
         self.traffic = {topic: TopicTraffic(type_name(TOPICS[topic])) for topic in self.value["topics"]}
         self.montage = Montage()
-        self.frames: list[np.ndarray] = []  # every 10th grid, for the picture
+        self.frames: list[np.ndarray] = []  # every `spacing`-th grid, for the picture
+        self.spacing = 10
         self.grids = 0
         self.started = self.last = time.monotonic()
         self._stack = contextlib.ExitStack()
@@ -131,8 +133,10 @@ class RecorderNode(Node):
             if self._video is None:
                 self._video = self._stack.enter_context(VideoWriter(self.value["video"], self.value["video_fps"]))
             self._video.write(picture)
-        if self.grids % 10 == 0:
+        if self.value["picture"] and self.grids % self.spacing == 0:
             self.frames.append(picture)
+            if len(self.frames) > KEPT:  # a recording of any length: evenly spread, and bounded
+                self.frames, self.spacing = self.frames[::2], 2 * self.spacing
         self.grids += 1
 
     @property

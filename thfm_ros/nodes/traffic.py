@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+LATENCIES = 4096  # kept of each topic
+
 
 @dataclass
 class TopicTraffic:
-    """One topic's messages; latencies in milliseconds, times in seconds of one clock."""
+    """One topic's messages; latencies in milliseconds, times in seconds of one clock.
+
+    Counts are exact. Of more than LATENCIES latencies a random sample is kept, every message as likely as any other:
+    every n-th would be biased, because the ages of a stride's frames repeat.
+    """
 
     type: str
     messages: int = 0
@@ -18,14 +25,21 @@ class TopicTraffic:
     first_s: float = 0.0
     last_s: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+    timed: int = 0  # messages with a latency
+    _random: random.Random = field(default_factory=lambda: random.Random(0), repr=False)
 
     def add(self, received_s: float, size: int, latency_ms: float | None) -> None:
         self.first_s = received_s if self.messages == 0 else self.first_s
         self.last_s = received_s
         self.messages += 1
         self.bytes += size
-        if latency_ms is not None:
+        if latency_ms is None:
+            return
+        self.timed += 1
+        if len(self.latencies_ms) < LATENCIES:
             self.latencies_ms.append(latency_ms)
+        elif (place := self._random.randrange(self.timed)) < LATENCIES:
+            self.latencies_ms[place] = latency_ms
 
     def row(self) -> dict[str, Any]:
         """Figures for a table; None where there are too few messages to tell."""

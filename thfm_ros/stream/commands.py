@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    video: Path = typer.Argument(..., help="Any video file."),
+    video: str = typer.Argument(..., help="Any video file, or the name of a shipped sample (walker)."),
     out: Path = typer.Option(..., "--out", "-o", help="MP4 to write: the input and every output side by side."),
     bundle: str = typer.Option("", help="Bundle or checkpoint folder; default: the weights that ship."),
     backend: str = typer.Option("auto", help="auto, openvino, onnxruntime, torch, tensorrt or torch_tensorrt."),
@@ -36,12 +40,31 @@ def run(
 
     from rich.console import Console
 
+    from thfm_ros.errors import UserError
+    from thfm_ros.paths import video_path, writable
+
     console = Console()
-    figures = run_video(video, out, bundle, backend, tasks.split(","), stride, fov, threads, console)
+    if json_file:  # now, and not after the work
+        if json_file.is_dir():
+            raise UserError(f"cannot write {json_file}: it is a folder: name a file")
+        writable(json_file)
+    with _ended_by_sigterm():
+        chosen = tasks.split(",")
+        figures = run_video(video_path(video), out, bundle, backend, chosen, stride, fov, threads, console)
     console.print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
     console.print(f"look at {out}")
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception, so that temporary files go."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_video(
@@ -63,6 +86,7 @@ def run_video(
     from thfm_ros.engine.runtime import load_runtime
     from thfm_ros.errors import UserError
     from thfm_ros.geometry import Intrinsics
+    from thfm_ros.paths import writable
     from thfm_ros.stream.estimator import StreamEstimator
     from thfm_ros.stream.offline import run_stream
     from thfm_ros.stream.shipped import shipped_bundle
@@ -73,28 +97,29 @@ def run_video(
     for name in tasks:
         get_task(name)
     if out.suffix.lower() != ".mp4":
-        raise UserError(f"the output has to be an .mp4 file, found {out}")
-    runtime = load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
-    estimator = StreamEstimator(runtime)
-    camera = Intrinsics.from_fov(fov_deg, reader.width, reader.height)
-    total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
+        raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}")
+    writable(out)
     done = metric = populated = 0
-    started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    film_fps = min(estimator.fps, reader.fps)
-    try:
-        with VideoWriter(out, film_fps) as film, Progress(*columns, console=console) as progress:  # type: ignore[arg-type]
-            bar = progress.add_task("frames", total=total)
-            frames = ((round(t * 1e9), image, camera) for t, image in reader)
-            for result in run_stream(estimator, frames, tasks, stride):
-                film.write(film_frame(result))
-                done += 1
-                metric += result.depth is not None
-                populated += bool(result.people)
-                rate = done / (time.perf_counter() - started)
-                progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
-    finally:
-        runtime.close()
+    with contextlib.ExitStack() as stack:
+        film = stack.enter_context(VideoWriter(out, reader.fps))  # before the network: it finds out what cannot be
+        runtime = load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
+        stack.callback(runtime.close)
+        estimator = StreamEstimator(runtime)
+        film.fps = min(estimator.fps, reader.fps)
+        camera = Intrinsics.from_fov(fov_deg, reader.width, reader.height)
+        total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
+        progress = stack.enter_context(Progress(*columns, console=console))  # type: ignore[arg-type]
+        bar = progress.add_task("frames", total=total)
+        frames = ((round(t * 1e9), image, camera) for t, image in reader)
+        started = time.perf_counter()
+        for result in run_stream(estimator, frames, tasks, stride):
+            film.write(film_frame(result))
+            done += 1
+            metric += result.depth is not None
+            populated += bool(result.people)
+            rate = done / (time.perf_counter() - started)
+            progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
     seconds = time.perf_counter() - started
     return {
         "backend": runtime.manifest.backend,

@@ -14,7 +14,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.skeleton import get_joint_set
-from thfm_ros.stream.align import align_affine
+from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.people import Person, PersonTracker, locate
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
 from thfm_ros.tasks import TASKS
@@ -104,6 +104,7 @@ class StreamEstimator:
         self._window: deque[_Frame] = deque(maxlen=self.frames)
         self._tracker = PersonTracker()
         self._scale = MetricScale()
+        self._units = StreamUnits()
         self._fit: Fit | None = None
         self.reset()
 
@@ -117,6 +118,7 @@ class StreamEstimator:
         self._metric_source: MetricSource = "none"
         self._tracker.reset()
         self._scale.reset()
+        self._units.reset()
 
     def push(
         self,
@@ -218,17 +220,20 @@ class StreamEstimator:
         return FrameResult(frame.stamp_ns, image, self._fit.source, intrinsics)
 
     def _aligned(self, task: str, disparity: np.ndarray, frames: list[_Frame], padding: int) -> np.ndarray:
-        """The window's disparity (T, h, w) in the units of the stream's first window."""
+        """The window's disparity (T, h, w) in the units of the stream."""
         if task != self._reference_task:
             self._reference, self._reference_task = {}, task
+            self._units.reset()
         stamps = [f.stamp_ns for f in frames]
         shared = [i for i in range(padding, len(frames)) if stamps[i] in self._reference]
         if shared:
             reference = np.stack([self._reference[stamps[i]] for i in shared])
-            scale, shift = align_affine(disparity[shared], reference)
+            elapsed_s = (stamps[-1] - max(self._reference)) / 1e9
+            scale, shift = self._units.follow(disparity[shared], reference, elapsed_s)
             disparity = scale * disparity + shift
         elif self._reference:  # the worker was away for a whole window: new units
             self._scale.reset()
+            self._units.reset()
         self._reference = {stamps[i]: disparity[i] for i in range(padding, len(frames))}
         return disparity
 

@@ -38,6 +38,11 @@ def cpu_bundle(checkpoint: Path) -> Path:
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        if "No module named" in last:
+            last += (
+                "; pip install torch diffusers transformers accelerate onnx onnxscript, or export elsewhere "
+                "(thfm export) and name that folder: bundle"
+            )
         raise UserError(f"cannot export {checkpoint} to a bundle: {last}")
     return bundle
 
