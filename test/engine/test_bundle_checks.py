@@ -144,6 +144,75 @@ def test_wrong_shapes(bundle: Path, change: Callable[[dict], object], words: str
     assert words in refusal(bundle)
 
 
+def without(*stages: str) -> Callable[[dict], object]:
+    return lambda d: [d["stages"].pop(name) for name in stages]
+
+
+def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
+    def change(d: dict) -> None:
+        for tensor in (*d["stages"][stage]["inputs"], *d["stages"][stage]["outputs"]):
+            tensor["shape"][0] = batch
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(stages={}), "stages: expected encode, which its tasks and streams need, found none"),
+        (without("decode"), "stages: expected decode, which its tasks and streams need, found"),
+        (without("keypoints"), "stages: expected keypoints, which"),
+        (without("decode_init"), "stages: expected decode_init, which"),
+        (with_batch("decode", 0), "batch of stage decode: expected 1, found 0"),
+        (with_batch("transform", 2), "batch of stage transform: expected 1, found 2"),
+        (lambda d: d["stages"].update(decode_x0=d["stages"].pop("decode")), "stages: expected decode, which"),
+        (
+            lambda d: d["stages"].update(decode_x4=d["stages"]["decode"]),
+            "stage decode_x4: expected 4, found 1",
+        ),
+        (lambda d: d["stages"]["decode"].update(onnx=None), "stage decode: expected an ONNX file, found none"),
+        (lambda d: d.update(fps=0), "fps: expected a positive number, found 0.0"),
+        (lambda d: d.update(fps=-3), "fps: expected a positive number, found -3.0"),
+        (lambda d: d.update(height=-32), "height and width: expected positive sizes, found (-32, 48)"),
+        (lambda d: d.update(window=-2), "window: expected null or at least 1 latent frame, found -2"),
+        (lambda d: d["tasks"].append("foreground"), "tasks: expected each once, found foreground more than once"),
+        (lambda d: d.update(tasks=[]), "tasks: expected some of scene_depth"),
+        (lambda d: d.update(backends=[]), "backends: expected some of tensorrt, torch_tensorrt, openvino"),
+        (lambda d: d.update(backends=["foo"]), "found ['foo']"),
+        (lambda d: d.update(backends=["openvino"] * 2), "backends: expected each once, found openvino more than once"),
+        (lambda d: d.update(prompts=None), "prompts: expected a file with an embedding for every task, found none"),
+        (lambda d: d["stages"]["transform"]["inputs"].pop(), "input 'prompt' of stage transform: expected (batch,"),
+        (
+            lambda d: d["stages"]["keypoints"]["inputs"][1].update(shape=[1, 9, 9]),
+            "tokens and channels of input 'prompt' of stage keypoints: expected (4, 16), found (9, 9)",
+        ),
+        (lambda d: d["golden"]["tolerance"].pop("bf16"), "golden tolerance of bf16: expected a positive number, found"),
+        (lambda d: d["golden"]["tolerance"].update(fp32=0), "golden tolerance of fp32: expected a positive number"),
+        (lambda d: d["golden"].update(seed=-1), "seed of the golden input: expected 0 or more, found -1"),
+        (lambda d: d["golden"]["stages"].pop("decode"), "golden outputs of stage decode: expected video, found none"),
+        (
+            lambda d: d["golden"]["stages"]["keypoints"].pop("xyz"),
+            "golden outputs of stage keypoints: expected xyz, found none",
+        ),
+        (
+            lambda d: d["stages"]["encode"]["inputs"][0].update(dtype="float16"),
+            "dtype of input 'video' of stage encode: expected one of float32, found float16",
+        ),
+        (
+            lambda d: d["stages"]["encode_init"]["outputs"][1].update(dtype="object"),
+            "dtype of output 'new_cache_0' of stage encode_init: expected one of float32, float16, bfloat16",
+        ),
+        (
+            lambda d: d["stages"]["encode_init"]["outputs"][1].update(shape=[1, -4]),
+            "output 'new_cache_0' of stage encode_init: expected positive sizes, found (1, -4)",
+        ),
+    ],
+)
+def test_values_that_cannot_run(bundle: Path, change: Callable[[dict], object], words: str) -> None:
+    edit(bundle, change)
+    assert words in refusal(bundle)
+
+
 def test_prompts_of_another_size(bundle: Path) -> None:
     import numpy as np
     from safetensors.numpy import load_file, save_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from thfm_ros.engine.bench import Run, clip_stages, measure, summary, total_ms, warm_up
+from thfm_ros.engine.bench import Run, clip_stages, measure, quantiles, summary, total_ms, warm_up
 from thfm_ros.engine.commands import register
 from thfm_ros.engine.peak import peak_gflops, peak_kind, torch_peak_gflops
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, load_runtime
@@ -128,7 +129,8 @@ def test_bench_measures_every_stage_in_turns(exported: Path, tiny_checkpoint: Pa
     cpu = result["runs"][1]
     assert {n: s["samples"] for n, s in cpu["stages"].items()} == dict.fromkeys(runs[1].runtime.manifest.stages, 3)
     encode = cpu["stages"]["encode"]
-    assert encode["median_ms"] <= encode["p95_ms"] <= encode["p99_ms"]
+    assert encode["median_ms"] > 0
+    assert encode["p95_ms"] is encode["p99_ms"] is None  # of three samples
     gflop = runs[1].runtime.manifest.stages["encode"].gflop
     peak = result["machine"]["peak_gflops"]
     assert peak == {"cpu fp32": np.median([p["cpu fp32"] for p in peaks])}
@@ -147,6 +149,54 @@ def test_bench_measures_every_stage_in_turns(exported: Path, tiny_checkpoint: Pa
     ideal = sum(cpu["stages"][name]["gflop"] for name in ("encode", "keypoints")) / peak["cpu fp32"] * 1e3
     assert cpu["times_eager_at_peak"]["keypoints"] == pytest.approx(keypoints / ideal)
     assert result["runs"][0]["stream_frames_per_s"] == {}  # diffusers has no such form
+
+
+def test_percentiles_need_samples() -> None:
+    ramp = [float(n) for n in range(100)]
+    assert quantiles(ramp) == {"median_ms": 49.5, "p95_ms": pytest.approx(94.05), "p99_ms": pytest.approx(98.01)}
+    assert quantiles(ramp[:99])["p99_ms"] is None
+    assert quantiles(ramp[:20])["p95_ms"] == pytest.approx(18.05)
+    assert quantiles(ramp[:19]) == {"median_ms": 9.0, "p95_ms": None, "p99_ms": None}
+
+
+class Slow(StageRuntime):
+    """A stage that takes a second by its own clock; Ctrl-C comes after `patience` of them."""
+
+    def __init__(self, inner: StageRuntime, patience: int = 10**6) -> None:
+        stages = {"encode": inner.manifest.stages["encode"]}
+        super().__init__(dataclasses.replace(inner.manifest, stages=stages), inner.prompts, inner.info)
+        self.now, self.patience = 0.0, patience
+
+    def run(self, stage, inputs):
+        if self.now >= self.patience:
+            raise KeyboardInterrupt
+        self.now += 1
+        return []
+
+
+@pytest.mark.parametrize(
+    ("rounds", "max_s", "patience", "expected"),
+    [
+        (100, 1e9, 10**6, 100),
+        (100, 7.5, 10**6, 7),  # whole rounds that fit
+        (100, 0.0, 10**6, 3),  # a median needs them
+        (2, 0.0, 10**6, 2),
+        (100, 1e9, 5, 5),
+    ],
+)
+def test_bench_ends_in_time(
+    rounds: int, max_s: float, patience: int, expected: int, reference: StageRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thfm_ros.engine.bench.peak_gflops", lambda kind: 1.0)
+    slow, told = Slow(reference, patience), []
+    run = Run("slow", slow, samples={"encode": []})
+    peaks = measure([run], rounds, lambda *turns: told.append(turns), max_s, lambda: slow.now)
+    assert run.samples["encode"] == [1000.0] * expected
+    assert len(peaks) == expected
+    assert told[-1] == (expected, expected)
+    assert told[0] == (1, rounds)
+    if max_s == 7.5:
+        assert told[1] == (2, 7)  # the time left is of what fits, not of what was asked for
 
 
 def test_every_precision_has_its_own_peak() -> None:
@@ -192,7 +242,12 @@ def test_commands(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None
     out = tmp_path / "bench.json"
     done = CliRunner().invoke(app, ["bench", str(exported), "--rounds", "1", "--json", str(out)])
     assert done.exit_code == 0, done.output
-    assert {r["name"].split(", ")[1] for r in json.loads(out.read_text())["runs"]} == {"openvino", "onnxruntime"}
+    result = json.loads(out.read_text())
+    assert {r["name"].split(", ")[1] for r in result["runs"]} == {"openvino", "onnxruntime"}
+    assert (result["rounds"], result["rounds_asked"], result["max_minutes"]) == (1, 1, 5.0)
+    assert {s["p99_ms"] for r in result["runs"] for s in r["stages"].values()} == {None}
+    assert "samples" in done.output
+    assert "1 of 1 rounds" in " ".join(done.output.split())
     done = CliRunner().invoke(app, ["build", str(exported)])
     assert isinstance(done.exception, UserError)
     done = CliRunner().invoke(app, ["export", str(tiny_checkpoint), "--recipe", "engines/none.yaml", "--out", str(out)])

@@ -18,7 +18,15 @@ LAYERS = {
     "system": 6,
     "cli": 7,
 }
-ROBOT = ("stream", "nodes", "engine/runtime.py", "engine/manifest.py", "engine/golden.py", "engine/device.py")
+ROBOT = (
+    "stream",
+    "nodes",
+    "engine/runtime.py",
+    "engine/manifest.py",
+    "engine/checks.py",
+    "engine/golden.py",
+    "engine/device.py",
+)
 ROBOT_BACKENDS = ("openvino", "onnxruntime")
 HEAVY = {"diffusers", "transformers", "torch"}
 FILES = sorted(PACKAGE.rglob("*.py"))

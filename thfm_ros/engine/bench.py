@@ -22,6 +22,8 @@ from thfm_ros.engine.runtime import StageRuntime
 # One of each kind of output: depth, normals, mask, dense pose from four decodes, 2D and 3D keypoints from one pass.
 ALL_KINDS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d")
 BASELINE = "eager diffusers"
+FEWEST_ROUNDS = 3  # however slow: a median needs them
+FEWEST_SAMPLES = {95: 20, 99: 100}  # percentile -> samples below which it would be the maximum under another name
 CHOICES = {"one_dense": (1, False), "keypoints": (0, True), "all": (4, True)}  # dense tasks, keypoints or not
 
 
@@ -61,28 +63,50 @@ def stage_inputs(runtime: StageRuntime) -> dict[str, list[np.ndarray]]:
 
 
 def measure(
-    runs: Sequence[Run], rounds: int, report: Callable[[int], None] = lambda done: None
+    runs: Sequence[Run],
+    rounds: int,
+    report: Callable[[int, int], None] = lambda done, expected: None,
+    max_s: float = float("inf"),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, float]]:
     """Fills the samples of all runs; returns the machine's measured peaks (kind -> GFLOP/s) of every round.
 
-    `report` hears how often a run had its turn. Ctrl-C ends the measurement; what was measured by then counts.
+    Ends after the last round that fits into `max_s`, but not before `FEWEST_ROUNDS` (or `rounds`, if fewer). `report`
+    hears how many turns are done and how many are expected. Ctrl-C ends it too; what was measured by then counts.
     """
     inputs = [stage_inputs(run.runtime) for run in runs]
     kinds = sorted({run.peak(stage) for run in runs for stage in run.samples})
     peaks: list[dict[str, float]] = []
+    began, fit, done = clock(), rounds, 0
     try:
-        for _ in range(rounds):
+        while len(peaks) < fit:
             peaks.append({kind: peak_gflops(kind) for kind in kinds})
-            for index, (run, feeds) in enumerate(zip(runs, inputs, strict=True)):
+            for run, feeds in zip(runs, inputs, strict=True):
                 for stage, feed in feeds.items():
-                    start = time.perf_counter()
+                    start = clock()
                     run.runtime.run(stage, feed)
-                    run.samples[stage].append(1e3 * (time.perf_counter() - start))
-                report((len(peaks) - 1) * len(runs) + index + 1)
+                    run.samples[stage].append(1e3 * (clock() - start))
+                done += 1
+                report(done, fit * len(runs))
+            a_round = (clock() - began) / len(peaks)
+            if max_s < rounds * a_round:
+                fit = min(rounds, max(FEWEST_ROUNDS, len(peaks), int(max_s / a_round)))
+            else:
+                fit = rounds
     except KeyboardInterrupt:
         if not all(all(run.samples.values()) for run in runs):
             raise
+        del peaks[max(1, done // len(runs)) :]  # of the round that was cut off
+    report(done, done)
     return peaks
+
+
+def quantiles(samples: Sequence[float]) -> dict[str, float | None]:
+    """Median, p95 and p99; None where the samples are too few to hold one beyond it."""
+    found: dict[str, float | None] = {"median_ms": float(np.median(samples))}
+    for percent, fewest in FEWEST_SAMPLES.items():
+        found[f"p{percent}_ms"] = float(np.percentile(samples, percent)) if len(samples) >= fewest else None
+    return found
 
 
 def resident_mb() -> float:
@@ -136,8 +160,8 @@ def summary(runs: Sequence[Run], peaks: Sequence[dict[str, float]]) -> dict[str,
         m = run.runtime.manifest
         stages = {}
         for name, samples in run.samples.items():
-            p50, p95, p99 = (float(v) for v in np.percentile(samples, [50, 95, 99]))
-            row: dict[str, Any] = {"median_ms": p50, "p95_ms": p95, "p99_ms": p99, "samples": len(samples)}
+            p50 = run.median(name)
+            row: dict[str, Any] = {**quantiles(samples), "samples": len(samples)}
             row["precision"] = run.runtime.precision(m.stages[name])
             if name in gflop:
                 row["gflop"] = gflop[name]

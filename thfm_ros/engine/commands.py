@@ -120,13 +120,14 @@ def verify(
 def bench(
     bundles: list[Path] = typer.Argument(..., help="bundle folders of one checkpoint and geometry"),
     checkpoint: Path | None = typer.Option(None, help="also run it in torch and in eager diffusers, the baseline"),
-    rounds: int = typer.Option(10, min=1, help="times that every stage runs on every backend"),
+    rounds: int = typer.Option(100, min=1, help="times that every stage runs on every backend"),
+    max_minutes: float = typer.Option(5.0, min=0.0, help="measure no longer: fewer rounds then, at least 3"),
     threads: int | None = typer.Option(None, min=1, help="of CPU backends; all by default"),
     json_file: Path | None = typer.Option(None, "--json", help="write everything to this file"),
 ) -> None:
     """Latency of every stage on every backend that works here, on the same clip, taking turns."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from thfm_ros.engine.bench import BASELINE, Run, measure, summary, warm_up
     from thfm_ros.engine.manifest import open_bundle
@@ -156,10 +157,12 @@ def bench(
     shapes = {(r.runtime.manifest.preset, r.runtime.manifest.latent_shape) for r in runs}
     if len(shapes) > 1:
         raise UserError(f"expected bundles of one preset and geometry, found {sorted(shapes)}")
-    with Progress(console=Console(stderr=True)) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("measure", total=rounds * len(runs))
-        peaks = measure(runs, rounds, lambda done: progress.update(task, completed=done))
-    result = summary(runs, peaks)
+        report_turn = lambda done, expected: progress.update(task, completed=done, total=expected)  # noqa: E731
+        peaks = measure(runs, rounds, report_turn, 60 * max_minutes)
+    result = {**summary(runs, peaks), "rounds_asked": rounds, "max_minutes": max_minutes}
     _print_bench(result)
     _notes(notes)
     if json_file is not None:
@@ -174,10 +177,12 @@ def _print_bench(result: dict) -> None:
     title = (
         f"{clip['preset']} {clip['width']}x{clip['height']}, {clip['frames']} frames; {machine['device']}, "
         f"measured peak {', '.join(f'{v:.0f} GFLOP/s {k}' for k, v in machine['peak_gflops'].items())}; "
-        f"{result['rounds']} rounds"
+        f"{result['rounds']} of {result['rounds_asked']} rounds"
     )
+    if result["rounds"] < result["rounds_asked"]:
+        title += f" (at most {result['max_minutes']:g} minutes)"
     stages = Table(title=title, title_justify="left")
-    for column in ("run", "stage", "precision", "median ms", "p95", "p99", "of peak", "x eager"):
+    for column in ("run", "stage", "precision", "samples", "median ms", "p95", "p99", "of peak", "x eager"):
         stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
     rates = ("one dense task", "keypoints", "all kinds", "all, as a stream", "x eager (all)", "at the peak")
@@ -190,7 +195,8 @@ def _print_bench(result: dict) -> None:
                 run["name"],
                 name,
                 row["precision"],
-                *(f"{row[k]:.1f}" for k in ("median_ms", "p95_ms", "p99_ms")),
+                str(row["samples"]),
+                *("-" if row[k] is None else f"{row[k]:.1f}" for k in ("median_ms", "p95_ms", "p99_ms")),
                 f"{of_peak:.0%}" if of_peak is not None else "",
                 f"{times:.2f}" if times is not None else "",
             )

@@ -1,8 +1,8 @@
 """The manifest of a bundle: what the folder holds, for which machine, and how to tell that it is whole.
 
 `open_bundle` checks, in this order and each with its own message: the folder, the JSON, the format version, the fields,
-the paths, the presence, the size and the sha256 of every file, the geometry and the shapes, and the prompts. The
-machine is checked by `device.check_device`, the numbers by `golden.check_golden`. numpy and the standard library only.
+and what `checks.check_bundle` finds in files and values. The machine is checked by `device.check_device`, the numbers
+by `golden.check_golden`. numpy and the standard library only.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ import math
 import os
 import shlex
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thfm_ros.errors import UserError
-from thfm_ros.skeleton import JOINT_SETS
-from thfm_ros.tasks import TASKS
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
-SUFFIXES = (".onnx", ".data", ".engine", ".safetensors", ".json", ".md")  # nothing that can hold a pickle
+BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
 WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
 STREAM = tuple(f"{stage}_{call}" for stage in WHOLE_CLIP for call in ("init", "step"))
 
@@ -155,7 +153,7 @@ class Manifest:
 def base_name(stage: str) -> str:
     """ "decode_x4" -> "decode"."""
     head, _, tail = stage.rpartition("_x")
-    return head if head and tail.isdigit() else stage
+    return head if head and tail.isdecimal() else stage
 
 
 def file_entry(root: Path, path: Path) -> FileEntry:
@@ -182,6 +180,8 @@ def write_manifest(manifest: Manifest) -> None:
 
 def open_bundle(path: str | Path) -> Manifest:
     """The manifest of the bundle at `path` after every check of the files; UserError with the first that fails."""
+    from thfm_ros.engine.checks import check_bundle  # which imports the classes above
+
     root = Path(path)
     generic = f"rebuild: thfm export CHECKPOINT --recipe engines/RECIPE.yaml --out {shlex.quote(str(root))}"
     if not root.is_dir():
@@ -199,130 +199,13 @@ def open_bundle(path: str | Path) -> Manifest:
         manifest = dataclasses.replace(_parse(Manifest, data, "manifest"), root=root)
     except (TypeError, ValueError) as error:
         raise UserError(f"{root / MANIFEST}: fields: {error}; {generic}") from None
-    check_files(manifest)
-    check_shapes(manifest)
-    check_prompts(manifest)
+    check_bundle(manifest)
     return manifest
-
-
-def check_files(manifest: Manifest) -> None:
-    """Paths inside the folder, of harmless kinds; every file there, whole and unchanged."""
-    root, again = manifest.root, f"rebuild: {manifest.rebuild}"
-    for entry in manifest.files():
-        relative, path = PurePosixPath(entry.path), manifest.path(entry)
-        inside = path.resolve().is_relative_to(root.resolve())
-        if relative.is_absolute() or ".." in relative.parts or "\\" in entry.path or not inside:
-            raise UserError(f"{root}: expected paths inside the bundle, found '{entry.path}'; {again}")
-        if relative.suffix not in SUFFIXES:
-            raise UserError(
-                f"{root}: expected files of kind {', '.join(SUFFIXES)}, found '{entry.path}' (refused); {again}"
-            )
-        if not path.is_file():
-            raise UserError(f"{root}: expected the file {entry.path}, found none; {again}")
-        size = path.stat().st_size
-        if size != entry.size:
-            kind = "truncated" if size < entry.size else "longer than written"
-            raise UserError(f"{path} is {kind}: expected {entry.size} bytes, found {size}; {again}")
-        digest = sha256(path)
-        if digest != entry.sha256:
-            raise UserError(f"{path} was changed: expected sha256 {entry.sha256}, found {digest}; {again}")
-
-
-def check_shapes(manifest: Manifest) -> None:
-    """The clip geometry is possible, and every stage's inputs and outputs follow from it."""
-    m, again = manifest, f"rebuild: {manifest.rebuild}"
-
-    def expect(what: str, expected: Any, found: Any) -> None:
-        if expected != found:
-            raise UserError(f"{m.root}: {what}: expected {expected}, found {found}; {again}")
-
-    if m.frames < 1 or m.frames % 4 != 1:
-        raise UserError(f"{m.root}: frames of a clip: expected 4k + 1, found {m.frames}; {again}")
-    unknown = [t for t in m.tasks if t not in TASKS]
-    if unknown or not m.tasks:
-        raise UserError(f"{m.root}: tasks: expected some of {', '.join(TASKS)}, found {unknown or 'none'}; {again}")
-    if m.joint_set not in JOINT_SETS:
-        raise UserError(f"{m.root}: joint set: expected one of {', '.join(JOINT_SETS)}, found {m.joint_set}; {again}")
-    expect("latent frames of a clip", 1 + (m.frames - 1) // 4, m.latent_shape[1])
-    joints = len(JOINT_SETS[m.joint_set].joints)
-    for name, stage in m.stages.items():
-        kind = base_name(name)
-        if kind not in WHOLE_CLIP + STREAM:
-            raise UserError(f"{m.root}: stages: expected {', '.join(WHOLE_CLIP + STREAM)}, found {name}; {again}")
-        if stage.precision not in PRECISIONS:
-            raise UserError(
-                f"{m.root}: precision of {name}: expected one of {', '.join(PRECISIONS)}, found {stage.precision}; "
-                f"{again}"
-            )
-        if not stage.inputs or not stage.inputs[0].shape:
-            raise UserError(f"{m.root}: stage {name}: expected inputs with shapes, found none; {again}")
-        batch = stage.inputs[0].shape[0]
-        shapes = _expected_shapes(m, kind, batch, joints)
-        given = {("input", t.name): t.shape for t in stage.inputs} | {
-            ("output", t.name): t.shape for t in stage.outputs
-        }
-        for (direction, tensor), shape in shapes.items():
-            expect(f"{direction} '{tensor}' of stage {name}", shape, given.get((direction, tensor)))
-        if kind.endswith("_step"):
-            expect(f"caches out of stage {name}", _caches(stage.inputs), _caches(stage.outputs))
-            if init := m.stages.get(name.replace("_step", "_init")):
-                expect(f"caches between the calls of stage {name}", _caches(stage.inputs), _caches(init.outputs))
-
-
-def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
-    return [(t.shape, t.dtype) for t in specs if is_cache(t)]
 
 
 def is_cache(spec: TensorSpec) -> bool:
     """Whether an input or output of a stream's stage is state rather than data."""
     return spec.name.startswith(("cache_", "new_cache_"))
-
-
-def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
-    c, _, h, w = m.latent_shape
-    video, latents = (batch, 3, m.frames, m.height, m.width), (batch, *m.latent_shape)
-    start = kind.endswith("_init")
-    # Frames of a VAE stream's call, of one latent frame; a transform stream starts with its window full.
-    few, latent = (batch, 3, 1 if start else 4, m.height, m.width), (batch, c, 1, h, w)
-    window = (m.window or 1) if start else 1
-    seen, frames = (batch, c, window, h, w), 4 * window - (3 if start else 0)
-    tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
-        "encode": {("input", "video"): video, ("output", "latents"): latents},
-        "transform": {("input", "latents"): latents, ("output", "target"): latents},
-        "keypoints": {
-            ("input", "latents"): latents,
-            ("output", "xy"): (batch, m.frames, joints, 2),
-            ("output", "xyz"): (batch, m.frames, joints, 3),
-            ("output", "visibility"): (batch, m.frames, joints),
-        },
-        "decode": {("input", "latents"): latents, ("output", "video"): video},
-        "encode_init": {("input", "video"): few, ("output", "latents"): latent},
-        "decode_init": {("input", "latents"): latent, ("output", "video"): few},
-        "transform_init": {("input", "latents"): seen, ("output", "target"): seen},
-        "keypoints_init": {
-            ("input", "latents"): seen,
-            ("output", "xy"): (batch, frames, joints, 2),
-            ("output", "xyz"): (batch, frames, joints, 3),
-            ("output", "visibility"): (batch, frames, joints),
-        },
-    }
-    return tables.get(kind) or tables[kind.replace("_step", "_init")]
-
-
-def check_prompts(manifest: Manifest) -> None:
-    """An embedding for every task, of the shape that the transform takes."""
-    if manifest.prompts is None:
-        return
-    stage = manifest.stages.get("transform") or manifest.stages.get("keypoints")
-    expected = next((t.shape[1:] for t in stage.inputs if t.name == "prompt"), None) if stage else None
-    prompts = read_prompts(manifest)
-    for task in manifest.tasks:
-        found = prompts[task].shape if task in prompts else None
-        if found is None or (expected is not None and found != expected):
-            raise UserError(
-                f"{manifest.root}: prompt of {task}: expected {expected or 'an embedding'}, found {found}; "
-                f"rebuild: {manifest.rebuild}"
-            )
 
 
 def read_prompts(manifest: Manifest) -> dict[str, np.ndarray]:

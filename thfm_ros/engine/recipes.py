@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from thfm_ros.engine.manifest import PRECISIONS, WHOLE_CLIP, base_name
-from thfm_ros.engine.runtime import BACKENDS
+from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, WHOLE_CLIP, base_name
 from thfm_ros.errors import UserError
 
 FORMATS = ("onnx", "tensorrt", "torch")

@@ -19,12 +19,11 @@ from typing import Literal, Protocol
 import numpy as np
 
 from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
-from thfm_ros.engine.manifest import MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.manifest import BACKENDS, MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
 
-BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
 Check = Literal["first", "always", "never"]
 
 
