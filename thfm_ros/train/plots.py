@@ -44,7 +44,7 @@ def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> N
         for label, log in logs.items():
             points = [(line["samples"], line[name]) for line in log if name in line]
             axis.plot(*zip(*points, strict=True), marker=".", label=label) if points else None
-        axis.set(title=name, xlabel="samples seen")
+        axis.set(title=name, xlabel="samples seen", xscale="log")
         axis.grid(alpha=0.3)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_visible(False)
