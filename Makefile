@@ -1,5 +1,5 @@
 # make demo   everything from nothing: set-up, then a video through the real ROS 2 graph into out/
-# make test   set-up, then the whole test suite
+# make test   set-up, then the test suite, but for what takes minutes a test
 .PHONY: help setup demo test test-slow lint format clean
 
 PYTHON_BIN := .venv/bin/python

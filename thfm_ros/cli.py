@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
+from typing import Any
 
 import typer
 
 from thfm_ros.errors import UserError
 
+# Of the click that typer uses, which is in newer ones a copy of its own: reached through what typer exports.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 AREAS = ("system", "stream", "model", "synth", "train", "evaluate", "engine")
 
 
@@ -29,21 +33,43 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point. A user error is one line and exit code 2; THFM_DEBUG=1 shows the traceback."""
+    debug = bool(os.environ.get("THFM_DEBUG"))
     try:
-        build()()
+        # Not standalone: typer would frame its errors over five lines. A command returns None, typer an exit code.
+        code = build()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except UserError as error:
-        if os.environ.get("THFM_DEBUG"):
+        if debug:
             raise
-        print(f"thfm: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = _complain(str(error))
+    except USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx is not None else "thfm"
+        code = _complain(f"{' '.join(error.format_message().split()).rstrip('.')}: see {command} --help")
     except OSError as error:
-        if os.environ.get("THFM_DEBUG") or not error.filename:
+        if debug:
             raise
-        print(f"thfm: {error.filename}: {error.strerror}: choose another file or folder", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        code = _complain(_system_error(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:
         print("thfm: interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
+
+
+def _complain(line: str) -> int:
+    print(f"thfm: {line}", file=sys.stderr)
+    return 2
+
+
+def _system_error(error: OSError) -> str:
+    """What the system said, in one line, with what to do about it."""
+    reason = error.strerror or next(iter(str(error).split("\n")), "") or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        fix = "make room, or choose another folder"
+    elif error.filename:
+        fix = "choose another file or folder"
+    else:
+        fix = "THFM_DEBUG=1 shows where"
+    return f"{error.filename}: {reason}: {fix}" if error.filename else f"{reason}: {fix}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The eight tasks: prompt, codec between physical quantity and RGB, loss, metrics and ROS topics.
+"""The eight tasks: prompt, codec between physical quantity and RGB, loss and ROS topics.
 
-Adding a task is one entry in `TASKS`. Dense tasks come out of the VAE decoder as RGB video in [-1, 1]
-(paper section 1.1, "Unify Dense Tasks in RGB Ambient Space"); sparse ones out of the keypoint tokens.
+A task is one entry in `TASKS`; what else a new one needs is in docs/model.md, "A new task". Dense tasks come out of the
+VAE decoder as RGB video in [-1, 1] (paper section 1.1, "Unify Dense Tasks in RGB Ambient Space"); sparse ones out of
+the keypoint tokens.
 Codecs work on numpy arrays and torch tensors alike, with the channel axis last.
 """
 
@@ -75,7 +76,6 @@ class Task:
     codec: Codec | None  # None for sparse tasks
     human: bool  # True: only people, background 0
     loss: Literal["ssi_disparity", "normal", "l2", "keypoints"]
-    metrics: tuple[str, ...]
     topics: tuple[str, ...]  # relative ROS names
 
 
@@ -95,7 +95,6 @@ TASKS: dict[str, Task] = {
             DISPARITY,
             False,
             "ssi_disparity",
-            ("abs_rel", "rmse", "delta1"),
             ("depth/image", "depth/camera_info", "disparity/image"),
         ),
         Task(
@@ -111,7 +110,6 @@ TASKS: dict[str, Task] = {
             DISPARITY,
             True,
             "ssi_disparity",
-            ("abs_rel", "rmse", "delta1"),
             ("depth/image", "depth/camera_info", "disparity/image"),
         ),
         Task(
@@ -127,7 +125,6 @@ TASKS: dict[str, Task] = {
             NORMAL,
             False,
             "normal",
-            ("mean_deg", "median_deg", "within_11.25", "within_22.5", "within_30"),
             ("normals/image", "normals/image_color"),
         ),
         Task(
@@ -143,7 +140,6 @@ TASKS: dict[str, Task] = {
             NORMAL,
             True,
             "normal",
-            ("mean_deg", "median_deg", "within_11.25", "within_22.5", "within_30"),
             ("normals/image", "normals/image_color"),
         ),
         Task(
@@ -159,7 +155,6 @@ TASKS: dict[str, Task] = {
             ALPHA,
             True,
             "l2",
-            ("mad", "mse", "iou", "grad", "dtssd"),
             ("foreground/image",),
         ),
         Task(
@@ -175,7 +170,6 @@ TASKS: dict[str, Task] = {
             DENSE_POSE,
             True,
             "l2",
-            ("epe",),
             ("dense_pose/image", "dense_pose/image_color"),
         ),
         Task(
@@ -191,7 +185,6 @@ TASKS: dict[str, Task] = {
             None,
             True,
             "keypoints",
-            ("pck_0.05",),
             ("people", "overlay/image"),
         ),
         Task(
@@ -207,7 +200,6 @@ TASKS: dict[str, Task] = {
             None,
             True,
             "keypoints",
-            ("mpjpe", "pa_mpjpe", "accel"),
             ("people", "skeleton/markers"),
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,20 +24,26 @@ class VideoReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise UserError(f"expected a video file, found the folder {self.path}: name a file in it")
         if not self.path.is_file():
-            raise UserError(f"video not found: {self.path}")
+            raise UserError(f"video not found: {self.path}: check the path")
+        convert = "name another file, or convert it (ffmpeg -i IN OUT.mp4)"
         try:
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
-                    raise UserError(f"no video stream in {self.path}")
+                    raise UserError(f"no video stream in {self.path}: name a file with pictures, not with sound alone")
                 stream = container.streams.video[0]
                 self.fps = float(stream.average_rate or stream.guessed_rate or 0)
                 self.width, self.height = stream.codec_context.width, stream.codec_context.height
                 self.frames = stream.frames  # 0 where the container does not say
+        except PermissionError:
+            raise UserError(f"cannot read {self.path}: no permission: chmod +r it, or name another file") from None
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"cannot read {self.path} as a video: {error}") from None
+            raise UserError(f"cannot read {self.path} as a video: {error.strerror or error}: {convert}") from None
         if self.fps <= 0 or self.width <= 0 or self.height <= 0:
-            raise UserError(f"cannot read {self.path} as a video: no frame rate or size in its header")
+            found = f"cannot read {self.path} as a video: no frame rate or size in its header"
+            raise UserError(f"{found}: {convert}")
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         start: float | None = None
@@ -48,7 +56,8 @@ class VideoReader:
                     time = stamp - start
                     yield time, frame.to_ndarray(format="rgb24")
             except av.FFmpegError as error:
-                raise UserError(f"{self.path} is damaged after {time:.2f} s: {error}") from None
+                reason = f"{self.path} is damaged after {time:.2f} s: {error.strerror or error}"
+                raise UserError(f"{reason}: cut off what follows, or name another file") from None
 
 
 def read_clip(path: str | Path, frames: int, fps: float, start: float = 0.0) -> np.ndarray:
@@ -71,22 +80,26 @@ def read_clip(path: str | Path, frames: int, fps: float, start: float = 0.0) -> 
 
 
 class VideoWriter:
-    """H.264 MP4 written to a temporary name and renamed when complete; use as a context manager."""
+    """H.264 MP4 written to a temporary name and renamed when complete; use as a context manager.
+
+    fps: may be set until the first frame is written.
+    """
 
     def __init__(self, path: str | Path, fps: float, crf: int = 18) -> None:
         self.path = Path(path)
+        self.fps = fps
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self._fps = Fraction(fps).limit_denominator(1001)
         self._crf = crf
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
 
     def __enter__(self) -> VideoWriter:
-        try:
+        if self.path.is_dir():
+            raise UserError(f"cannot write {self.path}: it is a folder: name a file")
+        with self._named():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.touch()  # libav itself opens the file with the first frame, which may be minutes later
             self._container = av.open(str(self._temporary), "w", format="mp4")
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from None
         return self
 
     def write(self, image: np.ndarray) -> None:
@@ -94,26 +107,39 @@ class VideoWriter:
         assert self._container is not None, "use VideoWriter as a context manager"
         height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
         if self._stream is None:
-            self._stream = self._container.add_stream("libx264", rate=self._fps)
+            self._stream = self._container.add_stream("libx264", rate=Fraction(self.fps).limit_denominator(1001))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.options = {"crf": str(self._crf), "preset": "veryfast"}
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
-        self._container.mux(self._stream.encode(frame))
+        with self._named():
+            self._container.mux(self._stream.encode(frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._container is not None
-        if kind is None and self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        if kind is None and self._stream is None:  # a container without a stream cannot be closed as a video
+        try:
+            if kind is None:
+                if self._stream is None:
+                    raise UserError(f"nothing to write to {self.path}: no frame was given: expected at least one")
+                with self._named():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+                    self._temporary.replace(self.path)
+        finally:
+            with contextlib.suppress(av.FFmpegError, OSError):  # whatever went wrong is already on its way
+                self._container.close()
             self._temporary.unlink(missing_ok=True)
-            raise UserError(f"nothing to write to {self.path}: no frame was given")
-        self._container.close()
-        if kind is None:
-            self._temporary.replace(self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """A disk that is full, or a place that cannot be written, as one line that names the film."""
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            fix = "make room, or choose another place" if full else "choose another place"
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}: {fix}") from None
 
 
 @dataclass(frozen=True)

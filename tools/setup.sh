@@ -39,8 +39,15 @@ step() {
 }
 
 make_environment() {
+  # --clear: one that was interrupted while it was made has a Python without pip, whose stamps lie.
   say "virtual environment in .venv"
-  "$python" -m venv .venv
+  "$python" -m venv --clear .venv
+}
+
+# False for an environment that is missing, half made, or of a Python that is gone. Killed while asking (137): no answer,
+# and no reason to throw 4 GB away.
+environment_works() {
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || [ $? -gt 128 ]
 }
 
 install_packages() {
@@ -85,11 +92,13 @@ build_package() {
   mkdir -p build && mv build.log build/colcon.log
 }
 
-command -v cc >/dev/null || fail "no C compiler: install one (Debian: apt install build-essential)"
+for tool in cc c++ make; do # the messages are C and C++
+  command -v "$tool" >/dev/null || fail "$tool not found: install a C++ compiler and make (Debian: apt install build-essential)"
+done
 "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' ||
   fail "Python 3.10-3.13 is needed, found $("$python" -V): set PYTHON=/path/to/python3"
 
-[ -x .venv/bin/python ] || make_environment
+environment_works || make_environment
 step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_packages
 step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
 # What colcon reads, and the names of the shared files, which it links one by one.

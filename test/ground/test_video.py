@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 
@@ -34,10 +36,12 @@ def test_clip_shows_the_frame_of_each_instant(tmp_path):
 
 
 def test_bad_videos_are_named(tmp_path):
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match=r"not found: .*none\.mp4: check the path"):
         VideoReader(tmp_path / "none.mp4")
+    with pytest.raises(UserError, match=r"found the folder .*: name a file in it"):
+        VideoReader(tmp_path)
     (tmp_path / "text.mp4").write_text("not a video")
-    with pytest.raises(UserError, match=r"cannot read .*text\.mp4 as a video"):
+    with pytest.raises(UserError, match=r"cannot read .*text\.mp4 as a video: .*: name another file, or convert it"):
         VideoReader(tmp_path / "text.mp4")
 
 
@@ -47,6 +51,35 @@ def test_failed_writing_leaves_nothing(tmp_path):
         raise RuntimeError
     with pytest.raises(UserError, match="no frame was given"), VideoWriter(tmp_path / "c.mp4", 10):
         pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("room", ["half", "all but the last byte"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, room):
+    """A limit on the size of files stands for the disk; Python ignores its signal, so that writing fails."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+
+    def write(path):
+        with VideoWriter(path, 10) as video:
+            for image in noise:
+                video.write(image)
+
+    write(tmp_path / "a.mp4")
+    size = (tmp_path / "a.mp4").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2 if room == "half" else size - 1, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*b\.mp4: File too large: make room"):
+            write(tmp_path / "b.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.mp4"]
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_first_frame(tmp_path):
+    for path, words in ((tmp_path, "it is a folder"), ("/proc/x.mp4", "choose another place")):
+        with pytest.raises(UserError, match=words), VideoWriter(path, 10):
+            pytest.fail("the film was opened")
     assert not list(tmp_path.iterdir())
 
 

@@ -16,6 +16,7 @@ from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.model.commands import parse_size, register
 from thfm_ros.model.info import PeakMemory, measure
 from thfm_ros.model.presets import PRESETS
+from thfm_ros.model.transformer import THFMTransformer3DModel
 
 # height, width, frames -> tokens; TFLOP of encode, DiT, decode, all (FlopCounterMode on the stock classes).
 TABLE = {
@@ -148,3 +149,28 @@ def test_init_from_wan_weights(app: typer.Typer, tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "a").transformer
     assert torch.equal(loaded.proj_out.weight, stock.proj_out.weight)
     assert loaded.config.token_frames == 5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_says_how_wide_its_prompts_are(name: str) -> None:
+    with torch.device("meta"):
+        transformer = THFMTransformer3DModel(**PRESETS[name].transformer)
+    assert transformer.config.text_dim == PRESETS[name].transformer["text_dim"]
+
+
+@pytest.mark.parametrize("name", ["wan-1.3b", "wan-5b"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from-wan", "missing"], "no Wan checkpoint 'missing': expected a folder or a hub id in the local cache"),
+        ([], "needs the folder or hub id of a Wan checkpoint, found none: name it (thfm init: --text-encoder"),
+    ],
+)
+def test_init_of_a_wan_preset_without_wan_is_one_line(
+    app: typer.Typer, tmp_path: Path, name: str, arguments: list[str], message: str
+) -> None:
+    error = CliRunner().invoke(app, ["init", name, "--out", str(tmp_path / "a"), *arguments]).exception
+    assert isinstance(error, UserError)
+    assert message in str(error)
+    assert "\n" not in str(error)
+    assert not list(tmp_path.iterdir())

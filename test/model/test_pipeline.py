@@ -93,6 +93,17 @@ def test_any_length_and_size_comes_back_at_the_input_size(pipe: THFMPipeline) ->
         assert ((np.abs(length - 1) < 1e-4) | (length == 0)).all()
 
 
+def test_windows_of_one_frame_are_stills(pipe: THFMPipeline) -> None:
+    """Nothing is shared between them: each frame comes out as it does alone."""
+    video, tasks = clip(3), ["foreground", "scene_depth", "keypoints_3d"]
+    prediction = pipe(video, tasks, frames=1)
+    for index in range(3):
+        alone = pipe(video[index : index + 1], tasks)
+        for name, values in alone.maps.items():
+            np.testing.assert_allclose(prediction.maps[name][index], values[0], atol=1e-5)
+        np.testing.assert_allclose(prediction.keypoints.xyz[index], alone.keypoints.xyz[0], atol=1e-5)
+
+
 def test_borders_are_black_for_both_input_types(pipe: THFMPipeline) -> None:
     seen: list[torch.Tensor] = []
     encode = module.flat_encode

@@ -1,10 +1,15 @@
 """The command line as a user meets it: a process of its own, one clear line for every mistake."""
 
+import errno
 import json
 import subprocess
 import sys
 
 import pytest
+import typer
+
+from thfm_ros import cli
+from thfm_ros.errors import UserError
 
 
 def thfm(*arguments, **kwargs):
@@ -26,6 +31,9 @@ def test_help_lists_every_command():
         (("demo", "--source", "holiday"), "neither a video file nor a sample: the samples are astronaut"),
         (("run", "missing.mp4", "-o", "out.mp4"), "missing.mp4"),
         (("info", "huge"), "unknown preset 'huge'"),
+        (("run", "walker"), "Missing option '--out' / '-o': see "),
+        (("info", "nano", "--tasks", "many"), "Invalid value for '--tasks': "),
+        (("walk",), "No such command 'walk'"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path):
@@ -42,6 +50,35 @@ def test_a_damaged_video_is_named(tmp_path):
     done = thfm("demo", "--source", "damaged.mp4", cwd=tmp_path)
     assert done.returncode == 2
     assert "cannot read damaged.mp4 as a video" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: make room"),
+        (OSError(errno.EIO, "Input/output error", "a.npy"), "a.npy: Input/output error: choose another file"),
+        (OSError("no answer\nat all"), "no answer: THFM_DEBUG=1 shows where"),
+        (UserError("expected so, found that: do this"), "expected so, found that: do this"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(error, line, monkeypatch, capsys):
+    def build():
+        app = typer.Typer()
+
+        @app.command()
+        def fail(word: str):
+            raise error
+
+        return app
+
+    monkeypatch.setattr(cli, "build", build)
+    monkeypatch.setattr(sys, "argv", ["thfm", "now"])
+    monkeypatch.delenv("THFM_DEBUG", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"thfm: {line}")
+    assert len(printed.strip().splitlines()) == 1
 
 
 def test_doctor_reports_this_machine(tmp_path):

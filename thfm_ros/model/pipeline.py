@@ -120,7 +120,8 @@ class THFMPipeline(DiffusionPipeline):
             prompt: a free text instead of `tasks`; the text encoder is loaded for it (`text_source`: where umt5 is),
                 and the network alone decides what it means.
             intrinsics: of the video, for the person's place in the camera frame and for depth in metres.
-            frames: window length, 4k + 1; None: the checkpoint's. overlap: frames shared by windows; None: a quarter.
+            frames: window length, 4k + 1 (1: every frame by itself); None: the checkpoint's.
+            overlap: frames shared by windows; None: a quarter.
             joint: keypoints from the pass of the first dense task, its tokens active, instead of a pass of their own.
             attention: `full` or `causal` over latent frames; None: the checkpoint's.
             batch: tasks in one pass at most.
@@ -140,7 +141,8 @@ class THFMPipeline(DiffusionPipeline):
         config = self.checkpoint_config
         place = Fit.of((width, height), (config.width, config.height))
         length = window_frames(total, frames or config.frames)
-        starts = window_starts(total, length, length // 4 + 1 if overlap is None else overlap)
+        shared = min(length // 4 + 1, length - 1) if overlap is None else overlap
+        starts = window_starts(total, length, shared)
         windows: list[dict[str, np.ndarray]] = []
         for start in self.progress_bar(starts):
             clip = images[start : start + length]

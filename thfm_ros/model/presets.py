@@ -16,6 +16,7 @@ from thfm_ros.model.transformer import THFMTransformer3DModel
 class Preset:
     """One size: constructor arguments of both networks, and the native clip.
 
+    transformer: has `text_dim` even where it is the class's default: prompts are embedded before the network is built.
     text_encoder: `umt5`, `minilm` or `hash` (see `thfm_ros.model.prompts`); text_length: tokens after zero padding.
     source: hub id of the public weights to start from; None: trained from scratch.
     """
@@ -114,6 +115,7 @@ PRESETS: dict[str, Preset] = {
             {
                 "num_attention_heads": 12,
                 "attention_head_dim": 128,
+                "text_dim": 4096,
                 "ffn_dim": 8960,
                 "num_layers": 30,
                 "token_frames": 81,
@@ -129,6 +131,7 @@ PRESETS: dict[str, Preset] = {
                 "attention_head_dim": 128,
                 "in_channels": 48,
                 "out_channels": 48,
+                "text_dim": 4096,
                 "ffn_dim": 14336,
                 "num_layers": 30,
                 "token_frames": 121,

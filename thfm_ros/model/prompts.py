@@ -31,7 +31,10 @@ def get_embedder(name: str, source: str | Path | None = None, dim: int = 16) -> 
     match name:
         case "umt5":
             if source is None:
-                raise UserError("the umt5 text encoder needs the folder or hub id of a Wan checkpoint, found none")
+                raise UserError(
+                    "the umt5 text encoder needs the folder or hub id of a Wan checkpoint, found none: name it "
+                    "(thfm init: --text-encoder or --from-wan; THFMPipeline: text_source)"
+                )
             return _transformers_embedder(*_load_umt5(source))
         case "minilm":
             return _transformers_embedder(*_load_minilm())
@@ -88,13 +91,17 @@ def _load_umt5(source: str | Path) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, UMT5EncoderModel
     from transformers.utils import logging
 
+    from thfm_ros.model.wan import locate
+
     logging.disable_progress_bar()
+    # Folders, not hub ids: for those transformers asks the network in spite of local_files_only.
+    words, weights = locate(source, "tokenizer"), locate(source, "text_encoder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, subfolder="tokenizer", local_files_only=True)
-        encoder = UMT5EncoderModel.from_pretrained(
-            source, subfolder="text_encoder", local_files_only=True, use_safetensors=True
-        )
+        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
+        encoder = UMT5EncoderModel.from_pretrained(weights, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"no umt5 text encoder and tokenizer in {source}: {reason}") from None
+        raise UserError(
+            f"no umt5 text encoder and tokenizer in {source}: name a Wan checkpoint that has both ({reason})"
+        ) from None
     return tokenizer, encoder.eval()

@@ -52,10 +52,12 @@ def _python() -> Finding:
 
 
 def _compiler() -> Finding:
-    path = shutil.which("cc")
-    if path:
-        return Finding("ok", "C compiler", path)
-    return Finding("optional", "C compiler", "none; needed to build the messages", "apt install build-essential")
+    tools = {name: shutil.which(name) for name in ("cc", "c++", "make")}  # the messages are C and C++
+    missing = [name for name, path in tools.items() if not path]
+    if not missing:
+        return Finding("ok", "C++ compiler", str(tools["c++"]))
+    found = f"no {', no '.join(missing)}; needed to build the messages"
+    return Finding("optional", "C++ compiler", found, "apt install build-essential")
 
 
 def _ros() -> list[Finding]:

@@ -1,0 +1,67 @@
+"""tools/setup.sh up to where it would install: in a folder of its own, with stand-ins for every program it calls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "setup.sh"
+PYTHON = '#!/bin/sh\necho "$0 $*" >>{log}\ncase "$*" in *venv*) exit 9 ;; *pip*) exit {pip} ;; esac\n'
+
+
+def program(path: Path, text: str = "#!/bin/sh\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def setup(tree: Path, tools: tuple[str, ...] = ("cc", "c++", "make")) -> tuple[subprocess.CompletedProcess, str]:
+    """Runs it in `tree` with a PATH of these tools; (process, what the Pythons were asked for)."""
+    (tree / "tools").mkdir(exist_ok=True)
+    shutil.copy(SCRIPT, tree / "tools" / "setup.sh")
+    for name in tools:
+        program(tree / "bin" / name)
+    for name in ("bash", "dirname", "sh"):
+        (tree / "bin" / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    log = tree / "log"
+    program(tree / "bin" / "python3", PYTHON.format(log=log, pip=0))
+    done = subprocess.run(
+        ["bash", str(tree / "tools" / "setup.sh")],
+        env={**{k: v for k, v in os.environ.items() if k != "PYTHON"}, "PATH": str(tree / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, log.read_text() if log.exists() else ""
+
+
+@pytest.mark.parametrize("missing", ["cc", "c++", "make"])
+def test_a_missing_compiler_is_named_before_anything_is_made(tmp_path: Path, missing: str) -> None:
+    done, asked = setup(tmp_path, tuple(t for t in ("cc", "c++", "make") if t != missing))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"[setup] {missing} not found: install a C++ compiler and make (Debian: apt install build-essential)"
+    ]
+    assert not asked
+
+
+@pytest.mark.parametrize("pip", [None, 1])
+def test_a_missing_or_half_made_environment_is_made_afresh(tmp_path: Path, pip: int | None) -> None:
+    if pip is not None:
+        program(tmp_path / ".venv" / "bin" / "python", PYTHON.format(log=tmp_path / "log", pip=pip))
+    done, asked = setup(tmp_path)
+    assert done.returncode == 9  # of the stand-in: nothing after it ran
+    assert asked.splitlines()[-1].endswith("-m venv --clear .venv")
+
+
+@pytest.mark.parametrize("pip", [0, 137])
+def test_a_working_environment_is_kept(tmp_path: Path, pip: int) -> None:
+    program(tmp_path / ".venv" / "bin" / "python", PYTHON.format(log=tmp_path / "log", pip=pip))
+    (tmp_path / ".venv" / "kept").touch()
+    _, asked = setup(tmp_path)  # ends at the first step, whose programs are not on this PATH
+    assert "venv --clear" not in asked
+    assert (tmp_path / ".venv" / "kept").exists()
