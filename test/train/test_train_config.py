@@ -34,7 +34,7 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
     [
         ({"stage": "latent", "learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"stage": "latent", "optim": {"lrr": 1}}, "optim: unknown key 'lrr': did you mean 'lr'"),
-        ({"stage": "pixels"}, "expected one of vae, latent, pixel, found 'pixels'"),
+        ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, found 'pixels'"),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),
         ({"stage": "latent", "optim": {"lr": "fast"}}, "lr: expected a number"),
