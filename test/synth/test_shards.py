@@ -43,11 +43,13 @@ def test_clips_survive_the_round_trip(made, assets):
         assert np.allclose(1 / found.depth[solid], 1 / truth.depth[solid], atol=1e-4)
         assert (found.normals * truth.normals).sum(-1)[solid].min() > math.cos(math.radians(1))
         assert np.abs(found.alpha - truth.alpha).max() < 0.003
+        assert np.array_equal(found.human_mask, truth.human_mask)
         assert np.abs(found.dense_pose - truth.dense_pose).max() < 1e-4
         assert np.array_equal(found.parts, truth.parts)
         assert np.allclose(found.keypoints_2d, truth.keypoints_2d, atol=1e-3, equal_nan=True)
         assert np.allclose(found.world_to_camera, truth.world_to_camera)
         assert found.meta["index"] == i
+    assert any((clip.alpha == 127 / 255).any() for clip in clips)  # pixels of which half is a person: no person
 
 
 def test_shares_of_workers_cover_everything_once(made):

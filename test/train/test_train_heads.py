@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from train_fakes import Discs
 
@@ -56,3 +58,11 @@ def test_a_shrunk_batch_keeps_means_video_and_keypoints() -> None:
     assert small.rgb is batch.rgb
     assert small.keypoints is batch.keypoints
     assert small.target("human_normals").shape == (3, 3, 1, 8, 12)
+
+
+def test_a_shrunk_person_has_the_mean_of_its_own_depth() -> None:
+    batch = ClipBatch.of([Discs(1)(i) for i in range(3)])
+    level = torch.where(batch.human, 0.75, 0.0)
+    small = replace(batch, human_disparity=level).shrunk(4)
+    assert (small.human & (small.alpha < 0.9)).any()  # cells on the edge
+    torch.testing.assert_close(small.human_disparity[small.human], torch.full((int(small.human.sum()),), 0.75))

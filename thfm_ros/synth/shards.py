@@ -71,7 +71,8 @@ def encode(clip: Clip) -> dict[str, bytes]:
         rgb: _image(clip.rgb, rgb[3:]),
         "depth.png": _image(code),
         "normals.png": _image(normals),
-        "alpha.png": _image((clip.alpha * np.float32(255) + np.float32(0.5)).astype(np.uint8)),
+        # One half becomes 127: what is not above 0.5, and so no person, must not come back above it.
+        "alpha.png": _image(np.ceil(clip.alpha * np.float32(255) - np.float32(0.5)).astype(np.uint8)),
         "dense_pose.png": _image((clip.dense_pose * np.float32(65535) + np.float32(0.5)).astype(np.uint16)),
         "parts.png": _image(clip.parts),
         "json": json.dumps(numbers, separators=(",", ":")).encode(),

@@ -115,8 +115,10 @@ class ClipBatch:
         def mean(x: Tensor) -> Tensor:
             return avg_pool3d(x, (1, factor, factor))
 
-        dense = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")
-        return replace(self, **{name: mean(getattr(self, name)) for name in dense})
+        small = {name: mean(getattr(self, name)) for name in ("alpha", "dense_pose", "normals", "scene_disparity")}
+        person = self.human.float()  # off the person its disparity says 0, which is no depth to average with
+        disparity = mean(self.human_disparity * person) / mean(person).clamp_min(1e-6)
+        return replace(self, **small, human_disparity=disparity)
 
     @property
     def human(self) -> Tensor:
@@ -158,4 +160,5 @@ class ClipBatch:
 
 
 def _byte(x: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)
+    """To the nearest of 0 .. 255, one half to 127: what is not above 0.5 must not come back above it."""
+    return np.ceil(np.clip(x, 0, 1) * 255 - 0.5).astype(np.uint8)

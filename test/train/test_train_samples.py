@@ -1,0 +1,48 @@
+"""What training keeps of a generated clip agrees with the generator, pixels on the edge of a person included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from thfm_ros.synth.assets import load_assets
+from thfm_ros.synth.clip import generate_clip
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.sample import Clip
+from thfm_ros.train.samples import ClipBatch, TrainingClip
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    assets = load_assets()
+    config = SynthConfig(frames=1, height=64, width=96, empty=0.0)
+    return [generate_clip(config, 2, index, assets) for index in range(4)]
+
+
+def test_the_person_is_where_the_generator_says(clips: list[Clip]) -> None:
+    batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips])
+    truth = np.stack([clip.human_mask for clip in clips])
+    assert any((clip.alpha == 0.5).any() for clip in clips)  # half a person: where rounding would tell
+    assert np.array_equal(batch.human[:, 0].numpy(), truth)
+    body = batch.dense_pose.sum(1) > 0
+    assert (body == batch.human[:, 0]).float().mean() > 0.999
+
+
+def test_human_disparity_spans_its_range_on_the_person_alone(clips: list[Clip]) -> None:
+    batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips])
+    for disparity, human in zip(batch.human_disparity, batch.human, strict=True):
+        inside = disparity[human]
+        assert inside.min() == 0
+        assert inside.max() == 1
+        assert (inside == 0).float().mean() < 0.01  # the farthest point, not an edge of background
+        assert (disparity[~human] == 0).all()
+
+
+def test_every_task_has_a_target_of_the_image_s_size_within_its_range(clips: list[Clip]) -> None:
+    batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips])
+    for task in ("rgb", "scene_depth", "human_depth", "scene_normals", "human_normals", "foreground", "dense_pose"):
+        target = batch.target(task)
+        assert target.shape == batch.rgb.shape
+        assert torch.isfinite(target).all()
+        assert target.abs().max() <= 1.001
