@@ -22,6 +22,7 @@ from thfm_ros.model.vae import (
     stream_decode,
     stream_encode,
 )
+from thfm_ros.train.networks import inflate
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
 
@@ -194,3 +195,20 @@ def test_latent_statistics_must_fit() -> None:
     vae = AutoencoderKLWan(base_dim=8, z_dim=4, num_res_blocks=1)  # keeps Wan's 16 values
     with pytest.raises(UserError, match="expected 4 values of latents_mean and latents_std, found 16"):
         FlatEncoder(vae)
+
+
+@torch.no_grad()
+def test_a_still_at_rest_equals_the_later_frames_of_a_clip_that_stands_still(vae: AutoencoderKLWan) -> None:
+    inflate(vae)
+    encoder, decoder = FlatEncoder(vae), FlatDecoder(vae)
+    image = video(1, batch=2)
+    clip = encoder(image.expand(-1, -1, 9, -1, -1))
+    still = encoder.at_rest(image)
+    torch.testing.assert_close(still.expand(-1, -1, 2, -1, -1), clip[:, :, 1:], **TOLERANCE)
+    if vae.config.is_residual:  # shortcuts of the stream's first frame look at zeros
+        assert (still - encoder(image)).abs().max() > 1e-2
+    decoded = decoder.unclamped(still.expand(-1, -1, 3, -1, -1))
+    for frame in range(4):
+        made = decoder.at_rest(still, frame)
+        for later in (1 + frame, 5 + frame):
+            torch.testing.assert_close(made, decoded[:, :, later : later + 1], **TOLERANCE)

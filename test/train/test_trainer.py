@@ -19,7 +19,10 @@ from train_fakes import Discs, tiny
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.train import state as state_module
-from thfm_ros.train.samples import TrainingClip
+from thfm_ros.train.data import HELD_OUT
+from thfm_ros.train.publish import publish
+from thfm_ros.train.samples import ClipBatch, TrainingClip
+from thfm_ros.train.stages import Rows
 from thfm_ros.train.state import checkpoints
 from thfm_ros.train.trainer import Trainer, learning_rate
 
@@ -99,8 +102,8 @@ EVALUATED: dict[str, Any] = {"steps": 3, "evaluate_every": 2, "evaluate_clips": 
 # Clips; and still images with one task each, where a process may find no use for part of the network.
 SPLIT: list[dict[str, Any]] = [
     {"stream": 0.5, "tasks_per_clip": 2},
-    {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2},
-    {"stage": "encoder", "data": {"frames": 1}, "batch": 2},
+    {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2, "stream": 0.5},
+    {"stage": "encoder", "data": {"frames": 1}, "batch": 2, "stream": 0.5, "augment": {"mirror": 0.5, "zoom": 0.8}},
 ]
 
 
@@ -258,6 +261,44 @@ def test_a_tiny_encoder_learns_where_the_person_is_under_throw_away_heads(tmp_pa
     assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
     assert all(torch.equal(a, b) for a, b in zip(values, frozen, strict=True))
     assert not load_checkpoint(tmp_path / "model").config.trained  # the rest is still to come
+
+
+def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_path: Path) -> None:
+    """The decoder's answers for later frames of a clip at rest come close to that of its first frame."""
+    config = tiny(
+        stage="pixel",
+        steps=150,
+        batch=8,
+        evaluate_clips=16,
+        stream=0.7,
+        train_encoder=True,
+        train_decoder=True,
+        inflate=True,
+        tasks={"foreground": 1, "keypoints_2d": 1},
+        tasks_per_clip=2,
+        data={"frames": 1, "clips": 64},
+        optim={"lr": 4e-3, "ema": 0},
+    )
+    trainer = Trainer(config, tmp_path / "run", Discs(1))
+    trainer.fit()
+    publish(tmp_path / "run" / "model", tmp_path / "shipped", None, None, frames=5)
+    clips = Trainer(
+        tiny(stage="pixel", init=str(tmp_path / "shipped"), tasks={"foreground": 1}, attention={"causal": 1}),
+        tmp_path / "clips",
+        lambda index: TrainingClip(*(np.repeat(v, 5, 0) for v in vars(Discs(1)(index)).values())),
+    )
+    with torch.no_grad():
+        batch = ClipBatch.of([clips.source(HELD_OUT + i) for i in range(8)])
+        rows = Rows(list(range(8)), ["foreground"] * 8, [0] * 8)
+        latents, _ = clips.stage.transform(clips.stage.encode(batch.rgb), rows, clips._draw(0))
+        found = clips.stage.decode(latents).mean(1, keepdim=True) > 0
+    ious = (found & batch.human).sum((0, 1, 3, 4)) / (found | batch.human).sum((0, 1, 3, 4))
+    assert ious.min() > 0.6, ious
+
+
+def test_only_stages_through_the_network_have_stills_in_a_stream(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="stage latent has no place for stills"):
+        Trainer(tiny(stream=0.5, data={"frames": 1}), tmp_path, Discs())
 
 
 def test_the_encoder_stage_takes_still_images(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.vae_walk import NextChunk, Temporal, WholeClip, decode, encode
+from thfm_ros.model.vae_walk import AtRest, NextChunk, Temporal, WholeClip, decode, encode
 
 
 class _Encoder(nn.Module):
@@ -65,6 +65,11 @@ class FlatEncoder(_Encoder):
         """Mean and log variance of the posterior, NOT normalised: what the VAE's own training needs."""
         return self._moments(video, WholeClip())
 
+    def at_rest(self, image: Tensor) -> Tensor:
+        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`)."""
+        x = self.quant_conv(encode(self.encoder, patchify(image, self.patch), AtRest()))
+        return ((x[:, : self.z_dim] - self.mean) / self.std).to(x.dtype)
+
 
 class FlatDecoder(_Decoder):
     """Normalised latents (B, C, T', h, w) -> (B, 3, 4 T' - 3, H, W) clamped to [-1, 1]. Shares the VAE's parameters."""
@@ -75,6 +80,12 @@ class FlatDecoder(_Decoder):
     def unclamped(self, latents: Tensor) -> Tensor:
         """Without the clamp, whose gradient is 0 outside [-1, 1]: for losses."""
         return self._video(latents, WholeClip())
+
+    def at_rest(self, latents: Tensor, frame: int) -> Tensor:
+        """(B, C, 1, h, w) -> (B, 3, 1, H, W), not clamped: one of the 4 frames of a later latent frame of a video at
+        rest (see `AtRest`)."""
+        z = self.post_quant_conv((latents * self.std + self.mean).to(latents.dtype))
+        return unpatchify(decode(self.decoder, z, AtRest(frame)), self.patch)
 
 
 class StreamEncoderInit(_Encoder):

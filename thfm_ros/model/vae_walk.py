@@ -21,13 +21,19 @@ CACHE_FRAMES = 2  # a causal convolution over 3 frames looks back on 2
 
 
 class Temporal(Protocol):
-    """How to cross time. `start`: the input begins at the stream's first frame."""
+    """How to cross time. `start`: the input begins at the stream's first frame.
+
+    conv, down, up: convolutions that keep, halve and double time. whole: what is missing before x until its frames
+    divide by `factor`. repeated: what counts of x, whose frames were repeated `factor` times.
+    """
 
     start: bool
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor: ...
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor: ...
     def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor: ...
+    def whole(self, x: Tensor, factor: int) -> Tensor: ...
+    def repeated(self, x: Tensor, factor: int) -> Tensor: ...
 
 
 class WholeClip:
@@ -57,6 +63,12 @@ class WholeClip:
             self.caches.append(_last_frames(later))
         return torch.cat((x[:, :, :1], _interleave(conv(later))), 2) if x.shape[2] > 1 else x
 
+    def whole(self, x: Tensor, factor: int) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, -x.shape[2] % factor, 0))
+
+    def repeated(self, x: Tensor, factor: int) -> Tensor:
+        return x[:, :, factor - 1 :]  # the stream's first frame stays one frame
+
 
 class NextChunk:
     """The next 4 frames (1 latent frame) of a stream; `caches` come from the chunk before, new ones replace them."""
@@ -82,6 +94,44 @@ class NextChunk:
 
     def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         return _interleave(F.conv3d(self._extend(x, CACHE_FRAMES), conv.weight, conv.bias))
+
+    def whole(self, x: Tensor, factor: int) -> Tensor:
+        return x
+
+    def repeated(self, x: Tensor, factor: int) -> Tensor:
+        return x
+
+
+class AtRest:
+    """One still image in the place of a later frame of a video at rest.
+
+    The layers over time are taken as `train.networks.inflate` leaves them (the latest frame, repeated), which is what
+    makes one frame of work enough. The shortcuts of Wan 2.2 are as they are: without this, stills would train half of
+    them only, because those of a stream's first frame look at zeros in the place of its past.
+
+    frame: which of the 4 frames of a latent frame the decoder makes.
+    """
+
+    start = False
+
+    def __init__(self, frame: int = 3) -> None:
+        self.phases = [frame // 2, frame % 2]  # of the decoder's two layers that double time, in order
+
+    def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+        return _image_conv(conv, x)
+
+    def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+        return x
+
+    def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+        return x
+
+    def whole(self, x: Tensor, factor: int) -> Tensor:
+        return x.expand(-1, -1, factor, -1, -1)
+
+    def repeated(self, x: Tensor, factor: int) -> Tensor:
+        phase = self.phases.pop(0) if factor == 2 else 0
+        return x[:, :, phase : phase + 1]
 
 
 def _image_conv(conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
@@ -148,22 +198,22 @@ def _resample(block: wan.WanResample, x: Tensor, time: Temporal) -> Tensor:
     return time.down(block.time_conv, x) if block.mode == "downsample3d" else x
 
 
-def _average_down(block: wan.AvgDown3D, x: Tensor) -> Tensor:
+def _average_down(block: wan.AvgDown3D, x: Tensor, time: Temporal) -> Tensor:
     """The encoder's shortcut of Wan 2.2: space-time to channels, then the mean of groups of channels."""
     ft, fs = block.factor_t, block.factor_s
-    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % ft, 0))
+    x = time.whole(x, ft)
     b, c, t, h, w = x.shape
     x = x.reshape(b, c, t // ft, ft, h // fs, fs, w // fs, fs).permute(0, 1, 3, 5, 7, 2, 4, 6)
     return x.reshape(b, block.out_channels, block.group_size, t // ft, h // fs, w // fs).mean(2)
 
 
 def _duplicate_up(block: wan.DupUp3D, x: Tensor, time: Temporal) -> Tensor:
-    """The decoder's shortcut of Wan 2.2: repeated channels to space-time; the stream's first frame stays one frame."""
+    """The decoder's shortcut of Wan 2.2: repeated channels to space-time."""
     ft, fs = block.factor_t, block.factor_s
     b, _, t, h, w = x.shape
     x = x[:, :, None].expand(-1, -1, block.repeats, -1, -1, -1).reshape(b, block.out_channels, ft, fs, fs, t, h, w)
     x = x.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, block.out_channels, t * ft, h * fs, w * fs)
-    return x[:, :, ft - 1 :] if time.start else x
+    return time.repeated(x, ft)
 
 
 def _block(block: nn.Module, x: Tensor, time: Temporal) -> Tensor:
@@ -187,7 +237,7 @@ def _block(block: nn.Module, x: Tensor, time: Temporal) -> Tensor:
             shortcut = None if block.avg_shortcut is None else _duplicate_up(block.avg_shortcut, x, time)
         case wan.WanResidualDownBlock():
             parts = [*block.resnets, *([] if block.downsampler is None else [block.downsampler])]
-            shortcut = _average_down(block.avg_shortcut, x)
+            shortcut = _average_down(block.avg_shortcut, x, time)
         case _:
             raise TypeError(f"no stateless form of {type(block).__name__}")
     for part in parts:

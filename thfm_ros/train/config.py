@@ -43,6 +43,19 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class AugmentConfig:
+    """Views of the clips there are; off by default, because a generator without end needs none.
+
+    mirror: chance of a mirrored clip. zoom: the smallest window cut out, as part of the image along each side.
+    colour: standard deviation of the logarithms of brightness and gamma.
+    """
+
+    mirror: float = 0.0
+    zoom: float = 1.0
+    colour: float = 0.0
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """Adam with linear warm-up, clipping and dropping (paper section 2.1).
 
@@ -76,7 +89,8 @@ class TrainConfig:
     tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
     loss_weights: factors on the losses of single tasks in `pixel` and `encoder` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
-    stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent).
+    stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent). Stills stand
+        there for a video at rest, in `pixel` and `encoder`: without that they train a clip's first frame alone.
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
@@ -117,6 +131,7 @@ class TrainConfig:
     compile: bool = False
     gradient_checkpointing: bool = False
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log_every: int = 20
     evaluate_every: int = 500

@@ -59,6 +59,9 @@ class Enlarge(nn.Module):
     def unclamped(self, small: Tensor) -> Tensor:
         return small
 
+    def at_rest(self, small: Tensor, frame: int) -> Tensor:
+        return small
+
 
 def _expected(cells: Tensor) -> Keypoints:
     """(B, h, w, K, 7): logit of the cell, offset from its centre (cells), xyz (metres), visibility logit."""

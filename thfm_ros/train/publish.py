@@ -54,7 +54,8 @@ def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
         found = f"{frames} for a network of {checkpoint.config.frames}"
         raise UserError(f"frames: expected 4k + 1 >= 5 for a network that was trained on 1 frame, found {found}")
     inflate(checkpoint.vae)
-    repeat_first_token(checkpoint.transformer)
+    if not any(stage.get("stream") for stage in checkpoint.config.notes.get("stages", [])):
+        repeat_first_token(checkpoint.transformer)  # no still stood for a later frame
     checkpoint.transformer.register_to_config(attention="causal", window=1)
     checkpoint.config = replace(checkpoint.config, frames=frames, attentions=["causal"])
 

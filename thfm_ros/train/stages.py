@@ -129,7 +129,8 @@ class TaskStage(Stage):
         truth = batch.select([rows.clips[r] for r in which]).keypoints
         weights = (self.config.keypoints[0], self.config.keypoints[1], self.config.keypoints[2])
         chosen = Keypoints(*(p[which].float() for p in predicted))
-        return keypoint_loss(chosen, Keypoints(*(t[:, skip:] for t in truth)), weights)
+        target = Keypoints(*(t[:, skip:].expand_as(p) for t, p in zip(truth, chosen, strict=True)))
+        return keypoint_loss(chosen, target, weights)
 
 
 class LatentStage(TaskStage):
@@ -183,29 +184,37 @@ class PixelStage(TaskStage):
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
+        at_rest = draw.stream and batch.rgb.shape[2] == 1
+        skip = 1 if draw.stream and not at_rest else 0  # the latent that stands for the stream's first frame
         with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
-            source = self.encode(batch.rgb)[rows.clips]
+            source = (self.encode.at_rest if at_rest else self.encode)(batch.rgb)[rows.clips, :, skip:]
         dense, sparse = _split(rows)
-        predicted, points = self.transform(source[:, :, 1:] if draw.stream else source, rows, draw)
+        predicted, points = self.transform(source, rows, draw)
         loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
         if dense:
             target = self.targets(batch, rows, dense)
-            latents = predicted[dense]
-            if draw.stream:  # the decoder's history: the target's own first latent
-                with torch.no_grad():
-                    history = self.encode(target[:, :, :1])
-                latents = torch.cat((history.to(latents), latents), 2)
-            low, high, frames = self._run(latents.shape[2], draw)
-            video = self.decode.unclamped(latents[:, :, low:high]).float()
-            if draw.stream and low == 0:
-                video, frames = video[:, :, 1:], slice(1, frames.stop)
-            elif low > 0:  # a run from the middle starts with a latent that the decoder takes for one frame
-                video, frames = video[:, :, 1:], slice(frames.start + 4, frames.stop)
+            video, frames = self._decoded(predicted[dense], target, draw, at_rest)
             loss = loss.index_put((_index(dense, loss),), self._dense(video, target, batch, rows, dense, frames))
         if points is not None:
-            keypoints = self.keypoint_rows(points, batch, rows, sparse, 1 if draw.stream else 0)
+            keypoints = self.keypoint_rows(points, batch, rows, sparse, skip)
             loss = loss.index_put((_index(sparse, loss),), keypoints)
         return loss * loss.new_tensor([self.config.loss_weights.get(task, 1.0) for task in rows.tasks]), rows
+
+    def _decoded(self, latents: Tensor, target: Tensor, draw: Draw, at_rest: bool) -> tuple[Tensor, slice]:
+        """The frames that the losses look at, and which of the clip's they are."""
+        if at_rest:
+            return self.decode.at_rest(latents, int(4 * draw.first)).float(), slice(0, 1)
+        if draw.stream:  # the decoder's history: the target's own first latent
+            with torch.no_grad():
+                history = self.encode(target[:, :, :1])
+            latents = torch.cat((history.to(latents), latents), 2)
+        low, high, frames = self._run(latents.shape[2], draw)
+        video = self.decode.unclamped(latents[:, :, low:high]).float()
+        if draw.stream and low == 0:
+            return video[:, :, 1:], slice(1, frames.stop)
+        if low > 0:  # a run from the middle starts with a latent that the decoder takes for one frame
+            return video[:, :, 1:], slice(frames.start + 4, frames.stop)
+        return video, frames
 
     def _run(self, latents: int, draw: Draw) -> tuple[int, int, slice]:
         """Which latent frames to decode, [low, high), and the video frames that they cover."""

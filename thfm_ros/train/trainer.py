@@ -15,7 +15,8 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import save_checkpoint
-from thfm_ros.train.config import TrainConfig, to_table
+from thfm_ros.train.augment import View, augment
+from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
 from thfm_ros.train.heldout import HeldOut
@@ -40,6 +41,10 @@ class Trainer:
         preset, data = preset_of(config), config.data
         sizes = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
         config = replace(config, data=replace(data, **sizes))
+        if config.latents and config.augment != AugmentConfig():
+            raise UserError("latents: kept ones know one view of a clip; latents: '' with augment, or no augment")
+        if config.stream and config.data.frames == 1 and config.stage not in ("pixel", "encoder"):
+            raise UserError(f"stream: stage {config.stage} has no place for stills but a clip's start; stream: 0")
         self.config, self.out = config, Path(out)
         cpu = not torch.cuda.is_available()
         torch.set_flush_denormal(True)  # denormals make young networks several times slower on CPUs
@@ -149,7 +154,13 @@ class Trainer:
                 raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
         size = len(clips) // count
         parts = [[clip.window(0, frames) for clip in clips[i * size : (i + 1) * size]] for i in range(count)]
-        return [(ClipBatch.of(part, self.accelerator.device), mine.part(i, count)) for i, part in enumerate(parts)]
+        return [(self._batch(part, mine.part(i, count)), mine.part(i, count)) for i, part in enumerate(parts)]
+
+    def _batch(self, clips: list[TrainingClip], part: Draw) -> ClipBatch:
+        batch, augmented = ClipBatch.of(clips, self.accelerator.device), self.config.augment
+        if augmented == AugmentConfig():
+            return batch
+        return augment(batch, [View.draw(augmented, self.config.seed, part.step, clip) for clip in part.clips])
 
     def save(self) -> None:
         if self.accelerator.is_main_process:
@@ -209,6 +220,8 @@ class Trainer:
         config, data = self.config, self.config.data
         clip = f"{data.width}x{data.height}, {data.frames} frames"
         sizes = {"batch": config.batch, "tasks_per_clip": config.tasks_per_clip, "samples": self.samples}
+        if config.stream:
+            sizes["stream"] = config.stream
         return {"stage": config.stage, "clip": clip, "steps": self.step, **sizes, **history}
 
     def _evaluate(self, progress: Progress) -> None:

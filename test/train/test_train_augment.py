@@ -1,0 +1,128 @@
+"""Augmented clips keep true ground truth: mirrors, windows and colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+from train_fakes import Discs, tiny
+
+from thfm_ros.errors import UserError
+from thfm_ros.skeleton import get_joint_set
+from thfm_ros.train.augment import View, augment
+from thfm_ros.train.config import AugmentConfig
+from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.trainer import Trainer
+
+SAME = View(False, 1.0, 0.5, 0.5, (1.0, 1.0, 1.0), 1.0)
+MIRROR = SAME._replace(mirror=True)
+
+
+@pytest.fixture
+def batch() -> ClipBatch:
+    made = ClipBatch.of([Discs()(i) for i in range(3)])
+    points = made.keypoints
+    generator = torch.Generator().manual_seed(0)
+    xy, xyz = (torch.rand(x.shape, generator=generator) for x in (points.xy, points.xyz))
+    return replace(made, keypoints=points._replace(xy=xy, xyz=xyz))
+
+
+def test_the_view_of_everything_changes_little_but_the_range_of_disparity(batch: ClipBatch) -> None:
+    seen = augment(batch, [SAME] * 3)
+    for name in ("rgb", "alpha", "dense_pose", "normals"):
+        assert_close(getattr(seen, name), getattr(batch, name), atol=1e-4, rtol=0)
+    for value, before in zip(seen.keypoints, batch.keypoints, strict=True):
+        assert_close(value, before)
+    for task in ("scene_depth", "human_depth"):
+        inside, mask = seen.target(task)[:, :1], seen.mask(task)
+        low, high = (torch.stack([f(v[m]) for v, m in zip(inside, mask, strict=True)]) for f in (torch.min, torch.max))
+        assert_close(low, -torch.ones(3))
+        assert_close(high, torch.ones(3))
+
+
+def test_two_mirrors_are_none(batch: ClipBatch) -> None:
+    once = augment(batch, [MIRROR] * 3)
+    assert_close(once.rgb, batch.rgb.flip(-1), atol=1e-4, rtol=0)
+    assert_close(once.normals[:, 0], -batch.normals.flip(-1)[:, 0], atol=1e-4, rtol=0)
+    twice = augment(once, [MIRROR] * 3)
+    for name in ("rgb", "alpha", "normals", "dense_pose"):
+        assert_close(getattr(twice, name), getattr(batch, name), atol=1e-3, rtol=0)
+    for value, before in zip(twice.keypoints, batch.keypoints, strict=True):
+        assert_close(value, before)
+
+
+def test_a_mirror_swaps_the_sides_of_the_body(batch: ClipBatch) -> None:
+    joints = get_joint_set("thfm32").joints
+    left, right = joints.index("left_wrist"), joints.index("right_wrist")
+    before, after = batch.keypoints, augment(batch, [MIRROR] * 3).keypoints
+    assert_close(after.xy[:, :, left, 0], 1 - before.xy[:, :, right, 0])
+    assert_close(after.xy[:, :, left, 1], before.xy[:, :, right, 1])
+    assert_close(after.xyz[:, :, left] * torch.tensor([-1.0, 1.0, 1.0]), before.xyz[:, :, right])
+    pose, alpha = batch.dense_pose[:, 0], batch.alpha[:, 0]
+    body = alpha.flip(-1) > 0.99
+    mirrored = augment(batch, [MIRROR] * 3).dense_pose[:, 0]
+    assert_close(mirrored[body], 1 - pose.flip(-1)[body], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_window_shows_the_same_thing_at_every_keypoint(mirror: bool) -> None:
+    still = Discs(frames=1)
+    batch = ClipBatch.of([still(i) for i in range(4)])  # every joint lies at the centre of the disc
+    views = [SAME._replace(mirror=mirror, zoom=0.75, x=x, y=0.5) for x in (0.4, 0.45, 0.55, 0.6)]
+    seen = augment(batch, views)
+    height, width = seen.rgb.shape[-2:]
+    inside = 0
+    for i, points in enumerate(seen.keypoints.xy[:, 0, 0]):
+        x, y = (points * torch.tensor([width, height])).long().tolist()
+        if 0 <= x < width and 0 <= y < height:
+            inside += 1
+            assert seen.alpha[i, 0, 0, y, x] == 1
+            assert seen.normals[i, 2, 0, y, x] < -0.9  # the middle of the disc looks at the camera
+    assert inside >= 2
+    growth = seen.alpha.flatten(1).mean(1) / batch.alpha.flatten(1).mean(1)
+    assert growth.max() == pytest.approx(1 / 0.75**2, abs=0.15)  # of a disc that the window does not cut
+
+
+def test_joints_outside_the_window_are_outside_and_unknown_ones_stay_unknown(batch: ClipBatch) -> None:
+    visibility = batch.keypoints.visibility.clone()
+    visibility[:, :, 5] = -1
+    batch = replace(batch, keypoints=batch.keypoints._replace(visibility=visibility))
+    seen = augment(batch, [SAME._replace(zoom=0.5, x=0.25, y=0.25)] * 3).keypoints
+    gone = (batch.keypoints.xy > 0.5).any(-1)
+    known = visibility >= 0
+    assert (seen.visibility[gone & known] == 0).all()
+    assert (seen.visibility[~gone & known] == 1).all()
+    assert (seen.visibility[~known] == -1).all()
+
+
+def test_colours_change_the_picture_alone(batch: ClipBatch) -> None:
+    seen = augment(batch, [SAME._replace(gains=(0.5, 1.0, 1.0), gamma=2.0)] * 3)
+    before = batch.rgb / 2 + 0.5
+    assert_close(seen.rgb[:, 0] / 2 + 0.5, (before[:, 0] / 2) ** 2, atol=1e-3, rtol=0)
+    assert_close(seen.alpha, batch.alpha, atol=1e-4, rtol=0)
+
+
+def test_views_are_a_function_of_their_key() -> None:
+    config = AugmentConfig(mirror=0.5, zoom=0.7, colour=0.2)
+    views = [View.draw(config, 1, 2, clip) for clip in range(200)]
+    assert views == [View.draw(config, 1, 2, clip) for clip in range(200)]
+    assert 60 < sum(v.mirror for v in views) < 140
+    for view in views:
+        assert 0.7 <= view.zoom <= 1
+        assert view.zoom / 2 <= view.x <= 1 - view.zoom / 2
+    assert View.draw(AugmentConfig(), 3) == SAME
+
+
+def test_training_sees_other_views_and_kept_latents_refuse_them(tmp_path) -> None:
+    def loss(name: str, **kwargs) -> float:
+        trainer = Trainer(tiny(stage="pixel", steps=1, **kwargs), tmp_path / name, Discs())
+        values, _ = trainer._step(trainer._batches([Discs()(c) for c in trainer._draw(0).clips]))
+        return float(values.mean())
+
+    views = {"mirror": 1.0, "zoom": 0.6, "colour": 0.3}
+    assert loss("plain") == loss("again")
+    assert loss("views", augment=views) != loss("plain2")
+    with pytest.raises(UserError, match="kept ones know one view"):
+        Trainer(tiny(latents="memory", augment=views), tmp_path / "latent", Discs())

@@ -1,0 +1,112 @@
+"""More views of the clips there are: mirrored, cropped, in other colours, with ground truth that stays true.
+
+Cropping moves the principal point, which normals and 3D keypoints do not hear of: with a zoom of 0.75 and 60 degrees of
+view that is some 5 degrees at the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
+from thfm_ros.train.config import AugmentConfig
+from thfm_ros.train.samples import ClipBatch
+
+FLIPPED = list(JOINT_SETS[DEFAULT_JOINT_SET].flip)
+
+
+class View(NamedTuple):
+    """What one clip becomes: mirrored or not; the window of `zoom` x the image around (x, y), in parts of the image;
+    gains of red, green and blue, and an exponent, on values in [0, 1]."""
+
+    mirror: bool
+    zoom: float
+    x: float
+    y: float
+    gains: tuple[float, float, float]
+    gamma: float
+
+    @classmethod
+    def draw(cls, config: AugmentConfig, *key: int) -> View:
+        """A function of the config and the key (seed, step, clip) alone."""
+        rng = np.random.default_rng(key)
+        zoom = float(rng.uniform(config.zoom, 1))
+        x, y = (float(rng.uniform(zoom / 2, 1 - zoom / 2)) for _ in range(2))
+        light = rng.normal(0, config.colour, 2)
+        red, green, blue = (float(g) for g in np.exp(light[0] + rng.normal(0, config.colour / 3, 3)))
+        return cls(bool(rng.random() < config.mirror), zoom, x, y, (red, green, blue), float(np.exp(light[1])))
+
+
+def augment(batch: ClipBatch, views: Sequence[View]) -> ClipBatch:
+    """Each clip of the batch as its view shows it."""
+    device = batch.rgb.device
+    mirror = torch.tensor([v.mirror for v in views], device=device)
+    window = torch.tensor([[v.zoom * (-1 if v.mirror else 1), v.zoom] for v in views], device=device)  # signed: x, y
+    centre = torch.tensor([[v.x, v.y] for v in views], device=device)
+
+    theta = torch.cat((torch.diag_embed(window), (2 * centre - 1)[..., None]), 2)
+    seen = _resample(batch, ("rgb", "alpha"), theta, "bilinear")
+    surfaces = ("dense_pose", "normals", "scene_disparity", "human_disparity")  # end where the person does
+    seen |= _resample(batch, surfaces, theta, "nearest")
+    flip = mirror.view(-1, 1, 1, 1)
+    pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]
+    # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
+    body = pose.sum(1) > 0
+    pose[:, 0] = torch.where(flip & body, 1 - pose[:, 0], pose[:, 0])
+    normals[:, 0] = torch.where(flip, -normals[:, 0], normals[:, 0])
+    return ClipBatch(
+        rgb=_colours(seen["rgb"], views),
+        alpha=alpha,
+        dense_pose=pose,
+        normals=normals,
+        scene_disparity=_stretch(seen["scene_disparity"], torch.ones_like(alpha, dtype=torch.bool)),
+        human_disparity=_stretch(seen["human_disparity"], alpha > 0.5),
+        keypoints=_keypoints(batch.keypoints, mirror, window, centre),
+    )
+
+
+def _resample(batch: ClipBatch, names: Sequence[str], theta: Tensor, mode: str) -> dict[str, Tensor]:
+    """Those videos (B, C, T, H, W) of the batch through one look-up."""
+    videos = [getattr(batch, name) for name in names]
+    stacked = torch.cat(videos, 1)
+    b, c, t, h, w = stacked.shape
+    grid = F.affine_grid(theta.to(stacked), [b, 1, h, w], align_corners=False)
+    out = F.grid_sample(stacked.flatten(1, 2), grid, mode, "border", align_corners=False)
+    return dict(zip(names, out.view(b, c, t, h, w).split([v.shape[1] for v in videos], 1), strict=True))
+
+
+def _colours(rgb: Tensor, views: Sequence[View]) -> Tensor:
+    gains = rgb.new_tensor([v.gains for v in views]).view(-1, 3, 1, 1, 1)
+    gamma = rgb.new_tensor([v.gamma for v in views]).view(-1, 1, 1, 1, 1)
+    return (((rgb / 2 + 0.5) * gains).clamp(0, 1) ** gamma) * 2 - 1
+
+
+def _stretch(disparity: Tensor, mask: Tensor) -> Tensor:
+    """To [0, 1] over what the mask keeps of each clip, 0 elsewhere: as `normalise_disparity` leaves it."""
+    flat = disparity.flatten(1)
+    inside = mask.flatten(1)
+    low = torch.where(inside, flat, torch.inf).amin(1)
+    high = torch.where(inside, flat, -torch.inf).amax(1)
+    shape = (-1, 1, 1, 1, 1)
+    scaled = (disparity - low.view(shape)) / (high - low).clamp_min(1e-6).view(shape)
+    return torch.where(mask, scaled, 0.0)
+
+
+def _keypoints(points: Keypoints, mirror: Tensor, window: Tensor, centre: Tensor) -> Keypoints:
+    flip = mirror.view(-1, 1, 1)
+    xy = (points.xy - centre[:, None, None]) / window[:, None, None].to(points.xy) + 0.5
+    xyz = torch.where(flip[..., None], points.xyz * points.xyz.new_tensor([-1, 1, 1]), points.xyz)
+    inside = ((xy >= 0) & (xy <= 1)).all(-1)
+    visibility = torch.where(inside, points.visibility, points.visibility.clamp_max(0))
+
+    def swap(x: Tensor) -> Tensor:
+        return torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x[:, :, FLIPPED], x)
+
+    return Keypoints(swap(xy), swap(xyz), swap(visibility))
