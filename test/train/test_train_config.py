@@ -214,6 +214,15 @@ def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:
     assert (open_source(cache)(5).rgb == a.rgb).all()
     with pytest.raises(UserError, match="holds clips with frames 5, the config wants 9"):
         open_source(replace(cache, frames=9))
+    motions = tmp_path / "bvh"
+    motions.mkdir()
+    (motions / "a.bvh").write_text("one motion")
+    mixed = replace(cache, path=str(tmp_path / "motions"), settings={**cache.settings, "bvh": str(motions)})
+    open_source(mixed)
+    open_source(mixed)  # the same files are the same clips
+    (motions / "b.bvh").write_text("another")
+    with pytest.raises(UserError, match="holds clips with settings"):
+        open_source(mixed)
 
 
 def test_inflation_keeps_images_and_makes_a_21_style_autoencoder_repeat_them_in_clips() -> None:

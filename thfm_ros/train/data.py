@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,6 +23,9 @@ from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
 from thfm_ros.train.config import DataConfig, TrainConfig
 from thfm_ros.train.samples import TrainingClip
+
+if TYPE_CHECKING:
+    from thfm_ros.synth.config import SynthConfig
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 IN_MEMORY = 4000  # clips that a process keeps decoded
@@ -122,13 +125,16 @@ def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
         raise UserError(f"data.source '{data.source}' needs data.path, a folder")
     if data.source == "folder":
         return Folder(data.path)
-    _claim(Path(data.path), data)
-    return Folder(data.path, Generator(data, device))
+    generator = Generator(data, device)
+    _claim(Path(data.path), data, generator.config)
+    return Folder(data.path, generator)
 
 
-def _claim(path: Path, data: DataConfig) -> None:
+def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
     """A cache holds clips of one kind: its first user writes down which, later ones have to agree."""
     kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
+    if made.bvh:  # by its content: motions may have come or gone in the same folder
+        kind["settings"] = data.settings | {"bvh": made.settings()["bvh"]}
     file = path / "clips.json"
     try:
         if not file.exists():
