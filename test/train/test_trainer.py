@@ -296,6 +296,19 @@ def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_
     assert ious.min() > 0.6, ious
 
 
+@pytest.mark.parametrize("stage", ["pixel", "encoder"])
+def test_held_out_stills_are_measured_at_rest_too(tmp_path: Path, stage: str) -> None:
+    def measured(**kwargs: Any) -> dict[str, float]:
+        config = tiny(stage=stage, data={"frames": 1}, evaluate_clips=24, **kwargs)
+        trainer = Trainer(config, tmp_path / str(kwargs), Discs(1))
+        return trainer.heldout(trainer.stage)[0]
+
+    at_start, both = measured(), measured(stream=0.5)
+    assert at_start.keys() == both.keys()
+    assert at_start["mpjpe_mm/keypoints_3d"] != both["mpjpe_mm/keypoints_3d"]
+    assert all(np.isfinite(value) for value in both.values())
+
+
 def test_only_stages_through_the_network_have_stills_in_a_stream(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stage latent has no place for stills"):
         Trainer(tiny(stream=0.5, data={"frames": 1}), tmp_path, Discs())

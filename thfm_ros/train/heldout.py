@@ -70,8 +70,7 @@ class HeldOut:
         if points is not None:
             keypoints = {k: v[:, : batch.rgb.shape[2]].float() for k, v in points._asdict().items()}
             return keypoint_metrics(keypoints, batch, task), None
-        decoded = stage.decode(predicted) if frame is None else stage.decode.at_rest(predicted, frame).clamp(-1, 1)
-        decoded = decoded.float()
+        decoded = stage.pictures(predicted, frame).float()
         target = batch.target(task)
         return dense_metrics(task, decoded, batch), _picture(batch.rgb, target, decoded)
 

@@ -61,6 +61,10 @@ class Stage(nn.Module):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         raise NotImplementedError
 
+    def pictures(self, latents: Tensor, frame: int | None = None) -> Tensor:
+        """Decoded, at the size of the video, in [-1, 1]; of stills at rest: which of a latent's 4 frames."""
+        return self.decode(latents) if frame is None else self.decode.at_rest(latents, frame).clamp(-1, 1)
+
     def compile_networks(self) -> None:
         self.encode.compile()
         self.transformer.compile()
@@ -264,6 +268,9 @@ class EncoderStage(PixelStage):
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         return super().forward(batch.shrunk(self.decode.factor), draw)
+
+    def pictures(self, latents: Tensor, frame: int | None = None) -> Tensor:
+        return self.decode(latents)  # the heads have no time
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
         first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
