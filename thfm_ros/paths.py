@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from thfm_ros.errors import UserError
 
@@ -26,9 +27,11 @@ def writable(file: Path) -> Path:
     """The same path, after its folder was made; UserError now rather than after the work where it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=file.parent):  # permissions alone promise root too much, in /proc for example
+            pass
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}: choose another place") from None
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
+    if file.exists() and not os.access(file, os.W_OK):
         raise UserError(f"cannot write {file}: no permission: choose another place")
     return file
 

@@ -97,6 +97,7 @@ def test_doctor_reports_this_machine(tmp_path):
         (("demo", "--out", "{file}"), "cannot write to {file}: it is a file"),
         (("demo", "--source", "/dev/video99"), "camera /dev/video99 does not exist"),
         (("doctor", "--json", "{file}/doctor.json"), "cannot write {file}/doctor.json"),
+        (("doctor", "--json", "/proc/doctor.json"), "cannot write /proc/doctor.json"),
     ],
 )
 def test_places_that_cannot_be_written_are_named_before_any_work(arguments, message, tmp_path):
