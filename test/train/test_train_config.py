@@ -339,3 +339,13 @@ def test_a_start_from_a_checkpoint_keeps_its_architecture_and_may_change_its_mas
     assert (found.transformer.config.attention, found.transformer.config.window) == ("causal", 3)
     with pytest.raises(UserError, match=r"transformer.num_layers: .* has 2, the config wants 3"):
         networks.open_networks(tiny(init=init, transformer={"num_layers": 3}))
+
+
+def test_tokens_of_later_frames_are_kept_where_stills_have_trained_them(tmp_path: Path) -> None:
+    for stream in (0.0, 1.0):
+        run = tmp_path / f"run{stream}"
+        Trainer(tiny(stage="pixel", steps=1, stream=stream, data={"frames": 1}), run, Discs(1)).fit()
+        before = load_checkpoint(run / "model").transformer.keypoint_tokens.embedding
+        config = tiny(stage="pixel", init=str(run / "model"), inflate=True)
+        after = networks.open_networks(config).transformer.keypoint_tokens.embedding
+        assert torch.equal(after, before if stream else before[:1].expand_as(before))

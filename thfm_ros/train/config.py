@@ -82,7 +82,7 @@ class TrainConfig:
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
-    inflate: the networks have seen still images only; prepare them for clips first (see `networks.inflate`).
+    inflate: the networks have seen still images only; prepare them for clips first (see `networks.stills_to_clips`).
     latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.

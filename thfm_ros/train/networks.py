@@ -69,8 +69,7 @@ def open_networks(config: TrainConfig) -> Checkpoint:
             past = {"samples_seen": other.config.samples_seen, "notes": other.config.notes}
             checkpoint.config = replace(checkpoint.config, **past)
     if config.inflate:
-        inflate(checkpoint.vae)
-        repeat_first_token(checkpoint.transformer)
+        stills_to_clips(checkpoint)
     width = checkpoint.transformer.config.text_dim
     for name, prompt in checkpoint.prompts.items():
         if prompt.shape[-1] != width:
@@ -90,6 +89,13 @@ def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
                 raise UserError(
                     f"{name}.{key}: {config.init} has {found}, the config wants {value}: drop init or the key"
                 )
+
+
+def stills_to_clips(checkpoint: Checkpoint) -> None:
+    """Prepare networks that have seen still images only for clips."""
+    inflate(checkpoint.vae)
+    if not any(stage.get("stream") for stage in checkpoint.config.notes.get("stages", [])):
+        repeat_first_token(checkpoint.transformer)  # no still stood for a later frame
 
 
 @torch.no_grad()

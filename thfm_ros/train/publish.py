@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
-from thfm_ros.train.networks import inflate, repeat_first_token
+from thfm_ros.train.networks import stills_to_clips
 
 LIMIT_MB = 40
 
@@ -53,9 +53,7 @@ def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
     if frames < 5 or frames % 4 != 1 or checkpoint.config.frames != 1:
         found = f"{frames} for a network of {checkpoint.config.frames}"
         raise UserError(f"frames: expected 4k + 1 >= 5 for a network that was trained on 1 frame, found {found}")
-    inflate(checkpoint.vae)
-    if not any(stage.get("stream") for stage in checkpoint.config.notes.get("stages", [])):
-        repeat_first_token(checkpoint.transformer)  # no still stood for a later frame
+    stills_to_clips(checkpoint)
     checkpoint.transformer.register_to_config(attention="causal", window=1)
     checkpoint.config = replace(checkpoint.config, frames=frames, attentions=["causal"])
 
