@@ -27,8 +27,9 @@ def writable(file: Path) -> Path:
     """The same path, after its folder was made; UserError now rather than after the work where it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=file.parent):  # permissions alone promise root too much, in /proc for example
-            pass
+        if not file.exists():
+            with TemporaryFile(dir=file.parent):  # permissions alone promise root too much, in /proc for example
+                pass
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}: choose another place") from None
     if file.exists() and not os.access(file, os.W_OK):

@@ -34,6 +34,7 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
     [
         ({"stage": "latent", "learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"stage": "latent", "optim": {"lrr": 1}}, "optim: unknown key 'lrr': did you mean 'lr'"),
+        ({"stage": "latent", "augment": {"zoom": 1.5}}, "zoom above 0 and at most 1"),
         ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, found 'pixels'"),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),
@@ -341,11 +342,27 @@ def test_a_start_from_a_checkpoint_keeps_its_architecture_and_may_change_its_mas
         networks.open_networks(tiny(init=init, transformer={"num_layers": 3}))
 
 
-def test_tokens_of_later_frames_are_kept_where_stills_have_trained_them(tmp_path: Path) -> None:
-    for stream in (0.0, 1.0):
-        run = tmp_path / f"run{stream}"
-        Trainer(tiny(stage="pixel", steps=1, stream=stream, data={"frames": 1}), run, Discs(1)).fit()
-        before = load_checkpoint(run / "model").transformer.keypoint_tokens.embedding
-        config = tiny(stage="pixel", init=str(run / "model"), inflate=True)
-        after = networks.open_networks(config).transformer.keypoint_tokens.embedding
-        assert torch.equal(after, before if stream else before[:1].expand_as(before))
+@pytest.mark.parametrize(("stage", "stream"), [("pixel", 0.0), ("pixel", 1.0), ("encoder", 1.0)])
+def test_tokens_of_later_frames_start_from_those_that_stills_have_trained(
+    tmp_path: Path, stage: str, stream: float
+) -> None:
+    longer = {"token_frames": 9}
+    run = tiny(stage=stage, steps=1, stream=stream, transformer=longer, data={"frames": 1})
+    Trainer(run, tmp_path / "run", Discs(1)).fit()
+    before = load_checkpoint(tmp_path / "run" / "model").transformer.keypoint_tokens.embedding
+    config = tiny(stage="pixel", init=str(tmp_path / "run" / "model"), inflate=True)
+    after = networks.open_networks(config).transformer.keypoint_tokens.embedding
+    trained = stage == "pixel" and stream == 1.0  # the encoder's stage moves no token
+    rows = [0, 1, 2, 3, 4, 1, 2, 3, 4] if trained else [0] * 9
+    assert torch.equal(after, before[rows])
+
+
+def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path: Path) -> None:
+    trainer = Trainer(tiny(steps=1), tmp_path, Discs())
+    trainer.fit()
+    del trainer.record["config"]["augment"]
+    trainer.step += 1
+    trainer.save()
+    assert Trainer(tiny(steps=3), tmp_path, Discs()).step == 2
+    with pytest.raises(UserError, match="started with another 'augment'"):
+        Trainer(tiny(steps=3, augment={"mirror": 0.5}), tmp_path, Discs())

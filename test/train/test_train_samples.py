@@ -10,6 +10,7 @@ from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip
+from thfm_ros.train.augment import View, augment
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 
@@ -46,3 +47,14 @@ def test_every_task_has_a_target_of_the_image_s_size_within_its_range(clips: lis
         assert target.shape == batch.rgb.shape
         assert torch.isfinite(target).all()
         assert target.abs().max() <= 1.001
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.83, 0.7])
+def test_augmented_people_end_where_their_surface_does(clips: list[Clip], zoom: float) -> None:
+    batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips])
+    view = View(True, zoom, 0.5, 0.45 if zoom < 0.9 else 0.5, (1.0, 1.0, 1.0), 1.0)
+    seen = augment(batch, [view] * len(clips))
+    human = seen.human[:, 0]
+    assert human.any()
+    assert torch.equal(seen.dense_pose.sum(1) > 0, human)
+    assert (seen.human_disparity[seen.human] == 0).float().mean() < 0.01

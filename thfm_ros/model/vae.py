@@ -66,7 +66,10 @@ class FlatEncoder(_Encoder):
         return self._moments(video, WholeClip())
 
     def at_rest(self, image: Tensor) -> Tensor:
-        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`)."""
+        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`).
+
+        Without checkpointing: it is one image's work.
+        """
         x = self.quant_conv(encode(self.encoder, patchify(image, self.patch), AtRest()))
         return ((x[:, : self.z_dim] - self.mean) / self.std).to(x.dtype)
 

@@ -1,7 +1,7 @@
 """More views of the clips there are: mirrored, cropped, in other colours, with ground truth that stays true.
 
-Cropping moves the principal point, which normals and 3D keypoints do not hear of: with a zoom of 0.75 and 60 degrees of
-view that is some 5 degrees at the most.
+Cropping moves the principal point, which normals and 3D keypoints do not hear of: a zoom of 0.75 moves it by an eighth
+of the image at the most, which is 8 degrees where the view is 60 wide.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def augment(batch: ClipBatch, views: Sequence[View]) -> ClipBatch:
     centre = torch.tensor([[v.x, v.y] for v in views], device=device)
 
     theta = torch.cat((torch.diag_embed(window), (2 * centre - 1)[..., None]), 2)
-    seen = _resample(batch, ("rgb", "alpha"), theta, "bilinear")
-    surfaces = ("dense_pose", "normals", "scene_disparity", "human_disparity")  # end where the person does
+    seen = _resample(batch, ("rgb",), theta, "bilinear")
+    surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")  # all end where the person does
     seen |= _resample(batch, surfaces, theta, "nearest")
     flip = mirror.view(-1, 1, 1, 1)
     pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]

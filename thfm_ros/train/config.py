@@ -54,6 +54,13 @@ class AugmentConfig:
     zoom: float = 1.0
     colour: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0):
+            raise UserError(
+                "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found "
+                f"mirror {self.mirror}, zoom {self.zoom}, colour {self.colour}"
+            )
+
 
 @dataclass(frozen=True)
 class OptimConfig:

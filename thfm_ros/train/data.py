@@ -132,7 +132,10 @@ def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
 
 def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
     """A cache holds clips of one kind: its first user writes down which, later ones have to agree."""
+    from thfm_ros.synth.shards import GENERATOR_VERSION
+
     kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
+    kind["generator"] = GENERATOR_VERSION
     if made.bvh:  # by its content: motions may have come or gone in the same folder
         kind["settings"] = data.settings | {"bvh": made.settings()["bvh"]}
     file = path / "clips.json"

@@ -68,7 +68,8 @@ class HeldOut:
         draw = Draw(0, (), (), (), next(iter(self.config.attention)), frame is not None, 0.0)
         predicted, points = stage.transform(latents, rows, draw)
         if points is not None:
-            keypoints = {k: v[:, : batch.rgb.shape[2]].float() for k, v in points._asdict().items()}
+            chosen = slice(None) if frame is None else slice(frame, frame + 1)
+            keypoints = {k: v[:, chosen].float() for k, v in points._asdict().items()}
             return keypoint_metrics(keypoints, batch, task), None
         decoded = stage.pictures(predicted, frame).float()
         target = batch.target(task)

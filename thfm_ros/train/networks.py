@@ -94,8 +94,9 @@ def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
 def stills_to_clips(checkpoint: Checkpoint) -> None:
     """Prepare networks that have seen still images only for clips."""
     inflate(checkpoint.vae)
-    if not any(stage.get("stream") for stage in checkpoint.config.notes.get("stages", [])):
-        repeat_first_token(checkpoint.transformer)  # no still stood for a later frame
+    stages = checkpoint.config.notes.get("stages", [])
+    at_rest = any(stage["stage"] == "pixel" and stage.get("stream") for stage in stages)
+    repeat_tokens(checkpoint.transformer, at_rest)
 
 
 @torch.no_grad()
@@ -118,11 +119,14 @@ def inflate(vae: AutoencoderKLWan) -> None:
 
 
 @torch.no_grad()
-def repeat_first_token(transformer: THFMTransformer3DModel) -> None:
-    """Still images train the keypoint tokens of a clip's first frame only: start those of later frames from them."""
+def repeat_tokens(transformer: THFMTransformer3DModel, at_rest: bool) -> None:
+    """Still images train the keypoint tokens of a clip's first frame, and at rest those of the next 4: start all later
+    ones from them."""
     tokens = transformer.keypoint_tokens
-    tokens.embedding[1:] = tokens.embedding[:1]
-    tokens.position[1:] = tokens.position[:1]
+    later = range(1, tokens.token_frames)
+    source = [1 + (t - 1) % 4 if at_rest else 0 for t in later]
+    for table in (tokens.embedding, tokens.position):
+        table[1:] = table[source].clone()
 
 
 def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:

@@ -110,7 +110,8 @@ class ClipBatch:
         return ClipBatch(*(v[index] for v in values), Keypoints(*(v[index] for v in self.keypoints)))
 
     def shrunk(self, factor: int) -> ClipBatch:
-        """The dense targets averaged over factor x factor pixels; video and keypoints as they are."""
+        """The dense targets averaged over factor x factor pixels, a person's disparity over its own pixels among them;
+        video and keypoints as they are."""
 
         def mean(x: Tensor) -> Tensor:
             return avg_pool3d(x, (1, factor, factor))

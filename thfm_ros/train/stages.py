@@ -68,7 +68,9 @@ class Stage(nn.Module):
     def compile_networks(self) -> None:
         self.encode.compile()
         self.transformer.compile()
-        self.decode.unclamped = torch.compile(self.decode.unclamped)  # what the losses look at
+        self.encode.at_rest = torch.compile(self.encode.at_rest)
+        for name in ("unclamped", "at_rest"):  # what the losses look at
+            setattr(self.decode, name, torch.compile(getattr(self.decode, name)))
 
     def targets(self, batch: ClipBatch, rows: Rows, which: list[int]) -> Tensor:
         """(len(which), 3, T, H, W) RGB targets of dense rows."""

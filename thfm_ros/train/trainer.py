@@ -175,11 +175,13 @@ class Trainer:
             return
         self.record = load_state(found[-1], self.parameters, self.optimizer, self.ema)
         self.step = self.record["step"]
-        before, now = self.record["config"], to_table(self.config)
+        # Keys that did not exist when the run began have meant what is their default now.
+        defaults = to_table(TrainConfig(self.config.stage))
+        before, now = {**defaults, **self.record["config"]}, to_table(self.config)
         for key in now:
-            if key not in MAY_CHANGE and _comparable(key, before.get(key)) != _comparable(key, now[key]):
+            if key not in MAY_CHANGE and _comparable(key, before[key]) != _comparable(key, now[key]):
                 raise UserError(
-                    f"{self.out} was started with another '{key}' ({before.get(key)}, now {now[key]}): "
+                    f"{self.out} was started with another '{key}' ({before[key]}, now {now[key]}): "
                     "use another --out, or the old config"
                 )
         self.record["config"] = now
