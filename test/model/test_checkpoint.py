@@ -61,6 +61,12 @@ def test_saving_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_saved_does_not_say_where_it_was_loaded_from(saved: Path, tmp_path: Path) -> None:
+    again = save_checkpoint(tmp_path / "again", load_checkpoint(saved))
+    assert not [file for file in again.rglob("*.*") if str(saved).encode() in file.read_bytes()]
+    assert load_checkpoint(again).transformer.config.num_layers == load_checkpoint(saved).transformer.config.num_layers
+
+
 def test_card_says_that_weights_are_random(saved: Path) -> None:
     assert "RANDOM WEIGHTS" in (saved / "README.md").read_text()
 

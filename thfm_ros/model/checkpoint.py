@@ -85,8 +85,11 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        checkpoint.vae.save_pretrained(temporary / "vae")
-        checkpoint.transformer.save_pretrained(temporary / "transformer")
+        for name, network in (("vae", checkpoint.vae), ("transformer", checkpoint.transformer)):
+            network.save_pretrained(temporary / name)
+            config = json.loads((temporary / name / "config.json").read_text())
+            config.pop("_name_or_path", None)  # where its author had the weights before
+            (temporary / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         prompts = {name: tensor.contiguous().float().cpu() for name, tensor in checkpoint.prompts.items()}
         save_file(prompts, temporary / "prompts.safetensors")
         (temporary / "thfm.json").write_text(json.dumps(asdict(checkpoint.config), indent=2) + "\n")

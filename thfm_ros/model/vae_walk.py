@@ -106,8 +106,8 @@ class AtRest:
     """One still image in the place of a later frame of a video at rest.
 
     The layers over time are taken as `train.networks.inflate` leaves them (the latest frame, repeated), which is what
-    makes one frame of work enough. The shortcuts of Wan 2.2 are as they are: without this, stills would train half of
-    them only, because those of a stream's first frame look at zeros in the place of its past.
+    makes one frame of work enough. The shortcuts of Wan 2.2 are as they are: those of a stream's first frame, which is
+    all that a still trains otherwise, look at zeros in the place of its past.
 
     frame: which of the 4 frames of a latent frame the decoder makes.
     """

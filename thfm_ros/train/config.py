@@ -97,7 +97,7 @@ class TrainConfig:
     loss_weights: factors on the losses of single tasks in `pixel` and `encoder` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
     stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent). Stills stand
-        there for a video at rest, in `pixel` and `encoder`: without that they train a clip's first frame alone.
+        there for a video at rest, in `pixel` and `encoder`.
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
