@@ -133,14 +133,21 @@ def solve_root(
     return root if np.average(z_rel, weights=w) + root[2] > 0 else failed
 
 
+def _weighted(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Flat values, their weights (1 where none are given) and the sum of those."""
+    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
+    return x, y, w, w.sum()
+
+
 def fit_affine(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
     """(scale, shift) that minimise sum w (scale x + shift - y)^2; NaN twice without any weight.
 
     Where x is constant only the shift can be known, and the scale is 1.
     """
-    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
-    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
-    total = w.sum()
+    x, y, w, total = _weighted(x, y, weights)
     if not total > 0:
         return math.nan, math.nan
     mean_x, mean_y = (w * x).sum() / total, (w * y).sum() / total
@@ -159,9 +166,7 @@ def match_affine(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
     this slope treats x and y alike. It is positive: disparity never turns round. NaN twice without any weight; the
     scale is 1 where x or y is constant.
     """
-    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
-    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
-    total = w.sum()
+    x, y, w, total = _weighted(x, y, weights)
     if not total > 0:
         return math.nan, math.nan
     mean_x, mean_y = (w * x).sum() / total, (w * y).sum() / total

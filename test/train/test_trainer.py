@@ -236,29 +236,39 @@ def test_a_tiny_autoencoder_learns(tmp_path: Path) -> None:
     assert after["score"] < before["score"] - 3
 
 
+DISCS: dict[str, Any] = {  # what a tiny network can learn of still discs in a minute
+    "batch": 8,
+    "tasks": {"foreground": 1, "keypoints_2d": 1},
+    "tasks_per_clip": 2,
+    "data": {"frames": 1, "clips": 64},
+    "optim": {"lr": 4e-3, "ema": 0},
+}
+
+
+def finds_the_person(trainer: Trainer) -> None:
+    """IoU from below 0.3 to above 0.6, keypoint loss to 60 %."""
+    before = trainer.heldout(trainer.stage)[0]["iou/foreground"]
+    trainer.fit()
+    lines = log(trainer.out)
+    first, last = (np.mean([line["keypoints_2d"] for line in part]) for part in (lines[:5], lines[-10:]))
+    after = log(trainer.out, "metrics")[-1]["iou/foreground"]
+    assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
+
+
 def test_a_tiny_encoder_learns_where_the_person_is_under_throw_away_heads(tmp_path: Path) -> None:
     """IoU to above 0.6, keypoint loss to 60 % in 80 steps; the decoder and the transformer stay as they were."""
     config = tiny(
         stage="encoder",
         steps=80,
-        batch=8,
         evaluate_clips=8,
         evaluate_every=80,
-        tasks={"foreground": 1, "keypoints_2d": 1},
-        tasks_per_clip=2,
-        data={"frames": 1, "clips": 64},
-        optim={"lr": 4e-3, "ema": 0},
+        **DISCS,
     )
     trainer = Trainer(config, tmp_path, Discs(1))
     networks = trainer.checkpoint
     frozen = [*networks.transformer.parameters(), *networks.vae.decoder.parameters()]
     values = [p.clone() for p in frozen]
-    before = trainer.heldout(trainer.stage)[0]["iou/foreground"]
-    trainer.fit()
-    lines = log(tmp_path)
-    first, last = (np.mean([line["keypoints_2d"] for line in part]) for part in (lines[:5], lines[-10:]))
-    after = log(tmp_path, "metrics")[-1]["iou/foreground"]
-    assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
+    finds_the_person(trainer)
     assert all(torch.equal(a, b) for a, b in zip(values, frozen, strict=True))
     assert not load_checkpoint(tmp_path / "model").config.trained  # the rest is still to come
 
@@ -268,16 +278,12 @@ def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_
     config = tiny(
         stage="pixel",
         steps=150,
-        batch=8,
         evaluate_clips=16,
         stream=0.7,
         train_encoder=True,
         train_decoder=True,
         inflate=True,
-        tasks={"foreground": 1, "keypoints_2d": 1},
-        tasks_per_clip=2,
-        data={"frames": 1, "clips": 64},
-        optim={"lr": 4e-3, "ema": 0},
+        **DISCS,
     )
     trainer = Trainer(config, tmp_path / "run", Discs(1))
     trainer.fit()
@@ -324,20 +330,11 @@ def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:
     config = tiny(
         stage="pixel",
         steps=150,
-        batch=8,
         evaluate_clips=8,
         evaluate_every=150,
         train_encoder=True,
         train_decoder=True,
-        tasks={"foreground": 1, "keypoints_2d": 1},
-        tasks_per_clip=2,
-        data={"frames": 1, "clips": 64},
-        optim={"lr": 4e-3, "ema": 0},
+        **DISCS,
     )
     trainer = Trainer(config, tmp_path, Discs(1))
-    before = trainer.heldout(trainer.stage)[0]["iou/foreground"]
-    trainer.fit()
-    lines = log(tmp_path)
-    first, last = (np.mean([line["keypoints_2d"] for line in part]) for part in (lines[:5], lines[-10:]))
-    after = log(tmp_path, "metrics")[-1]["iou/foreground"]
-    assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
+    finds_the_person(trainer)

@@ -66,12 +66,8 @@ class FlatEncoder(_Encoder):
         return self._moments(video, WholeClip())
 
     def at_rest(self, image: Tensor) -> Tensor:
-        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`).
-
-        Without checkpointing: it is one image's work.
-        """
-        x = self.quant_conv(encode(self.encoder, patchify(image, self.patch), AtRest()))
-        return ((x[:, : self.z_dim] - self.mean) / self.std).to(x.dtype)
+        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`)."""
+        return self._latents(image, AtRest())
 
 
 class FlatDecoder(_Decoder):
@@ -87,8 +83,7 @@ class FlatDecoder(_Decoder):
     def at_rest(self, latents: Tensor, frame: int) -> Tensor:
         """(B, C, 1, h, w) -> (B, 3, 1, H, W), not clamped: one of the 4 frames of a later latent frame of a video at
         rest (see `AtRest`)."""
-        z = self.post_quant_conv((latents * self.std + self.mean).to(latents.dtype))
-        return unpatchify(decode(self.decoder, z, AtRest(frame)), self.patch)
+        return self._video(latents, AtRest(frame))
 
 
 class StreamEncoderInit(_Encoder):

@@ -21,13 +21,16 @@ CACHE_FRAMES = 2  # a causal convolution over 3 frames looks back on 2
 
 
 class Temporal(Protocol):
-    """How to cross time. `start`: the input begins at the stream's first frame.
+    """How to cross time.
 
+    start: the input has the frames of a stream's start (4k + 1), not of its middle (4k).
+    again: a block may run twice, which checkpointing wants; False where each run uses up or leaves something.
     conv, down, up: convolutions that keep, halve and double time. whole: what is missing before x until its frames
     divide by `factor`. repeated: what counts of x, whose frames were repeated `factor` times.
     """
 
     start: bool
+    again: bool
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor: ...
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor: ...
@@ -46,6 +49,7 @@ class WholeClip:
 
     def __init__(self, caches: list[Tensor] | None = None) -> None:
         self.caches = caches
+        self.again = caches is None
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         if self.caches is not None:
@@ -73,7 +77,7 @@ class WholeClip:
 class NextChunk:
     """The next 4 frames (1 latent frame) of a stream; `caches` come from the chunk before, new ones replace them."""
 
-    start = False
+    start = again = False
 
     def __init__(self, caches: Sequence[Tensor]) -> None:
         self.before = list(caches)
@@ -112,7 +116,7 @@ class AtRest:
     frame: which of the 4 frames of a latent frame the decoder makes.
     """
 
-    start = False
+    start, again = True, False  # one frame comes in, as at the start
 
     def __init__(self, frame: int = 3) -> None:
         self.phases = [frame // 2, frame % 2]  # of the decoder's two layers that double time, in order
@@ -247,7 +251,7 @@ def _block(block: nn.Module, x: Tensor, time: Temporal) -> Tensor:
 
 def _walk(blocks: Sequence[nn.Module], x: Tensor, time: Temporal, checkpointing: bool) -> Tensor:
     for block in blocks:
-        if checkpointing and torch.is_grad_enabled():
+        if checkpointing and time.again and torch.is_grad_enabled():
             x = checkpoint(_block, block, x, time, use_reentrant=False)
         else:
             x = _block(block, x, time)

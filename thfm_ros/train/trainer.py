@@ -154,13 +154,13 @@ class Trainer:
                 raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
         size = len(clips) // count
         parts = [[clip.window(0, frames) for clip in clips[i * size : (i + 1) * size]] for i in range(count)]
-        return [(self._batch(part, mine.part(i, count)), mine.part(i, count)) for i, part in enumerate(parts)]
+        return [self._batch(part, mine.part(i, count)) for i, part in enumerate(parts)]
 
-    def _batch(self, clips: list[TrainingClip], part: Draw) -> ClipBatch:
+    def _batch(self, clips: list[TrainingClip], part: Draw) -> tuple[ClipBatch, Draw]:
         batch, augmented = ClipBatch.of(clips, self.accelerator.device), self.config.augment
-        if augmented == AugmentConfig():
-            return batch
-        return augment(batch, [View.draw(augmented, self.config.seed, part.step, clip) for clip in part.clips])
+        if augmented != AugmentConfig():
+            batch = augment(batch, [View.draw(augmented, self.config.seed, part.step, clip) for clip in part.clips])
+        return batch, part
 
     def save(self) -> None:
         if self.accelerator.is_main_process:
