@@ -1,0 +1,79 @@
+"""How well each frame of a clip of 5 is answered: the first, and the 4 that share the second latent frame.
+
+    python benchmarks/by_frame.py --checkpoint weights/nano --clips 16 --json by_frame.json
+
+On held-out clips that move, and on the same clips stopped at their first frame: the difference is what motion costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.model.vae import FlatDecoder, FlatEncoder
+from thfm_ros.train.config import DataConfig
+from thfm_ros.train.data import HELD_OUT, open_source
+from thfm_ros.train.heldout import dense_metrics, keypoint_metrics
+from thfm_ros.train.samples import ClipBatch, TrainingClip
+
+FRAMES = 5
+TASKS = ("foreground", "human_normals", "dense_pose", "keypoints_2d")
+
+
+def stopped(clip: TrainingClip) -> TrainingClip:
+    """Its first frame, for as long as the clip."""
+    return TrainingClip(*(np.repeat(getattr(clip, f.name)[:1], clip.frames, 0) for f in fields(clip)))
+
+
+@torch.no_grad()
+def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list[float]]:
+    """The training's held-out metrics, a value a frame."""
+    batch = ClipBatch.of(clips)
+    single = [ClipBatch.of([clip.window(t, 1) for clip in clips]) for t in range(FRAMES)]
+    latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
+    found: dict[str, list[float]] = {}
+    for task in TASKS:
+        prompt = checkpoint.prompts[task][:1].float().expand(len(clips), -1, -1)
+        sparse = task == "keypoints_2d"
+        out = checkpoint.transformer(latents, prompt, keypoints=sparse)
+        video = None if sparse else decode(-out.sample)
+        for t, truth in enumerate(single):
+            if video is None:
+                values = keypoint_metrics({"xy": out.keypoints.xy[:, t : t + 1]}, truth, task)
+            else:
+                values = dense_metrics(task, video[:, :, t : t + 1], truth)
+            for name, value in values.items():
+                found.setdefault(name, []).append(float(value.nanmean()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
+    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    size = checkpoint.config
+    data = DataConfig(seed=arguments.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
+    source = open_source(data)
+    clips = [source(HELD_OUT + index) for index in range(arguments.clips)]
+    table = {"moving": measure(checkpoint, clips), "stopped": measure(checkpoint, [stopped(clip) for clip in clips])}
+    for kind, metrics in table.items():
+        for name, values in metrics.items():
+            print(f"{kind:8} {name:28}" + "".join(f"{value:9.3f}" for value in values))
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps({"clips": arguments.clips, "seed": arguments.seed, **table}, indent=2) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
