@@ -305,7 +305,7 @@ def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_
 @pytest.mark.parametrize("stage", ["pixel", "encoder"])
 def test_held_out_stills_are_measured_at_rest_too(tmp_path: Path, stage: str) -> None:
     def measured(**kwargs: Any) -> dict[str, float]:
-        config = tiny(stage=stage, data={"frames": 1}, evaluate_clips=24, **kwargs)
+        config = tiny(stage=stage, data={"frames": 1}, evaluate_clips=32, **kwargs)
         trainer = Trainer(config, tmp_path / str(kwargs), Discs(1))
         return trainer.heldout(trainer.stage)[0]
 
@@ -320,9 +320,22 @@ def test_only_stages_through_the_network_have_stills_in_a_stream(tmp_path: Path)
         Trainer(tiny(stream=0.5, data={"frames": 1}), tmp_path, Discs())
 
 
-def test_the_encoder_stage_takes_still_images(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"takes still images \(frames: 1\), found 5"):
-        Trainer(tiny(stage="encoder"), tmp_path, Discs())
+def test_the_encoder_stage_knows_no_middle_of_a_moving_stream(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="still images only; stream: 0"):
+        Trainer(tiny(stage="encoder", stream=0.5), tmp_path, Discs())
+
+
+@pytest.mark.parametrize("stage", ["pixel", "encoder"])
+@pytest.mark.parametrize("look_back", [False, True])
+def test_convolutions_learn_to_look_back_or_are_kept_from_it(tmp_path: Path, stage: str, look_back: bool) -> None:
+    config = tiny(stage=stage, inflate=True, look_back=look_back, train_encoder=True, optim={"name": "muon"}, steps=2)
+    trainer = Trainer(config, tmp_path, Discs())
+    encoder = trainer.checkpoint.vae.encoder
+    time = [m.time_conv.weight for m in encoder.modules() if hasattr(m, "time_conv")]
+    before = [weight.detach().clone() for weight in time]
+    trainer.fit()
+    assert bool(encoder.mid_block.resnets[0].conv1.weight[:, :, :-1].any()) is look_back
+    assert all((weight != old).any() for weight, old in zip(time, before, strict=True))
 
 
 def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.vae_walk import AtRest, NextChunk, Temporal, WholeClip, decode, encode
+from thfm_ros.model.vae_walk import AtRest, NextChunk, Temporal, WholeClip, decode, encode, set_look_back
 
 
 class _Encoder(nn.Module):
-    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False) -> None:
+    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False, look_back: bool | None = None) -> None:
         super().__init__()
+        set_look_back(vae.encoder, look_back)
         self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
         self.patch = vae.config.patch_size or 1
         self.z_dim, self.spatial = vae.config.z_dim, vae.config.scale_factor_spatial
@@ -37,8 +38,9 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False) -> None:
+    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False, look_back: bool | None = None) -> None:
         super().__init__()
+        set_look_back(vae.decoder, look_back)
         self.decoder, self.post_quant_conv = vae.decoder, vae.post_quant_conv
         self.patch, self.z_dim = vae.config.patch_size or 1, vae.config.z_dim
         self.checkpointing = checkpointing
@@ -55,7 +57,8 @@ class _Decoder(nn.Module):
 class FlatEncoder(_Encoder):
     """(B, 3, T, H, W) in [-1, 1], T = 4k + 1 -> normalised latents (B, C, T', h, w), T' = k + 1.
 
-    Shares the VAE's parameters. `checkpointing` trades time for memory in training, block by block.
+    Shares the VAE's parameters. `checkpointing` trades time for memory in training, block by block. `look_back`: see
+    `vae_walk.set_look_back`; for training, which changes weights, it has to be said.
     """
 
     def forward(self, video: Tensor) -> Tensor:

@@ -9,13 +9,15 @@ writes. Numbers equal the stock class within rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from thfm_ros.errors import UserError
 
 CACHE_FRAMES = 2  # a causal convolution over 3 frames looks back on 2
 
@@ -52,9 +54,11 @@ class WholeClip:
         self.again = caches is None
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+        if not looks_back(conv):
+            return _frame_conv(conv, x)
         if self.caches is not None:
             self.caches.append(_last_frames(x))
-        return conv(x) if x.shape[2] > 1 else _image_conv(conv, x)
+        return conv(x) if x.shape[2] > 1 else _frame_conv(conv, x)
 
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         if self.caches is not None:
@@ -89,6 +93,8 @@ class NextChunk:
         return x
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+        if not looks_back(conv):
+            return _frame_conv(conv, x)
         pad = conv._padding[:4]
         x = F.pad(self._extend(x, CACHE_FRAMES), (*pad, 0, 0))
         return F.conv3d(x, conv.weight, conv.bias, conv.stride)
@@ -122,7 +128,7 @@ class AtRest:
         self.phases = [frame // 2, frame % 2]  # of the decoder's two layers that double time, in order
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        return _image_conv(conv, x)
+        return _frame_conv(conv, x)
 
     def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
         return x
@@ -138,10 +144,35 @@ class AtRest:
         return x[:, :, phase : phase + 1]
 
 
-def _image_conv(conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-    """A causal convolution of a single frame: its past is zeros, so only the last slice of the kernel counts."""
+def set_look_back(network: nn.Module, wanted: bool | None = None) -> None:
+    """Whether the network's 3x3x3 convolutions look at past frames. None: each as its weights are.
+
+    One whose taps on the past are all zero gives the same numbers without them, at a third of the work and with nothing
+    to remember in a stream. That is what networks trained on still images are (`train.networks.inflate`), and what
+    training on clips may keep them (wanted: False).
+    """
+    for conv in network.modules():
+        if _over_space_and_time(conv):
+            past = conv.weight.is_meta or bool(conv.weight[:, :, :-1].any())  # without values: the general case
+            if wanted is False and past:
+                raise UserError("look_back: false: the VAE's convolutions do look back; start with inflate: true")
+            conv.look_back = past if wanted is None else wanted
+
+
+def looks_back(conv: wan.WanCausalConv3d) -> bool:
+    return _over_space_and_time(conv) and getattr(conv, "look_back", True)
+
+
+def _over_space_and_time(module: nn.Module) -> TypeGuard[wan.WanCausalConv3d]:
+    return isinstance(module, wan.WanCausalConv3d) and module.kernel_size == (3, 3, 3)
+
+
+def _frame_conv(conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
+    """A causal convolution of frames without a past: zeros there, so only the last slice of the kernel counts."""
     padding = (conv._padding[2], conv._padding[0])
-    return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, conv.stride[1:], padding).unsqueeze(2)
+    if x.shape[2] == 1:  # faster on CPUs than in three dimensions
+        return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, conv.stride[1:], padding).unsqueeze(2)
+    return F.conv3d(x, conv.weight[:, :, -1:], conv.bias, conv.stride, (0, *padding))
 
 
 def _last_frames(x: Tensor) -> Tensor:

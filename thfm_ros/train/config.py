@@ -66,11 +66,12 @@ class AugmentConfig:
 class OptimConfig:
     """Adam with linear warm-up, clipping and dropping (paper section 2.1).
 
+    name: `adam8bit` keeps Adam's state in 8 bits; `muon` is for networks that start from nothing (see `train.muon`).
     warmup: fraction of the steps. schedule: after it. clip: gradient norm; drop: a batch above it is skipped (0: off).
     ema: decay of the averaged weights, warmed up as (1 + n) / (10 + n); 0: off.
     """
 
-    name: Literal["adam", "adam8bit"] = "adam"
+    name: Literal["adam", "adam8bit", "muon"] = "adam"
     lr: float = 5e-5
     betas: tuple[float, ...] = (0.9, 0.999)
     warmup: float = 0.1
@@ -85,11 +86,14 @@ class TrainConfig:
     """One stage of training.
 
     stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder), `encoder`
-        (stills, the encoder alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
+        (the encoder alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
     inflate: the networks have seen still images only; prepare them for clips first (see `networks.stills_to_clips`).
+    look_back: whether the VAE's 3x3x3 convolutions may learn to look at past frames. False keeps their taps on the past
+        at zero, as `inflate` leaves them: only the layers that halve and double time cross it then, and both training
+        and engines are spared two thirds of the work.
     latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
@@ -116,6 +120,7 @@ class TrainConfig:
     init_vae: str = ""
     prompts: str = ""
     inflate: bool = False
+    look_back: bool = True
     latents: str = ""
     seed: int = 0
     steps: int = 20000

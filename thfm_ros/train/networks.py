@@ -16,6 +16,7 @@ from thfm_ros.model.presets import Preset, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.train.config import TrainConfig
+from thfm_ros.train.muon import Muon
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 
@@ -150,6 +151,8 @@ def optimiser(config: TrainConfig, parameters: list[torch.nn.Parameter]) -> torc
     betas = (config.optim.betas[0], config.optim.betas[1])
     if config.optim.name == "adam":
         return torch.optim.Adam(parameters, lr=config.optim.lr, betas=betas)
+    if config.optim.name == "muon":
+        return Muon(parameters, lr=config.optim.lr, betas=betas)
     try:
         from bitsandbytes.optim import Adam8bit
     except ImportError:

@@ -54,8 +54,8 @@ class Stage(nn.Module):
         super().__init__()
         self.config = config
         self.vae, self.transformer = checkpoint.vae, checkpoint.transformer
-        checkpointing = config.gradient_checkpointing
-        self.encode, self.decode = FlatEncoder(self.vae, checkpointing), FlatDecoder(self.vae, checkpointing)
+        how = (config.gradient_checkpointing, config.look_back)
+        self.encode, self.decode = FlatEncoder(self.vae, *how), FlatDecoder(self.vae, *how)
         self.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
@@ -256,12 +256,12 @@ class EncoderStage(PixelStage):
     """The encoder alone, through throw-away heads on its latents in the place of transformer and decoder.
 
     Not of the paper, whose encoder knows the world before: where everything starts from nothing, this shows the encoder
-    several times as many (still) images an hour as the whole network would.
+    several times as many images an hour as the whole network would.
     """
 
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
-        if config.data.frames != 1:
-            raise UserError(f"data.frames: stage encoder takes still images (frames: 1), found {config.data.frames}")
+        if config.data.frames != 1 and config.stream:
+            raise UserError("stream: stage encoder knows the middle of streams with still images only; stream: 0")
         super().__init__(replace(config, train_encoder=True, train_decoder=False, lora=0), checkpoint)
         self.transformer.requires_grad_(False)
         joints = checkpoint.transformer.config.num_joints
@@ -277,8 +277,10 @@ class EncoderStage(PixelStage):
     def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
         first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
         pictures, points = self.heads(latents[first])
+        if draw.stream:  # a still at rest: all 4 frames of a later latent are alike
+            points = Keypoints(*(p.repeat_interleave(4, 1) for p in points))
         some = next(iter(pictures.values()), None)
-        blank = latents.new_zeros(3, 1, 1, 1) if some is None else torch.zeros_like(some[0])
+        blank = latents.new_zeros(3, *latents.shape[2:]) if some is None else torch.zeros_like(some[0])
         chosen = [pictures[t][c] if t in pictures else blank for c, t in zip(rows.clips, rows.tasks, strict=True)]
         asked = any(get_task(task).kind == "sparse" for task in rows.tasks)
         return torch.stack(chosen), Keypoints(*(p[rows.clips] for p in points)) if asked else None

@@ -1,0 +1,81 @@
+"""Muon (K. Jordan et al., 2024): momentum made orthogonal for matrices and convolutions, Adam for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Jordan's quintic, which brings singular values near 1 in 5 rounds
+ROUNDS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Updates have the size of Adam's (0.2 RMS before the rate; J. Liu et al., 2025), so that one rate serves both.
+
+    torch.optim.Muon takes no convolutions, and multiplies in bfloat16, which is slow on CPUs without it.
+
+    Args:
+        betas: of Adam. momentum: of the matrices, Nesterov's.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], momentum: float = 0.95
+    ) -> None:
+        matrices, rest = [], []
+        for parameter in parameters:
+            (matrices if is_matrix(parameter) else rest).append(parameter)
+        super().__init__([{"params": matrices}], {"lr": lr, "momentum": momentum})
+        self.adam = torch.optim.Adam([{"params": rest}], lr=lr, betas=betas)
+        self.adam.state = self.state  # one table, which checkpoints keep
+        self.param_groups += self.adam.param_groups
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        assert closure is None, "no second evaluation of the loss"
+        group = self.param_groups[0]
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            used = _used(parameter.grad)
+            gradient, average, weight = (x[used] for x in (parameter.grad, state["momentum"], parameter))
+            average.lerp_(gradient, 1 - group["momentum"])
+            update = orthogonal(gradient.lerp(average, group["momentum"]).flatten(1))
+            weight.add_(update.view_as(weight), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+        self.adam.step()
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Linear layers and convolutions of more than one channel; not norms, biases, or tables of tokens."""
+    return parameter.ndim in (2, 4, 5) and min(parameter.flatten(1).shape) > 1
+
+
+def _used(gradient: Tensor) -> tuple[slice, ...]:
+    """Without the taps on past frames of a convolution that sees none: most of the work on still images."""
+    if gradient.ndim == 5 and not gradient[:, :, :-1].any():
+        return (slice(None), slice(None), slice(-1, None))
+    return ()
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """(m, n) with about the same singular vectors, and singular values between about 0.7 and 1.2; zeros stay zeros.
+
+    Newton-Schulz: X <- (a + b XX' + c (XX')^2) X. All rounds work on the smaller of the two Gram matrices, because the
+    factors commute with it.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonal(matrix.T).T
+    x = matrix.float() / (matrix.norm() + 1e-7)
+    a, b, c = COEFFICIENTS
+    gram = x @ x.T
+    one = torch.eye(len(gram), device=gram.device)
+    total = one
+    for _ in range(ROUNDS):
+        factor = a * one + b * gram + c * gram @ gram
+        total, gram = factor @ total, factor @ gram @ factor
+    return (total @ x).to(matrix.dtype)
