@@ -83,6 +83,7 @@ def test_every_shipped_config_runs_with_tiny_networks(
         init="",
         init_vae="",
         prompts="",
+        inflate=config.inflate or not config.look_back,  # its init's convolutions do not look back
         latents=str(tmp_path / "latents") if config.latents else "",
         steps=2,
         batch=2 * config.accumulate if config.accumulate < 3 else config.accumulate,
