@@ -64,7 +64,7 @@ OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
     "pixel": STREAMING,
-    "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3},
+    "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}},
 }
 
 
@@ -103,7 +103,14 @@ EVALUATED: dict[str, Any] = {"steps": 3, "evaluate_every": 2, "evaluate_clips": 
 SPLIT: list[dict[str, Any]] = [
     {"stream": 0.5, "tasks_per_clip": 2},
     {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2, "stream": 0.5},
-    {"stage": "encoder", "data": {"frames": 1}, "batch": 2, "stream": 0.5, "augment": {"mirror": 0.5, "zoom": 0.8}},
+    {
+        "stage": "encoder",
+        "data": {"frames": 1},
+        "batch": 2,
+        "stream": 0.5,
+        "optim": {"name": "muon"},
+        "augment": {"mirror": 0.5, "zoom": 0.8},
+    },
 ]
 
 
