@@ -66,7 +66,11 @@ def test_unusable_intrinsics_cost_only_the_metres(ros: System, focal: float) -> 
         ros.play([index], disparity, info=False)
     assert depth == []
     wait_for(lambda: any("no 3D outputs: camera_info" in s.message for d in diagnostics for s in d.status))
-    ros.play([3], depth)
+    for index in range(3, 23):  # a frame may overtake its camera_info, and is then answered with the one before
+        ros.play([index], disparity)
+        if depth:
+            break
+    assert depth
 
 
 def test_stamps_that_jump(ros: System) -> None:
