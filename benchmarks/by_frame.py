@@ -8,13 +8,13 @@ On held-out clips that move, and on the same clips stopped at their first frame:
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from thfm_ros.evaluate.report import write_json
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.train.config import DataConfig
@@ -70,9 +70,7 @@ def main() -> None:
         for name, values in metrics.items():
             print(f"{kind:8} {name:28}" + "".join(f"{value:9.3f}" for value in values))
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"clips": arguments.clips, "seed": arguments.seed, **table}, indent=2) + "\n"
-        )
+        write_json(arguments.json, {"clips": arguments.clips, "seed": arguments.seed, **table})
 
 
 if __name__ == "__main__":

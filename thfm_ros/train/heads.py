@@ -28,9 +28,10 @@ class LatentHeads(nn.Module):
         super().__init__()
         self.dense = [task for task in tasks if get_task(task).kind == "dense"]
         self.joints = joints
-        self.first, self.later = nn.Linear(channels, width), nn.Linear(channels, 4 * width)
+        self.first = nn.Linear(channels, width)
         # One layer for all: each batch reaches all its weights, which is what DistributedDataParallel wants.
         self.answer = nn.Linear(width, len(self.dense) * 3 * PATCH**2 + joints * (CHANNELS + 1))
+        self.later = nn.Linear(channels, 4 * width)  # drawn last: what stills start from does not depend on it
 
     def forward(self, latents: Tensor) -> tuple[dict[str, Tensor], Keypoints]:
         """(B, C, T', h, w) -> (B, 3, T, PATCH h, PATCH w) in the RGB code of every dense task, T = 4 T' - 3; keypoints

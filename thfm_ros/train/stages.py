@@ -272,7 +272,7 @@ class EncoderStage(PixelStage):
         return super().forward(batch.shrunk(self.decode.factor), draw)
 
     def pictures(self, latents: Tensor, frame: int | None = None) -> Tensor:
-        return self.decode(latents)  # the heads have no time
+        return self.decode(latents)  # of a still at rest, one frame stands for all 4
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
         first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
@@ -280,7 +280,7 @@ class EncoderStage(PixelStage):
         if draw.stream:  # a still at rest: all 4 frames of a later latent are alike
             points = Keypoints(*(p.repeat_interleave(4, 1) for p in points))
         some = next(iter(pictures.values()), None)
-        blank = latents.new_zeros(3, *latents.shape[2:]) if some is None else torch.zeros_like(some[0])
+        blank = latents.new_zeros(3, 1, 1, 1) if some is None else torch.zeros_like(some[0])
         chosen = [pictures[t][c] if t in pictures else blank for c, t in zip(rows.clips, rows.tasks, strict=True)]
         asked = any(get_task(task).kind == "sparse" for task in rows.tasks)
         return torch.stack(chosen), Keypoints(*(p[rows.clips] for p in points)) if asked else None
