@@ -42,7 +42,7 @@ def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list
         prompt = checkpoint.prompts[task][:1].float().expand(len(clips), -1, -1)
         sparse = task == "keypoints_2d"
         out = checkpoint.transformer(latents, prompt, keypoints=sparse)
-        video = None if sparse else decode(-out.sample)
+        video = None if sparse else decode(-out.sample, batch.rgb)
         for t, truth in enumerate(single):
             if video is None:
                 values = keypoint_metrics({"xy": out.keypoints.xy[:, t : t + 1]}, truth, task)

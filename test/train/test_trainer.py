@@ -18,8 +18,9 @@ from train_fakes import Discs, tiny
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
+from thfm_ros.model.vae import is_guided
 from thfm_ros.train import state as state_module
-from thfm_ros.train.data import HELD_OUT
+from thfm_ros.train.data import HELD_OUT, draw
 from thfm_ros.train.publish import publish
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import Rows
@@ -63,7 +64,7 @@ class Fragile(Discs):
 OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
-    "pixel": STREAMING,
+    "pixel": {**STREAMING, "stills": 0.4},
     "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}},
 }
 
@@ -104,6 +105,15 @@ SPLIT: list[dict[str, Any]] = [
     {"stream": 0.5, "tasks_per_clip": 2},
     {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2, "stream": 0.5},
     {
+        "stage": "pixel",
+        "vae": {"guide_dim": 4},
+        "train_decoder": True,
+        "stills": 0.5,
+        "batch": 2,
+        "tasks_per_clip": 2,
+        "optim": {"name": "muon"},
+    },
+    {
         "stage": "encoder",
         "data": {"frames": 1},
         "batch": 2,
@@ -114,7 +124,7 @@ SPLIT: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "encoder"])
+@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "guided", "encoder"])
 def test_two_processes_equal_one(tmp_path: Path, own: dict[str, Any]) -> None:
     code = (
         "import json, sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
@@ -330,6 +340,31 @@ def test_only_stages_through_the_network_have_stills_in_a_stream(tmp_path: Path)
 def test_the_encoder_stage_knows_no_middle_of_a_moving_stream(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="still images only; stream: 0"):
         Trainer(tiny(stage="encoder", stream=0.5), tmp_path, Discs())
+
+
+def test_stage_latent_takes_no_single_frames_of_clips(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="stills: stage latent"):
+        Trainer(tiny(stills=0.5), tmp_path, Discs())
+
+
+def test_steps_on_single_frames_count_what_they_show(tmp_path: Path) -> None:
+    config = tiny(stage="pixel", stills=0.5, tasks_per_clip=2)
+    Trainer(config, tmp_path, Discs()).fit()
+    alone = [draw(config, step).stills is not None for step in range(config.steps)]
+    assert 0 < sum(alone) < config.steps
+    assert log(tmp_path)[-1]["samples"] == sum(2 * 4 * (5 if still else 1) for still in alone)
+
+
+def test_a_guide_may_be_added_to_a_trained_decoder_and_learns(tmp_path: Path) -> None:
+    Trainer(tiny(stage="pixel", steps=1), tmp_path / "plain", Discs()).fit()
+    grown = tiny(stage="pixel", init=str(tmp_path / "plain" / "model"), vae={"guide_dim": 4}, train_decoder=True)
+    plain = tiny(stage="pixel", init=str(tmp_path / "plain" / "model"))
+    before, trainer = Trainer(plain, tmp_path / "again", Discs()), Trainer(grown, tmp_path / "grown", Discs())
+    assert trainer.heldout(trainer.stage)[0] == before.heldout(before.stage)[0]
+    trainer.fit()
+    shipped = load_checkpoint(tmp_path / "grown" / "model").vae
+    assert is_guided(shipped)
+    assert all(answer.weight.any() for answer in shipped.guide.answers)
 
 
 @pytest.mark.parametrize("stage", ["pixel", "encoder"])

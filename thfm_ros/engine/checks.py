@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from thfm_ros.engine.manifest import (
     BACKENDS,
+    IMAGE,
     PRECISIONS,
     STREAM,
     WHOLE_CLIP,
@@ -119,7 +120,10 @@ def check_stages(m: Manifest) -> None:
         suffix = name.removeprefix(kind)
         _expect(m, f"batch of stage {name}", max(1, int(suffix[2:])) if suffix else 1, batch)
         given = _tensors(stage)
-        for key, shape in _expected_shapes(m, kind, batch, joints).items():
+        expected = _expected_shapes(m, kind, batch, joints)
+        if kind.startswith("decode") and m.guided:
+            expected["input", IMAGE] = (1, *expected["output", "video"][1:])
+        for key, shape in expected.items():
             found = given.get(key)
             _expect(m, f"{key[0]} '{key[1]}' of stage {name}", shape, found and found.shape)
         for (direction, tensor), spec in given.items():

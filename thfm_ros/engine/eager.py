@@ -20,7 +20,7 @@ from thfm_ros.model.checkpoint import load_checkpoint
 class EagerDiffusers(StageRuntime):
     """Whole-clip stages by `AutoencoderKLWan` and `WanTransformer3DModel` as diffusers has them.
 
-    The keypoint pass does not exist there, so it runs as this project's module.
+    The keypoint pass does not exist there, so it runs as this project's module; so does a guided decoder.
     """
 
     def __init__(self, root: Path, threads: int) -> None:
@@ -37,7 +37,9 @@ class EagerDiffusers(StageRuntime):
             "device": cpu_name(),
         }
         super().__init__(manifest, {t: p[0].numpy() for t, p in checkpoint.prompts.items()}, info)
-        self._vae, self._keypoints = checkpoint.vae, modules["keypoints"]
+        self._vae, self._own = checkpoint.vae, {n: modules[n] for n in ("keypoints", "decode")}
+        if not manifest.guided:
+            del self._own["decode"]
         self._end = float(checkpoint.transformer.config.end_timestep)
         self._transformer = _stock(checkpoint.transformer)
         config = self._vae.config
@@ -46,8 +48,8 @@ class EagerDiffusers(StageRuntime):
         )
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if stage == "keypoints":
-            return self._keypoints(inputs)
+        if stage in self._own:
+            return self._own[stage](inputs)
         with torch.inference_mode():
             x = torch.from_numpy(inputs[0])
             match stage:

@@ -131,7 +131,7 @@ def _golden(modules: dict[str, StageModule], prompts: dict[str, np.ndarray]) -> 
     golden = {}
     for name, module in modules.items():
         inputs, single = golden_inputs(name, module.inputs, prompts), modules[base_name(name)]
-        items = [single([x[i : i + 1] for x in inputs]) for i in range(len(inputs[0]))]
+        items = [single([x[i : i + 1] if len(x) > 1 else x for x in inputs]) for i in range(len(inputs[0]))]
         outputs = (np.concatenate(parts) for parts in zip(*items, strict=True))
         golden[name] = {t.name: statistics(x) for t, x in zip(module.outputs, outputs, strict=True)}
     return golden

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thfm_ros.engine.manifest import Manifest, Stage, Statistics, TensorSpec, base_name, read_prompts, sha256
+from thfm_ros.engine.manifest import IMAGE, Manifest, Stage, Statistics, TensorSpec, base_name, read_prompts, sha256
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import TASKS
@@ -52,7 +52,7 @@ def golden_inputs(
             shape = spec.shape[1:]
             level = 2 * rng.random((*shape[:2], *(1,) * (len(shape) - 2))) - 1
             noise = 2 * rng.random(shape) - 1
-            items.append((level + noise) * (0.5 if spec.name == "video" else 1.5**0.5))
+            items.append((level + noise) * (0.5 if spec.name in ("video", IMAGE) else 1.5**0.5))
         arrays.append(np.stack(items).astype(np.float32))
     return arrays
 

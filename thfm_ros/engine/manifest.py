@@ -23,6 +23,7 @@ from thfm_ros.errors import UserError
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+IMAGE = "image"  # input of a guided decoder: the video that the latents were made of
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
@@ -143,6 +144,11 @@ class Manifest:
     def files(self) -> tuple[FileEntry, ...]:
         stages = (entry for stage in self.stages.values() for entry in stage.files())
         return (*((self.prompts,) if self.prompts else ()), *stages, *self.weights)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the decoder also looks at the video that the latents were made of."""
+        return "decode" in self.stages and any(t.name == IMAGE for t in self.stages["decode"].inputs)
 
     def variants(self, stage: str) -> dict[int, str]:
         """Batch size -> stage name of the compiled sizes of `stage`, largest first."""

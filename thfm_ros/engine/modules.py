@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import FORMAT, Manifest, Stage, TensorSpec
+from thfm_ros.engine.manifest import FORMAT, IMAGE, Manifest, Stage, TensorSpec
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
@@ -146,10 +146,11 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
     prompt = (checkpoint.config.text_length, transformer.config.text_dim)
     dense = Boundary(TransformStage(transformer), type_)
     points = Boundary(TransformStage(transformer, keypoints=True), type_, results=3, keep=slice(1, None))
-    decoder = Boundary(FlatDecoder(vae), vae_type)
+    flat = FlatDecoder(vae)
+    decoder = Boundary(flat, vae_type)
 
-    def video(n: int) -> TensorSpec:
-        return TensorSpec("video", (n, 3, clip.frames, clip.height, clip.width))
+    def video(n: int, name: str = "video") -> TensorSpec:
+        return TensorSpec(name, (n, 3, clip.frames, clip.height, clip.width))
 
     def latents(n: int, name: str = "latents") -> TensorSpec:
         return TensorSpec(name, (n, *clip.latent_shape))
@@ -170,7 +171,8 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
         suffix = "" if n == 1 else f"_x{n}"
         inputs = (latents(n), TensorSpec("prompt", (n, *prompt)))
         stages[f"transform{suffix}"] = StageModule(dense, inputs, (latents(n, "target"),))
-        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n),), (video(n),))
+        seen = () if flat.guide is None else (video(1, IMAGE),)  # one for all tasks
+        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *seen), (video(n),))
     return stages
 
 
@@ -184,20 +186,24 @@ def _vae_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
     vae, dtype = checkpoint.vae, checkpoint.vae.dtype
     c, _, h, w = clip.latent_shape
 
-    def video(frames: int) -> TensorSpec:
-        return TensorSpec("video", (1, 3, frames, clip.height, clip.width))
+    def video(frames: int, name: str = "video") -> TensorSpec:
+        return TensorSpec(name, (1, 3, frames, clip.height, clip.width))
 
-    latent = TensorSpec("latents", (1, c, 1, h, w))
+    latent, decoder = TensorSpec("latents", (1, c, 1, h, w)), StreamDecoderInit(vae)
+
+    def seen(frames: int) -> tuple[TensorSpec, ...]:
+        return (latent,) if decoder.guide is None else (latent, video(frames, IMAGE))
+
     stages = {}
-    for part, init, step, first, later in (
-        ("encode", StreamEncoderInit(vae), StreamEncoderStep(vae), (video(1), latent), (video(4), latent)),
-        ("decode", StreamDecoderInit(vae), StreamDecoderStep(vae), (latent, video(1)), (latent, video(4))),
+    for part, init, step, given, made in (
+        ("encode", StreamEncoderInit(vae), StreamEncoderStep(vae), ((video(1),), (video(4),)), (latent, latent)),
+        ("decode", decoder, StreamDecoderStep(vae), (seen(1), seen(4)), (video(1), video(4))),
     ):
         start = Boundary(init, dtype)
-        caches = _caches(start, first[:1], 1)
-        stages[f"{part}_init"] = StageModule(start, (first[0],), (first[1], *_named("new_cache", caches)))
+        caches = _caches(start, given[0], 1)
+        stages[f"{part}_init"] = StageModule(start, given[0], (made[0], *_named("new_cache", caches)))
         stages[f"{part}_step"] = StageModule(
-            Boundary(step, dtype), (later[0], *_named("cache", caches)), (later[1], *_named("new_cache", caches))
+            Boundary(step, dtype), (*given[1], *_named("cache", caches)), (made[1], *_named("new_cache", caches))
         )
     return stages
 

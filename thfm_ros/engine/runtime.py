@@ -63,7 +63,7 @@ class Runtime(Protocol):
 
     def transform(self, latents: np.ndarray, tasks: Sequence[str]) -> Transformed: ...
 
-    def decode(self, latents: np.ndarray) -> np.ndarray: ...
+    def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray: ...
 
     def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction: ...
 
@@ -123,14 +123,24 @@ class StageRuntime(ABC):
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """latents (N, C, T', h, w) -> video (N, 3, T, H, W) in [-1, 1], in the batch sizes that the bundle holds."""
-        self._expect("latents", (len(latents), *self.manifest.latent_shape), latents)
+    def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray:
+        """latents (N, C, T', h, w) -> video (N, 3, T, H, W) in [-1, 1], in the batch sizes that the bundle holds.
+
+        video: what was encoded, (1, 3, T, H, W); a guided decoder (`manifest.guided`) looks at it.
+        """
+        m = self.manifest
+        self._expect("latents", (len(latents), *m.latent_shape), latents)
         latents = np.ascontiguousarray(latents, np.float32)
+        seen = []
+        if m.guided:
+            if video is None:
+                raise UserError("expected the encoded video for a guided decoder, found none: decode(latents, video)")
+            self._expect("video", (1, 3, m.frames, m.height, m.width), video)
+            seen = [np.ascontiguousarray(video, np.float32)]
         videos: list[np.ndarray] = []
         done = 0
         for count, name in self.plan("decode", len(latents)):
-            videos.append(self.run(name, [latents[done : done + count]])[0])
+            videos.append(self.run(name, [latents[done : done + count], *seen])[0])
             done += count
         return np.concatenate(videos) if len(videos) != 1 else videos[0]
 
@@ -143,7 +153,7 @@ class StageRuntime(ABC):
         transformed = time.perf_counter()
         dense = {}
         if out.latents:
-            videos = self.decode(np.concatenate(list(out.latents.values())))
+            videos = self.decode(np.concatenate(list(out.latents.values())), video)
             dense = {t: v.transpose(1, 2, 3, 0) for t, v in zip(out.latents, videos, strict=True)}
         decoded = time.perf_counter()
         times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}

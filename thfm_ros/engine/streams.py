@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from thfm_ros.engine.manifest import is_cache
+from thfm_ros.engine.manifest import IMAGE, is_cache
 from thfm_ros.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,20 +37,19 @@ class StageStream:
         """The next call starts a new stream."""
         self._caches = None
 
-    def advance(self, x: np.ndarray) -> list[np.ndarray]:
-        """The data that the stage's outputs hold besides the caches."""
+    def advance(self, x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+        """The data that the stage's outputs hold besides the caches. others: further inputs of this call."""
         name = f"{self._base}_{'init' if self._caches is None else 'step'}"
-        check_stream_input(self._runtime, name, x)
-        inputs = [np.ascontiguousarray(x, np.float32), *self._constants, *(self._caches or [])]
+        check_stream_input(self._runtime, name, x, *others)
+        new = [np.ascontiguousarray(a, np.float32) for a in (x, *others)]
+        inputs = [*new, *self._constants, *(self._caches or [])]
         outputs = self._runtime.run(name, inputs)
         results = sum(not is_cache(t) for t in self._runtime.manifest.stages[name].outputs)
         self._caches = outputs[results:]
         return outputs[:results]
 
 
-class CodecStream:
-    """The VAE's encoder or decoder."""
-
+class _Stream:
     def __init__(self, stream: StageStream) -> None:
         self._stream = stream
 
@@ -58,13 +57,18 @@ class CodecStream:
         """The next call starts a new stream."""
         self._stream.reset()
 
-    def push(self, x: np.ndarray) -> np.ndarray:
+
+class CodecStream(_Stream):
+    """The VAE's encoder or decoder."""
+
+    def push(self, x: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
         """encode: video (1, 3, 1, H, W) at the start, (1, 3, 4, H, W) after it -> latents (1, C, 1, h, w).
-        decode: latents (1, C, 1, h, w) -> video of 1 frame at the start, 4 frames after it."""
-        return self._stream.advance(x)[0]
+        decode: latents (1, C, 1, h, w) -> video of 1 frame at the start, 4 frames after it; image: those frames as
+        they were encoded, for a guided decoder (`manifest.guided`)."""
+        return self._stream.advance(x, *([] if image is None else [image]))[0]
 
 
-class TaskStream(CodecStream):
+class TaskStream(_Stream):
     """The causal transformer for one task."""
 
     def push(self, x: np.ndarray) -> np.ndarray | Keypoints:
@@ -88,7 +92,11 @@ def check_stream_stages(runtime: StageRuntime, base: str) -> None:
         )
 
 
-def check_stream_input(runtime: StageRuntime, name: str, x: np.ndarray) -> None:
-    expected = runtime.manifest.stages[name].inputs[0]
-    if x.shape != expected.shape:
-        raise UserError(f"expected {expected.name} of shape {expected.shape} for {name}, found {x.shape}")
+def check_stream_input(runtime: StageRuntime, name: str, *given: np.ndarray) -> None:
+    inputs = runtime.manifest.stages[name].inputs
+    wanted = inputs[: 1 + any(t.name == IMAGE for t in inputs)]
+    if len(given) != len(wanted):
+        raise UserError(f"expected {' and '.join(t.name for t in wanted)} for {name}, found {len(given)} arrays")
+    for expected, x in zip(wanted, given, strict=True):
+        if x.shape != expected.shape:
+            raise UserError(f"expected {expected.name} of shape {expected.shape} for {name}, found {x.shape}")

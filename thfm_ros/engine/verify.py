@@ -116,7 +116,7 @@ def _stage_errors(
     if expected.latents:
         both = [np.concatenate(list(x.latents.values())) for x in (expected, found)]
         yield "transform", relative_error(*both)
-        yield "decode", relative_error(reference.decode(both[0]), runtime.decode(both[0]))
+        yield "decode", relative_error(reference.decode(both[0], clip), runtime.decode(both[0], clip))
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
     long = np.concatenate([latents] * (2 + (runtime.manifest.window or 0) // latents.shape[2]), 2)  # past the window
@@ -131,11 +131,12 @@ def _stage_errors(
         if f"{base}_step" in runtime.manifest.stages and (prompt is not None or base in ("encode", "decode")):
             constants = [] if prompt is None else [prompt]
             streams = [r.stage_stream(base, constants) for r in (runtime, reference)]
-            yield from _stream_errors(runtime.manifest, base, streams, whole)
+            seen = clip if base == "decode" and runtime.manifest.guided else None
+            yield from _stream_errors(runtime.manifest, base, streams, whole, seen)
 
 
 def _stream_errors(
-    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray
+    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray, seen: np.ndarray | None = None
 ) -> Iterator[tuple[str, float]]:
     """The start of a stream, and every step after it: an error in a cache would grow along the way."""
     first, step = (manifest.stages[f"{base}_{call}"].inputs[0].shape[2] for call in ("init", "step"))
@@ -143,8 +144,11 @@ def _stream_errors(
     ours, theirs = streams
     errors = []
     for start in (0, *range(first, whole.shape[2] - step + 1, step)):
-        piece = whole[:, :, start : start + (step if start else first)]
-        errors.append(relative_error(theirs.advance(piece)[index], ours.advance(piece)[index]))
+        end = start + (step if start else first)
+        given = [whole[:, :, start:end]]
+        if seen is not None:  # the frames behind those latent frames
+            given.append(seen[:, :, max(0, 4 * start - 3) : 4 * end - 3])
+        errors.append(relative_error(theirs.advance(*given)[index], ours.advance(*given)[index]))
     yield f"{base}_init", errors[0]
     if errors[1:]:
         yield f"{base}_step", max(errors[1:])

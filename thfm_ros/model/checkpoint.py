@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.loading import load_model, refuse_pickles
+from thfm_ros.model.guide import GuidedAutoencoderKLWan
+from thfm_ros.model.loading import load_model, read_config, refuse_pickles
 from thfm_ros.model.presets import Preset
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, get_joint_set
@@ -118,7 +119,8 @@ def load_checkpoint(
     path = Path(path)
     config = load_config(path)
     refuse_pickles(path)
-    vae = load_model(AutoencoderKLWan, path / "vae", vae_dtype or dtype)
+    guided = read_config(path / "vae").get("_class_name") == GuidedAutoencoderKLWan.__name__
+    vae = load_model(GuidedAutoencoderKLWan if guided else AutoencoderKLWan, path / "vae", vae_dtype or dtype)
     transformer = load_model(THFMTransformer3DModel, path / "transformer", dtype)
     file = path / "prompts.safetensors"
     try:

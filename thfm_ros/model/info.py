@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.model.presets import Preset
+from thfm_ros.model.presets import Preset, vae_class
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
@@ -63,7 +62,7 @@ def measure(preset: Preset, height: int, width: int, frames: int, dtype: str = "
     kind = DTYPES[dtype]
     with torch.device("meta"):
         # nn.Module.to, because diffusers' own warns about numbers, and there are none here.
-        vae = nn.Module.to(AutoencoderKLWan(**preset.vae), kind).eval()
+        vae = nn.Module.to(vae_class(preset.vae)(**preset.vae), kind).eval()
         transformer = nn.Module.to(THFMTransformer3DModel(**preset.transformer), kind).eval()
         video = torch.empty(1, 3, frames, height, width, dtype=kind)
         prompt = torch.empty(1, preset.text_length, transformer.config.text_dim, dtype=kind)
@@ -75,7 +74,7 @@ def measure(preset: Preset, height: int, width: int, frames: int, dtype: str = "
             transform = TransformStage(transformer)
             _, cost = _run("transform", transform, lambda: transform(latents, prompt))
             stages.append(cost)
-            _, cost = _run("decode", decode, lambda: decode(latents))
+            _, cost = _run("decode", decode, lambda: decode(latents, video))
             stages.append(cost)
     patch = transformer.config.patch_size
     tokens = latents.shape[2] * (latents.shape[3] // patch[1]) * (latents.shape[4] // patch[2])

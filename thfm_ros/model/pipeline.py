@@ -19,7 +19,7 @@ from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpo
 from thfm_ros.model.prompts import get_embedder
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
-from thfm_ros.model.vae import check_range, flat_decode, flat_encode, stream_decode, stream_encode
+from thfm_ros.model.vae import check_range, flat_decode, flat_encode, is_guided, stream_decode, stream_encode
 from thfm_ros.model.windows import merge_windows, window_frames, window_starts
 from thfm_ros.tasks import TASKS, Task, get_task
 from thfm_ros.video import Fit, VideoReader
@@ -190,17 +190,18 @@ class THFMPipeline(DiffusionPipeline):
         weight = next(self.vae.parameters())
         pixels = torch.from_numpy(clip).to(weight.device).permute(3, 0, 1, 2)[None].float()
         pixels = pixels / 127.5 - 1 if clip.dtype == np.uint8 else pixels * 2 - 1
-        latents = (stream_encode if request.low_memory else flat_encode)(self.vae, pixels.to(weight.dtype))
+        pixels = pixels.to(weight.dtype)
+        latents = (stream_encode if request.low_memory else flat_encode)(self.vae, pixels)
         out: dict[str, np.ndarray] = {}
         names = list(request.dense)
         if request.joint:  # the first dense pass has its tokens active
             video, points = self._transform(latents, [request.dense[names[0]]], True, request.attention)
-            out |= self._decode(video, names[:1], request) | points
+            out |= self._decode(video, pixels, names[:1], request) | points
             names = names[1:]
         for index in range(0, len(names), request.batch):
             group = names[index : index + request.batch]
             video, _ = self._transform(latents, [request.dense[name] for name in group], False, request.attention)
-            out |= self._decode(video, group, request)
+            out |= self._decode(video, pixels, group, request)
         if request.sparse is not None and not request.joint:
             out |= self._transform(latents, [request.sparse], True, request.attention)[1]
         return out
@@ -219,11 +220,14 @@ class THFMPipeline(DiffusionPipeline):
         xy, xyz, visibility = (p[0].float().cpu().numpy() for p in points)
         return video, {"xy": xy, "xyz": xyz, "visibility": 1 / (1 + np.exp(-visibility))}
 
-    def _decode(self, latents: Tensor, names: Sequence[str], request: _Request) -> dict[str, np.ndarray]:
+    def _decode(
+        self, latents: Tensor, pixels: Tensor, names: Sequence[str], request: _Request
+    ) -> dict[str, np.ndarray]:
         decode = stream_decode if request.low_memory else flat_decode
+        seen = pixels if is_guided(self.vae) else None
         out = {}
         for name, latent in zip(names, latents, strict=True):  # one at a time: the decoder's memory is the peak
-            video = decode(self.vae, latent[None].to(next(self.vae.parameters()).dtype))[0]
+            video = decode(self.vae, latent[None].to(next(self.vae.parameters()).dtype), seen)[0]
             rgb = video.float().permute(1, 2, 3, 0).cpu().numpy()
             task = TASKS.get(name)
             out[name] = task.codec.from_rgb(rgb) if task is not None and _is_depth(task) else rgb

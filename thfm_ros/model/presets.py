@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
 
@@ -16,6 +17,7 @@ from thfm_ros.model.transformer import THFMTransformer3DModel
 class Preset:
     """One size: constructor arguments of both networks, and the native clip.
 
+    vae: `guide_dim` among them makes it a `GuidedAutoencoderKLWan`.
     transformer: has `text_dim` even where it is the class's default: prompts are embedded before the network is built.
     text_encoder: `umt5`, `minilm` or `hash` (see `thfm_ros.model.prompts`); text_length: tokens after zero padding.
     source: hub id of the public weights to start from; None: trained from scratch.
@@ -94,7 +96,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "nano",
-            _vae22(32, 16, 32, [0.0] * 32, [1.0] * 32, num_res_blocks=1),
+            _vae22(32, 16, 32, [0.0] * 32, [1.0] * 32, num_res_blocks=1, guide_dim=24),
             {
                 "patch_size": (1, 1, 1),
                 "num_attention_heads": 5,
@@ -151,11 +153,16 @@ def get_preset(name: str) -> Preset:
         raise UserError(f"unknown preset '{name}': expected one of {', '.join(PRESETS)}") from None
 
 
+def vae_class(arguments: dict[str, Any]) -> type[AutoencoderKLWan]:
+    """Of the constructor's arguments."""
+    return GuidedAutoencoderKLWan if "guide_dim" in arguments else AutoencoderKLWan
+
+
 def build(preset: Preset | str, seed: int = 0) -> tuple[AutoencoderKLWan, THFMTransformer3DModel]:
     """Both networks with random weights, in float32 and evaluation mode; the same seed gives the same weights."""
     preset = get_preset(preset) if isinstance(preset, str) else preset
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKLWan(**preset.vae)
+        vae = vae_class(preset.vae)(**preset.vae)
         transformer = THFMTransformer3DModel(**preset.transformer)
     return vae.eval(), transformer.eval()

@@ -13,7 +13,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.guide import Guide
 from thfm_ros.model.vae_walk import AtRest, NextChunk, Temporal, WholeClip, decode, encode, set_look_back
+
+Guides = tuple[Tensor, ...]
 
 
 class _Encoder(nn.Module):
@@ -43,15 +46,20 @@ class _Decoder(nn.Module):
         set_look_back(vae.decoder, look_back)
         self.decoder, self.post_quant_conv = vae.decoder, vae.post_quant_conv
         self.patch, self.z_dim = vae.config.patch_size or 1, vae.config.z_dim
+        self.guide: Guide | None = getattr(vae, "guide", None)
         self.checkpointing = checkpointing
         self.register_buffer("mean", _channels(vae.config.latents_mean, vae), persistent=False)
         self.register_buffer("std", _channels(vae.config.latents_std, vae), persistent=False)
 
-    def _video(self, latents: Tensor, time: Temporal) -> Tensor:
+    def look(self, image: Tensor | None) -> Guides:
+        """What the decoder is told of the image (B, 3, T, H, W) that it paints over: nothing where it has no guide."""
+        return () if self.guide is None or image is None else self.guide(image)
+
+    def _video(self, latents: Tensor, time: Temporal, guides: Guides = ()) -> Tensor:
         if latents.ndim != 5 or latents.shape[1] != self.z_dim:
             raise UserError(f"expected latents (B, {self.z_dim}, T', h, w), found {tuple(latents.shape)}")
         z = self.post_quant_conv((latents * self.std + self.mean).to(latents.dtype))
-        return unpatchify(decode(self.decoder, z, time, self.checkpointing), self.patch)
+        return unpatchify(decode(self.decoder, z, time, self.checkpointing, guides), self.patch)
 
 
 class FlatEncoder(_Encoder):
@@ -74,19 +82,23 @@ class FlatEncoder(_Encoder):
 
 
 class FlatDecoder(_Decoder):
-    """Normalised latents (B, C, T', h, w) -> (B, 3, 4 T' - 3, H, W) clamped to [-1, 1]. Shares the VAE's parameters."""
+    """Normalised latents (B, C, T', h, w) -> (B, 3, 4 T' - 3, H, W) clamped to [-1, 1]. Shares the VAE's parameters.
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.unclamped(latents).clamp(-1, 1)
+    A guided VAE (`model.guide`) also wants the video that the latents were made of: (B, 3, 4 T' - 3, H, W), or (1, ...)
+    for all.
+    """
 
-    def unclamped(self, latents: Tensor) -> Tensor:
-        """Without the clamp, whose gradient is 0 outside [-1, 1]: for losses."""
-        return self._video(latents, WholeClip())
+    def forward(self, latents: Tensor, image: Tensor | None = None) -> Tensor:
+        return self.unclamped(latents, self.look(image)).clamp(-1, 1)
 
-    def at_rest(self, latents: Tensor, frame: int) -> Tensor:
+    def unclamped(self, latents: Tensor, guides: Guides = ()) -> Tensor:
+        """Without the clamp, whose gradient is 0 outside [-1, 1]: for losses. guides: of `look`."""
+        return self._video(latents, WholeClip(), guides)
+
+    def at_rest(self, latents: Tensor, frame: int, guides: Guides = ()) -> Tensor:
         """(B, C, 1, h, w) -> (B, 3, 1, H, W), not clamped: one of the 4 frames of a later latent frame of a video at
         rest (see `AtRest`)."""
-        return self._video(latents, AtRest(frame))
+        return self._video(latents, AtRest(frame), guides)
 
 
 class StreamEncoderInit(_Encoder):
@@ -106,19 +118,31 @@ class StreamEncoderStep(_Encoder):
 
 
 class StreamDecoderInit(_Decoder):
-    """The start of a stream: (B, C, T', h, w), T' usually 1 -> (video (B, 3, 4 T' - 3, H, W), *caches)."""
+    """The start of a stream: (B, C, T', h, w), T' usually 1 -> (video (B, 3, 4 T' - 3, H, W), *caches).
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
+    image: see `FlatDecoder`; only where the VAE is guided.
+    """
+
+    def forward(self, latents: Tensor, image: Tensor | None = None) -> tuple[Tensor, ...]:
         time = WholeClip(caches=[])
-        return (self._video(latents, time).clamp(-1, 1), *time.caches)
+        return (self._video(latents, time, self.look(image)).clamp(-1, 1), *time.caches)
 
 
 class StreamDecoderStep(_Decoder):
-    """The next latent frame of a stream: (B, C, 1, h, w), *caches -> (video (B, 3, 4, H, W), *caches)."""
+    """The next latent frame of a stream: (B, C, 1, h, w), *caches -> (video (B, 3, 4, H, W), *caches).
 
-    def forward(self, latents: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
+    Of a guided VAE the 4 frames (B, 3, 4, H, W) that the latents were made of come before the caches.
+    """
+
+    def forward(self, latents: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        image, caches = (others[0], others[1:]) if self.guide is not None else (None, others)
         time = NextChunk(caches)
-        return (self._video(latents, time).clamp(-1, 1), *time.caches)
+        return (self._video(latents, time, self.look(image)).clamp(-1, 1), *time.caches)
+
+
+def is_guided(vae: AutoencoderKLWan) -> bool:
+    """Whether the decoder looks at the video that the latents were made of (`model.guide`)."""
+    return getattr(vae, "guide", None) is not None
 
 
 def flat_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
@@ -126,9 +150,9 @@ def flat_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     return FlatEncoder(vae)(video)
 
 
-def flat_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+def flat_decode(vae: AutoencoderKLWan, latents: Tensor, image: Tensor | None = None) -> Tensor:
     """`FlatDecoder` in one call."""
-    return FlatDecoder(vae)(latents)
+    return FlatDecoder(vae)(latents, image)
 
 
 def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
@@ -142,12 +166,16 @@ def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     return torch.cat(parts, 2)
 
 
-def stream_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+def stream_decode(vae: AutoencoderKLWan, latents: Tensor, image: Tensor | None = None) -> Tensor:
     """The numbers of `flat_decode` in a fraction of its memory: latent frame by latent frame."""
-    video, *caches = StreamDecoderInit(vae)(latents[:, :, :1])
-    parts, step = [video], StreamDecoderStep(vae)
+    init, step = StreamDecoderInit(vae), StreamDecoderStep(vae)
+    if (init.guide is None) != (image is None):
+        raise UserError("expected the video that the latents were made of for a guided decoder, and for no other")
+    video, *caches = init(latents[:, :, :1], None if image is None else image[:, :, :1])
+    parts = [video]
     for index in range(1, latents.shape[2]):
-        video, *caches = step(latents[:, :, index : index + 1], *caches)
+        seen = [] if image is None else [image[:, :, 4 * index - 3 : 4 * index + 1]]
+        video, *caches = step(latents[:, :, index : index + 1], *seen, *caches)
         parts.append(video)
     return torch.cat(parts, 2)
 

@@ -280,8 +280,14 @@ def _block(block: nn.Module, x: Tensor, time: Temporal) -> Tensor:
     return x if shortcut is None else x + shortcut
 
 
-def _walk(blocks: Sequence[nn.Module], x: Tensor, time: Temporal, checkpointing: bool) -> Tensor:
-    for block in blocks:
+def _walk(
+    blocks: Sequence[nn.Module], x: Tensor, time: Temporal, checkpointing: bool, guides: Sequence[Tensor]
+) -> Tensor:
+    """guides: added to what enters the last blocks."""
+    plain = len(blocks) - len(guides)
+    for index, block in enumerate(blocks):
+        if index >= plain:
+            x = x + guides[index - plain]
         if checkpointing and time.again and torch.is_grad_enabled():
             x = checkpoint(_block, block, x, time, use_reentrant=False)
         else:
@@ -295,8 +301,9 @@ def _run(
     x: Tensor,
     time: Temporal,
     checkpointing: bool,
+    guides: Sequence[Tensor] = (),
 ) -> Tensor:
-    x = _walk(blocks, time.conv(network.conv_in, x), time, checkpointing)
+    x = _walk(blocks, time.conv(network.conv_in, x), time, checkpointing, guides)
     return time.conv(network.conv_out, network.nonlinearity(rms_norm(network.norm_out, x)))
 
 
@@ -305,6 +312,8 @@ def encode(encoder: wan.WanEncoder3d, x: Tensor, time: Temporal, checkpointing: 
     return _run(encoder, [*encoder.down_blocks, encoder.mid_block], x, time, checkpointing)
 
 
-def decode(decoder: wan.WanDecoder3d, z: Tensor, time: Temporal, checkpointing: bool = False) -> Tensor:
-    """(B, z, T', h, w) after `post_quant_conv` -> (B, C, T, H, W) patchified pixels."""
-    return _run(decoder, [decoder.mid_block, *decoder.up_blocks], z, time, checkpointing)
+def decode(
+    decoder: wan.WanDecoder3d, z: Tensor, time: Temporal, checkpointing: bool = False, guides: Sequence[Tensor] = ()
+) -> Tensor:
+    """(B, z, T', h, w) after `post_quant_conv` -> (B, C, T, H, W) patchified pixels. guides: see `guide.Guide`."""
+    return _run(decoder, [decoder.mid_block, *decoder.up_blocks], z, time, checkpointing, guides)

@@ -102,6 +102,8 @@ class TrainConfig:
     attention: sampling weights of the masks `full` and `causal`.
     stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent). Stills stand
         there for a video at rest, in `pixel` and `encoder`.
+    stills: fraction of steps on single frames of the clips, as many as a step on clips has frames: more places and
+        people for the same work, where only clips teach what happens over time.
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
@@ -131,6 +133,7 @@ class TrainConfig:
     loss_weights: dict[str, float] = field(default_factory=dict)
     attention: dict[str, float] = field(default_factory=lambda: {"full": 1.0})
     stream: float = 0.0
+    stills: float = 0.0
     latent_noise: float = 0.05
     anchor: float = 0.1
     background: float = 1.0

@@ -159,6 +159,7 @@ class Draw:
 
     clips: (B,) clip numbers. tasks: for every clip, its tasks. prompts: for each of those, which paraphrase.
     attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
+    stills: for every clip, which of its frames is taken alone; None: the clips are taken whole.
     """
 
     step: int
@@ -168,6 +169,7 @@ class Draw:
     attention: str
     stream: bool
     first: float
+    stills: tuple[int, ...] | None = None
 
     def part(self, index: int, count: int) -> Draw:
         """The samples of one process or one accumulation part of `count`."""
@@ -180,16 +182,19 @@ class Draw:
             self.attention,
             self.stream,
             self.first,
+            None if self.stills is None else self.stills[pick],
         )
 
 
 def draw(config: TrainConfig, step: int) -> Draw:
     """The global batch of a step, a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
+    alone = bool(config.stills) and np.random.default_rng((config.seed, step, 1)).random() < config.stills
+    size = config.batch * (config.data.frames if alone else 1)
     if config.data.clips:
-        clips = rng.integers(config.data.clips, size=config.batch)
+        clips = rng.integers(config.data.clips, size=size)
     else:
-        clips = step * config.batch + np.arange(config.batch)
+        clips = step * config.batch * (config.data.frames if config.stills else 1) + np.arange(size)
     weights = task_weights(config)
     names, chance = list(weights), np.array(list(weights.values()))
     count = min(config.tasks_per_clip, len(names))
@@ -202,7 +207,11 @@ def draw(config: TrainConfig, step: int) -> Draw:
     masks = np.array(list(config.attention.values()), dtype=float)
     attention = str(rng.choice(list(config.attention), p=masks / masks.sum()))
     stream = bool(rng.random() < config.stream)
-    return Draw(step, tuple(map(int, clips)), tuple(tasks), tuple(prompts), attention, stream, float(rng.random()))
+    first = float(rng.random())
+    stills = tuple(map(int, rng.integers(config.data.frames, size=size))) if alone else None
+    return Draw(
+        step, tuple(map(int, clips)), tuple(tasks), tuple(prompts), attention, stream and not alone, first, stills
+    )
 
 
 def task_weights(config: TrainConfig) -> dict[str, float]:

@@ -60,11 +60,14 @@ class Enlarge(nn.Module):
         scale = (1.0, float(self.factor), float(self.factor))
         return F.interpolate(small, scale_factor=scale, mode="trilinear").clamp(-1, 1)
 
-    def unclamped(self, small: Tensor) -> Tensor:
+    def unclamped(self, small: Tensor, guides: tuple[Tensor, ...] = ()) -> Tensor:
         return small
 
-    def at_rest(self, small: Tensor, frame: int) -> Tensor:
+    def at_rest(self, small: Tensor, frame: int, guides: tuple[Tensor, ...] = ()) -> Tensor:
         return small
+
+    def look(self, image: Tensor) -> tuple[Tensor, ...]:
+        return ()
 
 
 def _expected(cells: Tensor) -> Keypoints:

@@ -71,7 +71,7 @@ class HeldOut:
             chosen = slice(None) if frame is None else slice(frame, frame + 1)
             keypoints = {k: v[:, chosen].float() for k, v in points._asdict().items()}
             return keypoint_metrics(keypoints, batch, task), None
-        decoded = stage.pictures(predicted, frame).float()
+        decoded = stage.pictures(predicted, batch.rgb, frame).float()
         target = batch.target(task)
         return dense_metrics(task, decoded, batch), _picture(batch.rgb, target, decoded)
 

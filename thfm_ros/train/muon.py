@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Jordan's quintic, which brings singular values near 1 in 5 rounds
@@ -36,6 +37,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None, "no second evaluation of the loss"
         group = self.param_groups[0]
+        gradients, weights = [], []
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
@@ -45,7 +47,9 @@ class Muon(torch.optim.Optimizer):
             used = _used(parameter.grad)
             gradient, average, weight = (x[used] for x in (parameter.grad, state["momentum"], parameter))
             average.lerp_(gradient, 1 - group["momentum"])
-            update = orthogonal(gradient.lerp(average, group["momentum"]).flatten(1))
+            gradients.append(gradient.lerp(average, group["momentum"]).flatten(1))
+            weights.append(weight)
+        for weight, update in zip(weights, orthogonal_shared(gradients), strict=True):
             weight.add_(update.view_as(weight), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
         self.adam.step()
 
@@ -62,6 +66,18 @@ def _used(gradient: Tensor) -> tuple[slice, ...]:
     return ()
 
 
+def orthogonal_shared(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonal` of each. Processes that train together hold the same matrices: each takes its share of the work."""
+    count = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if count == 1:
+        return [orthogonal(matrix) for matrix in matrices]
+    mine = dist.get_rank()
+    parts = [orthogonal(m) if i % count == mine else torch.zeros_like(m) for i, m in enumerate(matrices)]
+    together = torch.cat([part.flatten() for part in parts])
+    dist.all_reduce(together)
+    return [x.view_as(m) for x, m in zip(together.split([m.numel() for m in matrices]), matrices, strict=True)]
+
+
 def orthogonal(matrix: Tensor) -> Tensor:
     """(m, n) with about the same singular vectors, and singular values between about 0.7 and 1.2; zeros stay zeros.
 
@@ -75,7 +91,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
     gram = x @ x.T
     one = torch.eye(len(gram), device=gram.device)
     total = one
-    for _ in range(ROUNDS):
+    for left in reversed(range(ROUNDS)):
         factor = a * one + b * gram + c * gram @ gram
-        total, gram = factor @ total, factor @ gram @ factor
+        total = factor if total is one else factor @ total
+        if left:
+            gram = factor @ gram @ factor
     return (total @ x).to(matrix.dtype)

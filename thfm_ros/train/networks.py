@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, Wa
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.presets import Preset, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -28,7 +29,7 @@ def preset_of(config: TrainConfig) -> Preset:
         ("vae", config.vae, preset.vae),
         ("transformer", config.transformer, preset.transformer),
     ):
-        kind = AutoencoderKLWan if name == "vae" else THFMTransformer3DModel
+        kind = GuidedAutoencoderKLWan if name == "vae" else THFMTransformer3DModel
         allowed = signature(kind.__init__).parameters
         for key in own:
             if key not in allowed and key not in known:
@@ -79,10 +80,14 @@ def open_networks(config: TrainConfig) -> Checkpoint:
 
 
 def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
-    """Masks may change with training; the rest of the architecture is that of `init`, and has to agree."""
+    """Masks may change with training, and a guide may be added to the VAE; the rest of the architecture is that of
+    `init`, and has to agree."""
     for name, own in (("vae", config.vae), ("transformer", config.transformer)):
         network = checkpoint.vae if name == "vae" else checkpoint.transformer
         for key, value in own.items():
+            if key == "guide_dim" and key not in network.config:
+                checkpoint.vae = GuidedAutoencoderKLWan.grown(checkpoint.vae, value)
+                continue
             found = network.config[key]
             if name == "transformer" and key in ("attention", "window"):
                 network.register_to_config(**{key: value})

@@ -61,9 +61,12 @@ class Stage(nn.Module):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         raise NotImplementedError
 
-    def pictures(self, latents: Tensor, frame: int | None = None) -> Tensor:
+    def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         """Decoded, at the size of the video, in [-1, 1]; of stills at rest: which of a latent's 4 frames."""
-        return self.decode(latents) if frame is None else self.decode.at_rest(latents, frame).clamp(-1, 1)
+        guides = self.decode.look(video)
+        if frame is None:
+            return self.decode.unclamped(latents, guides).clamp(-1, 1)
+        return self.decode.at_rest(latents, frame, guides).clamp(-1, 1)
 
     def compile_networks(self) -> None:
         self.encode.compile()
@@ -187,6 +190,8 @@ class PixelStage(TaskStage):
         if config.train_decoder:
             self.vae.decoder.requires_grad_(True)
             self.vae.post_quant_conv.requires_grad_(True)
+            if self.decode.guide is not None:
+                self.decode.guide.requires_grad_(True)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
@@ -199,23 +204,29 @@ class PixelStage(TaskStage):
         loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
         if dense:
             target = self.targets(batch, rows, dense)
-            video, frames = self._decoded(predicted[dense], target, draw, at_rest)
+            guides = tuple(g[[rows.clips[r] for r in dense]] for g in self.decode.look(batch.rgb))
+            video, frames = self._decoded(predicted[dense], target, draw, at_rest, guides)
             loss = loss.index_put((_index(dense, loss),), self._dense(video, target, batch, rows, dense, frames))
         if points is not None:
             keypoints = self.keypoint_rows(points, batch, rows, sparse, skip)
             loss = loss.index_put((_index(sparse, loss),), keypoints)
         return loss * loss.new_tensor([self.config.loss_weights.get(task, 1.0) for task in rows.tasks]), rows
 
-    def _decoded(self, latents: Tensor, target: Tensor, draw: Draw, at_rest: bool) -> tuple[Tensor, slice]:
+    def _decoded(
+        self, latents: Tensor, target: Tensor, draw: Draw, at_rest: bool, guides: tuple[Tensor, ...]
+    ) -> tuple[Tensor, slice]:
         """The frames that the losses look at, and which of the clip's they are."""
         if at_rest:
-            return self.decode.at_rest(latents, int(4 * draw.first)).float(), slice(0, 1)
+            return self.decode.at_rest(latents, int(4 * draw.first), guides).float(), slice(0, 1)
         if draw.stream:  # the decoder's history: the target's own first latent
             with torch.no_grad():
                 history = self.encode(target[:, :, :1])
             latents = torch.cat((history.to(latents), latents), 2)
         low, high, frames = self._run(latents.shape[2], draw)
-        video = self.decode.unclamped(latents[:, :, low:high]).float()
+        # Of a run of latent frames: at 1, 2 or 4 frames for each but the first.
+        rates = [(g.shape[2] - 1) // max(1, latents.shape[2] - 1) for g in guides]
+        seen = tuple(g[:, :, r * low : r * (high - 1) + 1] for g, r in zip(guides, rates, strict=True))
+        video = self.decode.unclamped(latents[:, :, low:high], seen).float()
         if draw.stream and low == 0:
             return video[:, :, 1:], slice(1, frames.stop)
         if low > 0:  # a run from the middle starts with a latent that the decoder takes for one frame
@@ -271,7 +282,7 @@ class EncoderStage(PixelStage):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         return super().forward(batch.shrunk(self.decode.factor), draw)
 
-    def pictures(self, latents: Tensor, frame: int | None = None) -> Tensor:
+    def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         return self.decode(latents)  # of a still at rest, one frame stands for all 4
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:

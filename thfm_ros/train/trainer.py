@@ -43,6 +43,8 @@ class Trainer:
         config = replace(config, data=replace(data, **sizes))
         if config.latents and config.augment != AugmentConfig():
             raise UserError("latents: kept ones know one view of a clip; latents: '' with augment, or no augment")
+        if config.stills and config.stage == "latent":
+            raise UserError("stills: stage latent keeps whole clips apart by their numbers; stills: 0")
         if config.stream and config.data.frames == 1 and config.stage not in ("pixel", "encoder"):
             raise UserError(f"stream: stage {config.stage} has no place for stills but a clip's start; stream: 0")
         self.config, self.out = config, Path(out)
@@ -72,6 +74,7 @@ class Trainer:
         self.ema = Ema(self.parameters, config.optim.ema)
         self.module = self.accelerator.prepare(self.stage) if self.accelerator.num_processes > 1 else self.stage
         self.record: dict[str, Any] = {"config": to_table(config), "seconds": 0.0, "dropped": 0, "best": math.inf}
+        self.record["samples"] = 0
         self.record["samples_before"] = self.checkpoint.config.samples_seen
         self.notes = dict(self.checkpoint.config.notes)  # of the checkpoint that the run starts from
         self.step = 0
@@ -116,6 +119,7 @@ class Trainer:
             values.append(loss.detach())
             tasks += rows.tasks
         losses = torch.cat(values), tasks
+        self.record["samples"] += len(tasks) * self.accelerator.num_processes
         optim = self.config.optim
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), optim.clip or math.inf)
         if not torch.isfinite(norm):
@@ -153,7 +157,11 @@ class Trainer:
             if clip.frames < frames:
                 raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
         size = len(clips) // count
-        parts = [[clip.window(0, frames) for clip in clips[i * size : (i + 1) * size]] for i in range(count)]
+        if mine.stills is None:
+            windows = [clip.window(0, frames) for clip in clips]
+        else:
+            windows = [clip.window(frame, 1) for clip, frame in zip(clips, mine.stills, strict=True)]
+        parts = [windows[i * size : (i + 1) * size] for i in range(count)]
         return [self._batch(part, mine.part(i, count)) for i, part in enumerate(parts)]
 
     def _batch(self, clips: list[TrainingClip], part: Draw) -> tuple[ClipBatch, Draw]:
@@ -175,6 +183,8 @@ class Trainer:
             return
         self.record = load_state(found[-1], self.parameters, self.optimizer, self.ema)
         self.step = self.record["step"]
+        rows = self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
+        self.record.setdefault("samples", self.step * rows)  # of runs from before they were counted
         # Keys that did not exist when the run began have meant what is their default now.
         defaults = to_table(TrainConfig(self.config.stage))
         before, now = {**defaults, **self.record["config"]}, to_table(self.config)
@@ -267,7 +277,7 @@ class Trainer:
     @property
     def samples(self) -> int:
         """Rows (clip, task) seen in this run."""
-        return self.step * self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
+        return self.record["samples"]
 
 
 def _comparable(key: str, value: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
-from thfm_ros.engine.manifest import Manifest, TensorSpec, is_cache
+from thfm_ros.engine.manifest import IMAGE, Manifest, TensorSpec, is_cache
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
 from thfm_ros.engine.streams import StageStream, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
@@ -182,6 +182,8 @@ class TensorRT(StageRuntime):
                 target = self._transform(name, latents, dense[done : done + count], marks)
                 decode = self.executor(decoders[count])
                 decode.buffers["latents"].copy_(target)
+                if m.guided:
+                    decode.buffers[IMAGE].copy_(encode.buffers["video"])
                 self._timed("decode", decode, marks)
                 for index, task in enumerate(dense[done : done + count]):
                     results[task] = self.download(f"video.{task}", decode.buffers["video"][index])
@@ -291,14 +293,15 @@ class DeviceStream(StageStream):
     def reset(self) -> None:
         self._count = 0
 
-    def advance(self, x: np.ndarray) -> list[np.ndarray]:
+    def advance(self, x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
         owner = self._owner
         name = self._names[min(self._count, 1)]
-        check_stream_input(owner, name, x)
+        check_stream_input(owner, name, x, *others)
         executor = self._start if self._count == 0 else self._steps[(self._count - 1) % 2]
         stage = owner.manifest.stages[name]
         with owner.torch.cuda.stream(owner.stream):
-            owner.upload(f"stream.{name}", x, executor.buffers[stage.inputs[0].name])
+            for spec, value in zip(stage.inputs, (x, *others), strict=False):  # constants and caches follow
+                owner.upload(f"stream.{name}.{spec.name}", value, executor.buffers[spec.name])
             executor()
             hosts = [
                 owner.download(f"stream.{name}.{t.name}", executor.buffers[t.name])
