@@ -347,6 +347,13 @@ def test_stage_latent_takes_no_single_frames_of_clips(tmp_path: Path) -> None:
         Trainer(tiny(stills=0.5), tmp_path, Discs())
 
 
+def test_an_autoencoder_learns_without_its_guide(tmp_path: Path) -> None:
+    trainer = Trainer(tiny(stage="vae", vae={"guide_dim": 4}, steps=2), tmp_path, Discs())
+    before = [p.clone() for p in trainer.checkpoint.vae.guide.parameters()]
+    trainer.fit()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.checkpoint.vae.guide.parameters(), strict=True))
+
+
 def test_steps_on_single_frames_count_what_they_show(tmp_path: Path) -> None:
     config = tiny(stage="pixel", stills=0.5, tasks_per_clip=2)
     Trainer(config, tmp_path, Discs()).fit()

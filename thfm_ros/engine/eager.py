@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from thfm_ros.engine.device import cpu_name
 from thfm_ros.engine.modules import Clip, checkpoint_manifest, whole_clip_modules
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.model.checkpoint import load_checkpoint
+from thfm_ros.model.vae import is_guided
 
 
 class EagerDiffusers(StageRuntime):
     """Whole-clip stages by `AutoencoderKLWan` and `WanTransformer3DModel` as diffusers has them.
 
-    The keypoint pass does not exist there, so it runs as this project's module; so does a guided decoder.
+    The keypoint pass does not exist there, so it runs as this project's module; a guide is added to what enters the
+    stock decoder's blocks.
     """
 
     def __init__(self, root: Path, threads: int) -> None:
@@ -37,9 +40,10 @@ class EagerDiffusers(StageRuntime):
             "device": cpu_name(),
         }
         super().__init__(manifest, {t: p[0].numpy() for t, p in checkpoint.prompts.items()}, info)
-        self._vae, self._own = checkpoint.vae, {n: modules[n] for n in ("keypoints", "decode")}
-        if not manifest.guided:
-            del self._own["decode"]
+        self._vae, self._keypoints = checkpoint.vae, modules["keypoints"]
+        if is_guided(self._vae):
+            for depth, block in enumerate(self._vae.decoder.up_blocks):
+                block.register_forward_pre_hook(partial(self._guide, depth))
         self._end = float(checkpoint.transformer.config.end_timestep)
         self._transformer = _stock(checkpoint.transformer)
         config = self._vae.config
@@ -48,8 +52,8 @@ class EagerDiffusers(StageRuntime):
         )
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if stage in self._own:
-            return self._own[stage](inputs)
+        if stage == "keypoints":
+            return self._keypoints(inputs)
         with torch.inference_mode():
             x = torch.from_numpy(inputs[0])
             match stage:
@@ -59,8 +63,19 @@ class EagerDiffusers(StageRuntime):
                     time = torch.full((len(x),), self._end)
                     out = -self._transformer(x, time, torch.from_numpy(inputs[1])).sample
                 case _:
+                    if is_guided(self._vae):
+                        self._guides = self._vae.guide(torch.from_numpy(inputs[1]))
+                        self._calls = [0] * len(self._guides)
                     out = self._vae.decode(x * self._std + self._mean).sample.clamp(-1, 1)
             return [out.numpy()]
+
+    def _guide(self, depth: int, block: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Stock decodes one latent frame after the other: this call's frames of the guide."""
+        x, *rest = inputs
+        call, guide = self._calls[depth], self._guides[depth]
+        self._calls[depth] += 1
+        start = 0 if call == 0 else 1 + (call - 1) * x.shape[2]
+        return (x + guide[:, :, start : start + x.shape[2]], *rest)
 
 
 def _stock(transformer: Any) -> WanTransformer3DModel:

@@ -26,6 +26,7 @@ from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.loading import load_model, read_config, refuse_pickles
 from thfm_ros.model.presets import Preset
 from thfm_ros.model.transformer import THFMTransformer3DModel
+from thfm_ros.model.vae import is_guided
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, get_joint_set
 
 FORMAT_VERSION = 1
@@ -176,6 +177,8 @@ def model_card(checkpoint: Checkpoint) -> str:
     """README.md of a checkpoint folder."""
     config = checkpoint.config
     parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
+    if is_guided(checkpoint.vae):
+        parts["its guide"] = checkpoint.vae.guide
     parts["transformer"] = checkpoint.transformer
     sizes = "\n".join(f"| {name} | {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M |" for name, m in parts.items())
     state = f"trained on {config.samples_seen} samples" if config.trained else "RANDOM WEIGHTS, not trained"

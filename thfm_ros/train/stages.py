@@ -92,6 +92,8 @@ class VaeStage(Stage):
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
         super().__init__(config, checkpoint)
         self.vae.requires_grad_(True)
+        if self.decode.guide is not None:  # an autoencoder that saw what it has to paint would learn to copy it
+            self.decode.guide.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
