@@ -62,9 +62,9 @@ def test_encodes_once_batches_tasks_and_decodes_dense_ones_only(pipe: THFMPipeli
         counts["transform"].append(len(latents))
         return transform(self, latents, prompt)
 
-    def counted_decode(vae: object, latents: torch.Tensor) -> torch.Tensor:
+    def counted_decode(vae: object, latents: torch.Tensor, image: torch.Tensor | None) -> torch.Tensor:
         counts["decode"] += len(latents)
-        return decode(vae, latents)
+        return decode(vae, latents, image)
 
     with (
         mock.patch.object(module, "flat_encode", counted_encode),
