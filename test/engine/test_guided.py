@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def exported_guided(guided: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from thfm_ros.engine.recipes import load_recipe
 
     out = tmp_path_factory.mktemp("bundles") / "guided"
-    export_bundle(guided, dataclasses.replace(load_recipe(RECIPES / "cpu.yaml"), batch=(4, 1)), out)
+    export_bundle(guided, load_recipe(RECIPES / "cpu.yaml"), out)
     return out
 
 

@@ -63,10 +63,9 @@ class Stage(nn.Module):
 
     def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         """Decoded, at the size of the video, in [-1, 1]; of stills at rest: which of a latent's 4 frames."""
-        guides = self.decode.look(video)
         if frame is None:
-            return self.decode.unclamped(latents, guides).clamp(-1, 1)
-        return self.decode.at_rest(latents, frame, guides).clamp(-1, 1)
+            return self.decode(latents, video)
+        return self.decode.at_rest(latents, frame, self.decode.look(video)).clamp(-1, 1)
 
     def compile_networks(self) -> None:
         self.encode.compile()
