@@ -1,4 +1,4 @@
-"""A guided decoder in bundles: its stages take the image too, whole clips and streams equal torch."""
+"""Nano's own parts in bundles, a guided decoder and keypoints read from patches: clips and streams equal torch."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for last in vae.guide.answers:
             torch.nn.init.normal_(last.weight, std=0.3)
+        checkpoint.transformer.keypoint_tokens.read_from("patches")
+        checkpoint.transformer.register_to_config(readout="patches")
+        torch.nn.init.normal_(checkpoint.transformer.keypoint_tokens.head.answer.weight)
     return save_checkpoint(path, checkpoint)
 
 
@@ -59,6 +62,9 @@ def test_the_bundle_equals_torch_and_looks_at_the_image(runtime: StageRuntime, g
     expected, found = (r.predict(clip, tuple(TASKS)) for r in (reference, runtime))
     for task, rgb in expected.dense.items():
         np.testing.assert_allclose(found.dense[task], rgb, atol=2e-5)
+    for ours, theirs in zip(found.keypoints, expected.keypoints, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert expected.keypoints.xy.std() > 0.05
     latents = reference.encode(clip)
     assert np.abs(runtime.decode(latents, clip) - runtime.decode(latents, -clip)).max() > 1e-3
 

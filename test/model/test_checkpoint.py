@@ -160,7 +160,7 @@ def test_presets() -> None:
     with pytest.raises(UserError, match=r"unknown preset 'huge': expected one of tiny, nano, wan-1\.3b, wan-5b"):
         get_preset("huge")
     assert PRESETS["wan-1.3b"].latent_shape == (16, 21, 60, 104)  # 480x832, 81 frames, 8x and 4x (paper section 2.1)
-    assert PRESETS["nano"].latent_shape == (32, 5, 12, 20)
+    assert PRESETS["nano"].latent_shape == (64, 5, 12, 20)
     for preset in PRESETS.values():
         assert preset.frames % 4 == 1
         assert preset.transformer["window"] == preset.latent_shape[1]

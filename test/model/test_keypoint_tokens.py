@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.keypoints import KeypointTokens, rope_angles, spread
+from thfm_ros.model.keypoints import KeypointTokens, expected, rope_angles, spread
 from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -64,8 +64,9 @@ def test_positions_start_spread_over_the_image_around_its_centre(count: int) -> 
         torch.testing.assert_close(points[0], torch.tensor([0.5, 0.5]))
 
 
-def test_gradients_reach_tokens_positions_and_head() -> None:
-    _, model = build("tiny")
+@pytest.mark.parametrize("readout", ["token", "patches"])
+def test_gradients_reach_tokens_positions_and_head(readout: str) -> None:
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout})
     out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True).keypoints
     (out.xy.square().sum() + out.xyz.square().sum() + out.visibility.square().sum()).backward()
     for name, parameter in model.keypoint_tokens.named_parameters():
@@ -112,13 +113,40 @@ def test_masked_tokens_leave_dense_outputs_as_if_they_were_absent(attention: str
     assert (present.sample - absent).abs().max() > 1e-4
 
 
-def test_head_stays_in_float32_under_autocast() -> None:
-    tokens = KeypointTokens(48, 24)
-    hidden = torch.randn(1, 5, 48)
-    expected = tokens(hidden)
+@pytest.mark.parametrize("readout", ["token", "patches"])
+def test_head_stays_in_float32_under_autocast(readout: str) -> None:
+    tokens = KeypointTokens(48, 24, readout=readout)
+    hidden, video = torch.randn(1, 5, 48), torch.randn(1, 2, 2, 3, 48)
+    exact = tokens(hidden, video)
     with torch.autocast("cpu", torch.bfloat16):
-        under = tokens(hidden)
-    assert all(torch.equal(a, b) for a, b in zip(expected, under, strict=True))
+        under = tokens(hidden, video)
+    assert all(torch.equal(a, b) for a, b in zip(exact, under, strict=True))
+
+
+def test_a_patch_that_is_sure_answers_alone() -> None:
+    said = torch.randn(1, 2, 3, 4, 32, 7)  # 3 x 4 patches
+    said[0, 1, 2, 1, 5] = torch.tensor([60.0, 0.25, -0.5, 1.0, 2.0, 3.0, -4.0])
+    points = expected(said)
+    torch.testing.assert_close(points.xy[0, 1, 5], torch.tensor([1.75 / 4, 2.0 / 3]))
+    torch.testing.assert_close(points.xyz[0, 1, 5], torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(points.visibility[0, 1, 5], torch.tensor(-4.0))
+
+
+def test_patches_that_know_nothing_answer_with_the_centre() -> None:
+    points = expected(torch.zeros(1, 1, 3, 4, 32, 7))
+    torch.testing.assert_close(points.xy, torch.full((1, 1, 32, 2), 0.5))
+
+
+@torch.no_grad()
+def test_each_frame_asks_the_patches_of_its_own_latent() -> None:
+    tokens = KeypointTokens(48, 24, token_frames=5, readout="patches")
+    hidden, video = torch.randn(1, 9, 48), torch.randn(1, 3, 2, 3, 48)
+    before = tokens(hidden, video).xyz
+    video[:, 1] += 1
+    moved = (tokens(hidden, video).xyz - before).abs().amax((0, 2, 3)) > 0
+    assert moved.tolist() == [t in (1, 2, 3, 4) for t in range(9)]
+    moved = (tokens(hidden[:, 1:], video[:, 1:], first=1).xyz - tokens(hidden, video).xyz[:, 1:]).abs().max()
+    assert moved < 1e-6
 
 
 def test_bad_token_options_are_refused() -> None:
@@ -126,3 +154,7 @@ def test_bad_token_options_are_refused() -> None:
         KeypointTokens(48, 24, tokens_per_frame=3)
     with pytest.raises(UserError, match=r"4k \+ 1 with k >= 1 .* found 16"):
         KeypointTokens(48, 24, token_frames=16)
+    with pytest.raises(UserError, match=r"token, or patches with tokens_per_frame 1; found 'patches' with .* 4"):
+        KeypointTokens(48, 24, tokens_per_frame=4, readout="patches")
+    with pytest.raises(UserError, match="found 'heatmap'"):
+        KeypointTokens(48, 24, readout="heatmap")

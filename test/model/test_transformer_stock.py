@@ -13,7 +13,7 @@ from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
-OWN = ("num_joints", "tokens_per_frame", "token_frames", "attention", "window", "end_timestep")
+OWN = ("num_joints", "tokens_per_frame", "token_frames", "readout", "attention", "window", "end_timestep")
 WAN21 = {
     "patch_size": (1, 2, 2),
     "num_attention_heads": 2,

@@ -7,20 +7,8 @@ from dataclasses import replace
 import torch
 from train_fakes import Discs
 
-from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads, _expected
+from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads
 from thfm_ros.train.samples import ClipBatch
-
-
-def test_a_joint_that_one_cell_is_sure_of_lies_there() -> None:
-    cells = torch.zeros(2, 1, 3, 4, 5, 7)
-    cells[1, 0, 2, 3, 4, 0] = 100.0  # image 1, row 2, column 3, joint 4
-    cells[1, 0, 2, 3, 4, 1:] = torch.tensor([0.25, -0.5, 1.0, 2.0, 3.0, 4.0])
-    points = _expected(cells)
-    assert points.xy.shape == (2, 1, 5, 2)
-    torch.testing.assert_close(points.xy[1, 0, 4], torch.tensor([3.75 / 4, 2.0 / 3]))
-    torch.testing.assert_close(points.xyz[1, 0, 4], torch.tensor([1.0, 2.0, 3.0]))
-    torch.testing.assert_close(points.visibility[1, 0, 4], torch.tensor(4.0))
-    torch.testing.assert_close(points.xy[0], torch.full((1, 5, 2), 0.5))  # nobody is sure: the middle
 
 
 def test_heads_answer_every_task_at_their_size_and_reach_all_their_weights() -> None:

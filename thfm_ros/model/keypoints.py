@@ -1,4 +1,4 @@
-"""Learnable keypoint tokens: their 3D RoPE angles and the MLP that turns them into keypoints (paper section 1.1)."""
+"""Learnable keypoint tokens: their 3D RoPE angles and what turns them into keypoints (paper section 1.1)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.normalization import FP32LayerNorm
 from torch import Tensor, nn
 
@@ -59,7 +60,7 @@ def frame_index(latent: int) -> int:
 
 
 class KeypointTokens(nn.Module):
-    """T learnable tokens for T frames, appended to the video tokens, and their MLP head.
+    """T learnable tokens for T frames, appended to the video tokens, and the head that reads keypoints out of them.
 
     Frame t of a stream uses row t of a table of `token_frames` rows; beyond the table its rows 1, 2, ... repeat.
     `token_frames` = T is the paper's "T learnable tokens"; `token_frames` = 5 has one row for the first frame and one
@@ -71,10 +72,17 @@ class KeypointTokens(nn.Module):
 
     Args:
         dim: width of the transformer. head_dim: of one attention head. num_joints: K.
+        readout: `token`, the paper's MLP of the token; or `patches`, where the token asks the patches (`PatchReadout`).
     """
 
     def __init__(
-        self, dim: int, head_dim: int, num_joints: int = 32, tokens_per_frame: int = 1, token_frames: int = 81
+        self,
+        dim: int,
+        head_dim: int,
+        num_joints: int = 32,
+        tokens_per_frame: int = 1,
+        token_frames: int = 81,
+        readout: str = "token",
     ) -> None:
         super().__init__()
         if tokens_per_frame < 1 or num_joints % tokens_per_frame:
@@ -87,12 +95,20 @@ class KeypointTokens(nn.Module):
         self.tokens_per_frame, self.token_frames = tokens_per_frame, token_frames
         self.embedding = nn.Parameter(torch.randn(token_frames, tokens_per_frame, dim) * 0.02)
         self.position = nn.Parameter(spread(tokens_per_frame).repeat(token_frames, 1, 1))
-        outputs = CHANNELS * num_joints // tokens_per_frame
-        self.head = nn.Sequential(
-            FP32LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, outputs)
-        )
-        nn.init.normal_(self.head[-1].weight, std=0.1 / math.sqrt(dim))
-        nn.init.zeros_(self.head[-1].bias)
+        self.read_from(readout)
+
+    def read_from(self, readout: str) -> None:
+        """A fresh head of that kind."""
+        dim = self.embedding.shape[-1]
+        if readout == "token":
+            self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
+        elif readout == "patches" and self.tokens_per_frame == 1:
+            self.head = PatchReadout(dim, self.num_joints)
+        else:
+            raise UserError(
+                "readout must be token, or patches with tokens_per_frame 1; "
+                f"found '{readout}' with tokens_per_frame {self.tokens_per_frame}"
+            )
 
     def _rows(self, latents: int, first: int) -> list[int]:
         start = frame_index(first)
@@ -115,18 +131,78 @@ class KeypointTokens(nn.Module):
         time = time[:, None, None].expand(-1, self.tokens_per_frame, 1)
         return rope_angles(torch.cat((time, space), -1).flatten(0, 1), self.head_dim)
 
-    def forward(self, hidden: Tensor) -> Keypoints:
-        """(B, T * n, D) tokens out of the last block -> keypoints of T frames, in float32 also under autocast."""
-        kind = hidden.device.type
+    def forward(self, tokens: Tensor, video: Tensor, first: int = 0) -> Keypoints:
+        """What leaves the last block -> keypoints of T frames, in float32 also under autocast.
+
+        tokens: (B, T * n, D). video: (B, T', h, w, D), the patches of latent frames first, first + 1, ... of a stream.
+        """
+        kind = tokens.device.type
         if torch.is_autocast_enabled(kind):  # bf16 would round coordinates to 1/256 of the image
             with torch.autocast(kind, enabled=False):
-                return self._decode(hidden.float())
-        return self._decode(hidden)
+                return self._read(tokens.float(), video.float(), first)
+        return self._read(tokens, video, first)
 
-    def _decode(self, hidden: Tensor) -> Keypoints:
-        out = self.head(hidden.to(self.head[1].weight.dtype)).float()
-        out = out.reshape(len(out), -1, self.num_joints, CHANNELS)
-        return Keypoints(out[..., :2] + 0.5, out[..., 2:5], out[..., 5])
+    def _read(self, tokens: Tensor, video: Tensor, first: int) -> Keypoints:
+        if isinstance(self.head, TokenReadout):
+            out = self.head(tokens).reshape(len(tokens), -1, self.num_joints, CHANNELS)
+            return Keypoints(out[..., :2] + 0.5, out[..., 2:5], out[..., 5])
+        return self.head(tokens, video, [frames_of(1, first + i) for i in range(video.shape[1])])
+
+
+class TokenReadout(nn.Sequential):
+    """The paper's MLP: (B, N, D) tokens -> (B, N, CHANNELS * joints) in float32."""
+
+    def __init__(self, dim: int, joints: int) -> None:
+        super().__init__(
+            FP32LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, CHANNELS * joints)
+        )
+        _quiet(self[-1])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.to(self[1].weight.dtype)).float()
+
+
+class PatchReadout(nn.Module):
+    """A frame's token asks every patch of the image where the joints lie; the answer is what they say on average.
+
+    Not of the paper, whose transformer is large and has seen the world: a small one learns places much sooner where
+    they are read (integral regression, Sun et al., ECCV 2018) than where one token has to recite all of them.
+    """
+
+    def __init__(self, dim: int, joints: int) -> None:
+        super().__init__()
+        self.joints = joints
+        self.norm_token, self.norm_patch = FP32LayerNorm(dim), FP32LayerNorm(dim)
+        self.token, self.patch = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        self.answer = nn.Linear(dim, joints * (CHANNELS + 1))
+        _quiet(self.answer)
+
+    def forward(self, tokens: Tensor, video: Tensor, frames: list[int]) -> Keypoints:
+        """tokens (B, T, D), video (B, T', h, w, D), frames: video frames behind each latent frame, T in all."""
+        weight = self.answer.weight
+        asked = self.token(self.norm_token(tokens).to(weight.dtype))[:, :, None, None]
+        known = self.patch(self.norm_patch(video).to(weight.dtype))
+        known = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1, -1) for i, n in enumerate(frames)], 1)
+        return expected(self.answer(F.gelu(asked + known, approximate="tanh")).float().unflatten(-1, (self.joints, -1)))
+
+
+def expected(patches: Tensor) -> Keypoints:
+    """Of what every patch says, (B, T, h, w, K, 1 + CHANNELS): logit of the joint being there, its offset from the
+    patch's centre (in patches), xyz (metres), visibility logit."""
+    height, width = patches.shape[2:4]
+    chance = patches[..., 0].flatten(2, 3).softmax(2).unsqueeze(-1)  # (B, T, h w, K, 1)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    centre = torch.stack((x, y), -1).to(patches)[:, :, None] + 0.5
+    place = (centre + patches[..., 1:3]) / patches.new_tensor([width, height])
+    values = torch.cat((place, patches[..., 3:]), -1).flatten(2, 3)
+    mean = (chance * values).sum(2)  # (B, T, K, 6)
+    return Keypoints(mean[..., :2], mean[..., 2:5], mean[..., 5])
+
+
+def _quiet(last: nn.Linear) -> None:
+    """A last layer that says little at first: the centre of the image, the pelvis."""
+    nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))
+    nn.init.zeros_(last.bias)
 
 
 def spread(count: int) -> Tensor:

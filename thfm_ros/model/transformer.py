@@ -50,6 +50,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         num_joints: K, the joints of the checkpoint's joint set.
         tokens_per_frame: keypoint tokens a frame; 1 is the paper's (see `KeypointTokens`).
         token_frames: distinct tokens along time; the clip length T is the paper's, 5 suits streams of any length.
+        readout: what keypoints are read from, `token` (the paper) or `patches` (see `PatchReadout`).
         attention: `full` (the paper) or `causal` over latent frames; the default of `forward`.
         window: latent frames that a causal query sees, its own included; None: all earlier ones.
         end_timestep: of the multi-step process, where its input is free of noise (rectified flow runs from 1000 to 0).
@@ -79,6 +80,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         num_joints: int = 32,
         tokens_per_frame: int = 1,
         token_frames: int = 81,
+        readout: str = "token",
         attention: str = "full",
         window: int | None = None,
         end_timestep: float = 0.0,
@@ -110,7 +112,12 @@ class THFMTransformer3DModel(WanTransformer3DModel):
             block.attn1.set_processor(THFMAttnProcessor())
             block.attn2.set_processor(THFMAttnProcessor())
         self.keypoint_tokens = KeypointTokens(
-            num_attention_heads * attention_head_dim, attention_head_dim, num_joints, tokens_per_frame, token_frames
+            num_attention_heads * attention_head_dim,
+            attention_head_dim,
+            num_joints,
+            tokens_per_frame,
+            token_frames,
+            readout,
         )
 
     @classmethod
@@ -254,8 +261,10 @@ class THFMTransformer3DModel(WanTransformer3DModel):
                 hidden = self._gradient_checkpointing_func(block, hidden, prompt, modulation.blocks, layer)
             else:
                 hidden = block(hidden, prompt, modulation.blocks, layer)
-        points = self.keypoint_tokens(hidden[:, plan.new_video :]) if any(plan.tokens) else None
-        hidden = hidden[:, : plan.new_video]
+        hidden, tokens = hidden[:, : plan.new_video], hidden[:, plan.new_video :]
+        points = None
+        if any(plan.tokens):
+            points = self.keypoint_tokens(tokens, hidden.unflatten(1, (plan.new, *self._grid(x))), first)
         shift, scale = (self.scale_shift_table + modulation.temb.unsqueeze(1)).chunk(2, dim=1)
         hidden = (self.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden)
         return self._unpatchify(self.proj_out(hidden), x), points, plan.kept or []

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thfm_ros.model.keypoints import CHANNELS, Keypoints
+from thfm_ros.model.keypoints import CHANNELS, Keypoints, expected
 from thfm_ros.tasks import get_task
 
 PATCH = 4  # dense answers a latent cell, along each side
@@ -42,7 +42,7 @@ class LatentHeads(nn.Module):
         joints = out[..., -self.joints * (CHANNELS + 1) :].unflatten(-1, (self.joints, CHANNELS + 1))
         pictures = out[..., : -joints[0, 0, 0, 0].numel()].permute(0, 1, 4, 2, 3)
         small = F.pixel_shuffle(pictures, PATCH).unflatten(2, (-1, 3)).movedim(1, 3)  # (B, tasks, 3, T, H, W)
-        return {task: small[:, i] for i, task in enumerate(self.dense)}, _expected(joints)
+        return {task: small[:, i] for i, task in enumerate(self.dense)}, expected(joints)
 
 
 class Enlarge(nn.Module):
@@ -68,15 +68,3 @@ class Enlarge(nn.Module):
 
     def look(self, image: Tensor) -> tuple[Tensor, ...]:
         return ()
-
-
-def _expected(cells: Tensor) -> Keypoints:
-    """(B, T, h, w, K, 7): logit of the cell, offset from its centre (cells), xyz (metres), visibility logit."""
-    height, width = cells.shape[2:4]
-    chance = cells[..., 0].flatten(2, 3).softmax(2).unsqueeze(-1)  # (B, T, h w, K, 1)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    centre = torch.stack((x, y), -1).to(cells)[:, :, None] + 0.5
-    place = (centre + cells[..., 1:3]) / cells.new_tensor([width, height])
-    values = torch.cat((place, cells[..., 3:]), -1).flatten(2, 3)
-    mean = (chance * values).sum(2)  # (B, T, K, 6)
-    return Keypoints(mean[..., :2], mean[..., 2:5], mean[..., 5])

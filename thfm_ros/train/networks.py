@@ -17,6 +17,7 @@ from thfm_ros.model.presets import Preset, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.train.config import TrainConfig
+from thfm_ros.train.grow import grow
 from thfm_ros.train.muon import Muon
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
@@ -52,7 +53,9 @@ def open_networks(config: TrainConfig) -> Checkpoint:
     if config.init:
         checkpoint = load_checkpoint(config.init)
         checkpoint.config = replace(checkpoint.config, **clip)
-        _apply_overrides(config, checkpoint)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            _apply_overrides(config, checkpoint)
     else:
         try:
             vae, transformer = build(preset, config.seed)
@@ -80,18 +83,15 @@ def open_networks(config: TrainConfig) -> Checkpoint:
 
 
 def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
-    """Masks may change with training, and a guide may be added to the VAE; the rest of the architecture is that of
+    """Masks may change with training, and some parts may be added (`grow`); the rest of the architecture is that of
     `init`, and has to agree."""
     for name, own in (("vae", config.vae), ("transformer", config.transformer)):
-        network = checkpoint.vae if name == "vae" else checkpoint.transformer
         for key, value in own.items():
-            if key == "guide_dim" and key not in network.config:
-                checkpoint.vae = GuidedAutoencoderKLWan.grown(checkpoint.vae, value)
-                continue
-            found = network.config[key]
+            network = checkpoint.vae if name == "vae" else checkpoint.transformer
+            found = network.config.get(key)
             if name == "transformer" and key in ("attention", "window"):
                 network.register_to_config(**{key: value})
-            elif found != value:
+            elif found != value and not grow(checkpoint, name, key, value):
                 raise UserError(
                     f"{name}.{key}: {config.init} has {found}, the config wants {value}: drop init or the key"
                 )

@@ -1,0 +1,97 @@
+"""A checkpoint gains parts and keeps its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from thfm_ros.model.presets import PRESETS, build
+from thfm_ros.model.stages import TransformStage
+from thfm_ros.model.vae import FlatDecoder, FlatEncoder
+from thfm_ros.train.config import TrainConfig
+from thfm_ros.train.grow import widen
+from thfm_ros.train.networks import inflate, open_networks
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    vae, transformer = build("tiny")
+    inflate(vae)  # as nano's, it does not look back
+    prompts = {"foreground": torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(2))}
+    return Checkpoint(vae, transformer, prompts, CheckpointConfig.of(PRESETS["tiny"]))
+
+
+@torch.no_grad()
+def answers(checkpoint: Checkpoint) -> list[torch.Tensor]:
+    """Of a random clip: its first 4 latent channels, the decoded task, xy, xyz, visibility."""
+    video = torch.rand(1, 3, 5, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    latents = FlatEncoder(checkpoint.vae)(video)
+    stage = TransformStage(checkpoint.transformer, checkpoint.prompts["foreground"], keypoints=True)
+    target, *points = stage(latents)
+    return [latents[:, :4], FlatDecoder(checkpoint.vae)(target), *points]
+
+
+def test_wider_latents_change_no_answer_and_learn(checkpoint: Checkpoint) -> None:
+    before = answers(checkpoint)
+    torch.manual_seed(0)
+    widen(checkpoint, 6)
+    assert checkpoint.vae.config.z_dim == checkpoint.transformer.config.in_channels == 6
+    for ours, old in zip(answers(checkpoint), before, strict=True):
+        torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
+    # Every fresh weight is one step away from mattering: those at zero have a gradient.
+    video = torch.rand(1, 3, 5, 32, 48) * 2 - 1
+    target, *_ = TransformStage(checkpoint.transformer, checkpoint.prompts["foreground"])(
+        FlatEncoder(checkpoint.vae, look_back=False)(video)
+    )
+    FlatDecoder(checkpoint.vae, look_back=False)(target).square().sum().backward()
+    assert checkpoint.transformer.patch_embedding.weight.grad[:, 4:].abs().min() > 0
+    assert checkpoint.vae.decoder.conv_in.weight.grad[:, 4:, -1].abs().max() > 0
+
+
+def test_wider_latents_do_not_begin_to_look_back(checkpoint: Checkpoint) -> None:
+    widen(checkpoint, 6)
+    FlatEncoder(checkpoint.vae, look_back=False)  # refuses taps on past frames
+    FlatDecoder(checkpoint.vae, look_back=False)
+
+
+def test_a_config_grows_what_it_starts_from_the_same_way_every_time(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    config = TrainConfig("pixel", "tiny", {"z_dim": 6, "guide_dim": 4}, {"readout": "patches"}, init=str(init), seed=3)
+    torch.manual_seed(0)
+    first = open_networks(config)
+    torch.manual_seed(1)
+    second = open_networks(config)
+    for network in ("vae", "transformer"):
+        mine, other = (getattr(c, network).state_dict() for c in (first, second))
+        assert all(torch.equal(mine[name], other[name]) for name in mine)
+    again = load_checkpoint(save_checkpoint(tmp_path / "grown", first))
+    for ours, theirs in zip(answers(first), answers(again), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    for ours, old in zip(answers(first)[:2], answers(checkpoint)[:2], strict=True):
+        torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("vae", "transformer", "message"),
+    [
+        ({"z_dim": 2}, {}, "vae.z_dim: .* has 4, the config wants 2"),
+        ({}, {"num_layers": 3}, "transformer.num_layers: .* has 2, the config wants 3"),
+        ({}, {"readout": "heatmap"}, "readout must be token, or patches .* found 'heatmap'"),
+    ],
+)
+def test_what_cannot_grow_is_named(
+    checkpoint: Checkpoint, tmp_path: Path, vae: dict, transformer: dict, message: str
+) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    with pytest.raises(UserError, match=message):
+        open_networks(TrainConfig("pixel", "tiny", vae, transformer, init=str(init)))
+
+
+def test_larger_patches_are_refused(checkpoint: Checkpoint) -> None:
+    checkpoint.transformer.register_to_config(patch_size=(1, 2, 2))
+    with pytest.raises(UserError, match=r"patches of one latent cell only, found patch_size \(1, 2, 2\)"):
+        widen(checkpoint, 6)
