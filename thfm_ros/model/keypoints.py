@@ -165,7 +165,7 @@ class TokenReadout(nn.Sequential):
 class PatchReadout(nn.Module):
     """A frame's token asks every patch of the image where the joints lie; the answer is what they say on average.
 
-    Not of the paper, whose transformer is large and has seen the world: a small one learns places much sooner where
+    Not of the paper, whose transformer is large and has seen the world: a small one learns places sooner where
     they are read (integral regression, Sun et al., ECCV 2018) than where one token has to recite all of them.
     """
 
@@ -191,7 +191,7 @@ def expected(patches: Tensor) -> Keypoints:
     patch's centre (in patches), xyz (metres), visibility logit."""
     height, width = patches.shape[2:4]
     chance = patches[..., 0].flatten(2, 3).softmax(2).unsqueeze(-1)  # (B, T, h w, K, 1)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(n, device=patches.device) for n in (height, width)), indexing="ij")
     centre = torch.stack((x, y), -1).to(patches)[:, :, None] + 0.5
     place = (centre + patches[..., 1:3]) / patches.new_tensor([width, height])
     values = torch.cat((place, patches[..., 3:]), -1).flatten(2, 3)
