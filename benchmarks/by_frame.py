@@ -7,22 +7,18 @@ On held-out clips that move, and on the same clips stopped at their first frame:
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import torch
+from held_out import FRAMES, open_benchmark
 
 from thfm_ros.evaluate.report import write_json
-from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
-from thfm_ros.train.config import DataConfig
-from thfm_ros.train.data import HELD_OUT, open_source
 from thfm_ros.train.heldout import dense_metrics, keypoint_metrics
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
-FRAMES = 5
 TASKS = ("foreground", "human_normals", "dense_pose", "keypoints_2d")
 
 
@@ -54,17 +50,7 @@ def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
-    parser.add_argument("--clips", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    size = checkpoint.config
-    data = DataConfig(seed=arguments.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
-    source = open_source(data)
-    clips = [source(HELD_OUT + index) for index in range(arguments.clips)]
+    arguments, checkpoint, clips = open_benchmark(__doc__, 16)
     table = {"moving": measure(checkpoint, clips), "stopped": measure(checkpoint, [stopped(clip) for clip in clips])}
     for kind, metrics in table.items():
         for name, values in metrics.items():

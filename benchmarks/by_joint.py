@@ -8,23 +8,18 @@ neither pose nor heading; the heading is the line from the left to the right hip
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
+from held_out import open_benchmark
 
 from thfm_ros.evaluate.joints import pa_mpjpe
 from thfm_ros.evaluate.report import write_json
-from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.keypoints import Keypoints
 from thfm_ros.model.vae import FlatEncoder
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS, convert
-from thfm_ros.train.config import DataConfig
-from thfm_ros.train.data import HELD_OUT, open_source
 from thfm_ros.train.samples import ClipBatch
 
-FRAMES = 5
 BATCH = 8
 JOINTS = ["head", "neck", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot"]
 NAMES = JOINT_SETS[DEFAULT_JOINT_SET].joints
@@ -80,24 +75,14 @@ def heading(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
-    parser.add_argument("--clips", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    size = checkpoint.config
-    data = DataConfig(seed=arguments.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
-    source = open_source(data)
+    arguments, checkpoint, clips = open_benchmark(__doc__, 32)
     found, truth = [], []
-    for start in range(0, arguments.clips, BATCH):
-        clips = [source(HELD_OUT + i) for i in range(start, min(start + BATCH, arguments.clips))]
-        batch = ClipBatch.of(clips)
+    for start in range(0, len(clips), BATCH):
+        batch = ClipBatch.of(clips[start : start + BATCH])
         found.append(answers(checkpoint, batch))
         truth.append(batch.keypoints)
     predicted, true = flat(found), flat(truth)
-    rows = joint_rows(predicted, true, size.width / size.height)
+    rows = joint_rows(predicted, true, checkpoint.config.width / checkpoint.config.height)
     faces = heading(predicted[1], true[1])
     pa = pa_mpjpe(*(convert(xyz, DEFAULT_JOINT_SET, "h36m14") for xyz in (predicted[1], true[1])))
     quartiles = {f"{q}%": float(np.percentile(pa, q)) for q in (10, 25, 50, 75, 90)} | {"mean": float(pa.mean())}

@@ -1,0 +1,28 @@
+"""What the benchmarks of held-out clips share: their options, the checkpoint, and clips at its own size."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.train.config import DataConfig
+from thfm_ros.train.data import HELD_OUT, open_source
+from thfm_ros.train.samples import TrainingClip
+
+FRAMES = 5
+
+
+def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Checkpoint, list[TrainingClip]]:
+    """The command line (`clips`: how many by default), the checkpoint it names, and its held-out clips of FRAMES."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
+    parser.add_argument("--clips", type=int, default=clips)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    size = checkpoint.config
+    data = DataConfig(seed=arguments.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
+    source = open_source(data)
+    return arguments, checkpoint, [source(HELD_OUT + index) for index in range(arguments.clips)]
