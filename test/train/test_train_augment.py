@@ -85,6 +85,31 @@ def test_a_window_shows_the_same_thing_at_every_keypoint(mirror: bool) -> None:
     assert growth.max() == pytest.approx(1 / 0.75**2, abs=0.15)  # of a disc that the window does not cut
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_narrow_window_around_the_person_holds_all_of_them(mirror: bool) -> None:
+    clips = Discs()
+    batch = ClipBatch.of([clips(i) for i in range(12)])
+    views = [SAME._replace(mirror=mirror).around(alpha, 32 / 48, i) for i, alpha in enumerate(batch.alpha)]
+    seen = augment(batch, views, 32)
+    assert seen.rgb.shape[-2:] == (32, 32)
+    ratio = seen.alpha.flatten(1).sum(1) / batch.alpha.flatten(1).sum(1)
+    assert_close(ratio, torch.ones(12), atol=0.06, rtol=0)  # nothing is cut off; "nearest" may win or lose an edge
+    assert len({round(view.x, 3) for view in views}) > 6  # and is not always in the middle
+    for points, human in zip(seen.keypoints.xy[:, 0, 0], seen.human[:, 0, 0], strict=True):  # the centre of the disc
+        x, y = (points * 32).long().tolist()
+        assert human[y, x]
+
+
+def test_a_window_narrower_than_the_person_shows_nothing_else_and_any_part_where_nobody_is() -> None:
+    alpha = torch.zeros(1, 2, 8, 40)
+    views = [SAME.around(alpha, 0.25, i) for i in range(50)]
+    assert min(v.x for v in views) < 0.25 < 0.75 < max(v.x for v in views)
+    alpha[..., 10:30] = 1
+    for i in range(50):
+        view = SAME.around(alpha, 0.25, i)
+        assert 0.25 <= view.x - 0.125 <= view.x + 0.125 <= 0.75
+
+
 def test_joints_outside_the_window_are_outside_and_unknown_ones_stay_unknown(batch: ClipBatch) -> None:
     visibility = batch.keypoints.visibility.clone()
     visibility[:, :, 5] = -1

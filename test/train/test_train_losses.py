@@ -13,6 +13,7 @@ from thfm_ros.train.losses import (
     masked_mean,
     masked_median,
     normal_loss,
+    place_loss,
     ssi_loss,
     standardise,
 )
@@ -133,3 +134,27 @@ def test_joints_outside_the_image_have_no_2d_loss_and_unknown_ones_none_at_all()
     assert keypoint_loss(predicted, outside, (1.0, 0.0, 0.0)).max() == 0
     assert keypoint_loss(predicted, outside, (0.0, 1.0, 0.0)).min() > 0
     assert keypoint_loss(predicted, unknown, (1.0, 1.0, 1.0)).max() == 0
+
+
+def at(xy: list[float], visibility: float = 1.0) -> Keypoints:
+    shape = (1, 1, 1)
+    return Keypoints(torch.tensor(xy).expand(*shape, 2), torch.zeros(*shape, 3), torch.full(shape, visibility))
+
+
+def test_place_is_cross_entropy_at_a_patch_s_centre_and_shared_between_patches() -> None:
+    said = torch.randn(1, 1, 2, 4, 1, generator=torch.Generator().manual_seed(0))  # 2 rows of 4 patches
+    chance = said.flatten().log_softmax(0).view(2, 4)
+    assert torch.allclose(place_loss(said, at([0.625, 0.75])), -chance[1, 2])
+    assert torch.allclose(
+        place_loss(said, at([0.75, 0.5])), -(chance[0, 2] + chance[1, 2] + chance[0, 3] + chance[1, 3]) / 4
+    )
+    for edge, patch in (([0.0, 0.0], (0, 0)), ([1.0, 1.0], (1, 3)), ([0.0, 1.0], (1, 0))):
+        assert torch.allclose(place_loss(said, at(edge)), -chance[patch])
+
+
+def test_place_knows_joints_in_the_image_alone() -> None:
+    said = torch.randn(1, 1, 2, 4, 1, generator=torch.Generator().manual_seed(0))
+    hidden, outside, unknown = (place_loss(said, at([0.4, 0.4], v)) for v in (0.5, 0.0, -1.0))
+    assert hidden > 0
+    assert outside == 0
+    assert unknown == 0

@@ -64,7 +64,7 @@ class Fragile(Discs):
 OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
-    "pixel": {**STREAMING, "stills": 0.4},
+    "pixel": {**STREAMING, "stills": 0.4, "augment": {"person": 0.5, "person_width": 16}},
     "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}},
 }
 
@@ -74,8 +74,9 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, stage: str) -> Non
     kwargs = {"stage": stage, **OWN[stage]}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert Trainer(tiny(**kwargs), whole, Discs()).fit()
+    shown = sum(len(Trainer(tiny(**kwargs), tmp_path / "draws", Discs())._draw(step).clips) for step in range(4))
     with pytest.raises(Killed):
-        Trainer(tiny(**kwargs), broken, Fragile(4 * 4 + 1)).fit()
+        Trainer(tiny(**kwargs), broken, Fragile(shown + 1)).fit()
     assert [p.name for p in checkpoints(broken / "state")] == ["step-00000003"]
     assert Trainer(tiny(**kwargs), broken, Discs()).fit()
     assert losses(whole) == losses(broken)
@@ -112,6 +113,9 @@ SPLIT: list[dict[str, Any]] = [
         "batch": 2,
         "tasks_per_clip": 2,
         "optim": {"name": "muon"},
+        "transformer": {"readout": "patches"},
+        "keypoints": [4.0, 4.0, 0.1, 0.1],
+        "augment": {"person": 0.5, "person_width": 16},
     },
     {
         "stage": "encoder",
@@ -360,6 +364,32 @@ def test_steps_on_single_frames_count_what_they_show(tmp_path: Path) -> None:
     alone = [draw(config, step).stills is not None for step in range(config.steps)]
     assert 0 < sum(alone) < config.steps
     assert log(tmp_path)[-1]["samples"] == sum(2 * 4 * (5 if still else 1) for still in alone)
+
+
+def test_steps_around_the_person_show_as_many_more_clips_as_they_are_narrower(tmp_path: Path) -> None:
+    config = tiny(stage="pixel", augment={"person": 0.5, "person_width": 16}, data={"width": 48, "height": 32})
+    trainer = Trainer(config, tmp_path, Discs())
+    seen = set()
+    for step in range(6):
+        part = trainer._draw(step)
+        trainer.step = step
+        ((batch, _),) = trainer._batches([Discs()(c) for c in part.clips])
+        seen.add((len(batch), batch.rgb.shape[-1]))
+    assert seen == {(4, 48), (12, 16)}
+    everywhere = tiny(data={"clips": 0, "width": 48}, augment={"person": 0.5, "person_width": 16})
+    drawn = [clip for step in range(20) for clip in draw(everywhere, step).clips]
+    assert len(set(drawn)) == len(drawn)  # a generator without end shows nothing twice
+
+
+def test_windows_wider_than_the_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at most the clips' 48 pixels, found 80"):
+        Trainer(tiny(augment={"person": 0.5}), tmp_path, Discs())
+
+
+@pytest.mark.parametrize("own", [{}, {"stage": "encoder", "transformer": {"readout": "patches"}}])
+def test_only_patches_can_be_told_which_of_them_holds_a_joint(tmp_path: Path, own: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="a fourth weight wants readout patches"):
+        Trainer(tiny(keypoints=[1.0, 1.0, 0.1, 0.1], **own), tmp_path, Discs())
 
 
 def test_a_guide_may_be_added_to_a_trained_decoder_and_learns(tmp_path: Path) -> None:

@@ -43,18 +43,30 @@ class View(NamedTuple):
         red, green, blue = (float(g) for g in np.exp(light[0] + rng.normal(0, config.colour / 3, 3)))
         return cls(bool(rng.random() < config.mirror), zoom, x, y, (red, green, blue), float(np.exp(light[1])))
 
+    def around(self, alpha: Tensor, share: float, *key: int) -> View:
+        """With a window that is narrower by `share`, somewhere over the person (alpha (1, T, H, W)): all of them inside
+        where they are narrow enough, nothing but them where they are wide; anywhere where nobody is seen."""
+        columns = torch.nonzero(alpha.amax((0, 1, 2)) > 0.5).flatten()
+        half = self.zoom * share / 2
+        ends = (half, 1 - half)
+        if len(columns):
+            left, right = (float(edge) / alpha.shape[-1] for edge in (columns[0], columns[-1] + 1))
+            ends = tuple(min(max(end, half), 1 - half) for end in sorted((left + half, right - half)))
+        return self._replace(x=float(np.random.default_rng(key).uniform(*ends)))
 
-def augment(batch: ClipBatch, views: Sequence[View]) -> ClipBatch:
-    """Each clip of the batch as its view shows it."""
+
+def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -> ClipBatch:
+    """Each clip of the batch as its view shows it; width: of what is seen, in pixels (None: the clips')."""
     device = batch.rgb.device
+    share = (width or batch.rgb.shape[-1]) / batch.rgb.shape[-1]
     mirror = torch.tensor([v.mirror for v in views], device=device)
-    window = torch.tensor([[v.zoom * (-1 if v.mirror else 1), v.zoom] for v in views], device=device)  # signed: x, y
+    window = torch.tensor([[v.zoom * share * (-1 if v.mirror else 1), v.zoom] for v in views], device=device)  # x, y
     centre = torch.tensor([[v.x, v.y] for v in views], device=device)
 
     theta = torch.cat((torch.diag_embed(window), (2 * centre - 1)[..., None]), 2)
-    seen = _resample(batch, ("rgb",), theta, "bilinear")
+    seen = _resample(batch, ("rgb",), theta, "bilinear", width)
     surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")  # all end where the person does
-    seen |= _resample(batch, surfaces, theta, "nearest")
+    seen |= _resample(batch, surfaces, theta, "nearest", width)
     flip = mirror.view(-1, 1, 1, 1)
     pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]
     # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
@@ -72,14 +84,14 @@ def augment(batch: ClipBatch, views: Sequence[View]) -> ClipBatch:
     )
 
 
-def _resample(batch: ClipBatch, names: Sequence[str], theta: Tensor, mode: str) -> dict[str, Tensor]:
+def _resample(batch: ClipBatch, names: Sequence[str], theta: Tensor, mode: str, width: int | None) -> dict[str, Tensor]:
     """Those videos (B, C, T, H, W) of the batch through one look-up."""
     videos = [getattr(batch, name) for name in names]
     stacked = torch.cat(videos, 1)
     b, c, t, h, w = stacked.shape
-    grid = F.affine_grid(theta.to(stacked), [b, 1, h, w], align_corners=False)
+    grid = F.affine_grid(theta.to(stacked), [b, 1, h, width or w], align_corners=False)
     out = F.grid_sample(stacked.flatten(1, 2), grid, mode, "border", align_corners=False)
-    return dict(zip(names, out.view(b, c, t, h, w).split([v.shape[1] for v in videos], 1), strict=True))
+    return dict(zip(names, out.unflatten(1, (c, t)).split([v.shape[1] for v in videos], 1), strict=True))
 
 
 def _colours(rgb: Tensor, views: Sequence[View]) -> Tensor:

@@ -48,18 +48,24 @@ class AugmentConfig:
 
     mirror: chance of a mirrored clip. zoom: the smallest window cut out, as part of the image along each side.
     colour: standard deviation of the logarithms of brightness and gamma.
+    person: fraction of the steps that see windows of `person_width` pixels around the person instead of whole images,
+        of as many more clips as they are narrower: what surrounds a person is most of an image, and soon known.
     """
 
     mirror: float = 0.0
     zoom: float = 1.0
     colour: float = 0.0
+    person: float = 0.0
+    person_width: int = 80
 
     def __post_init__(self) -> None:
-        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0):
+        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0 and 0 <= self.person <= 1):
             raise UserError(
-                "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found "
-                f"mirror {self.mirror}, zoom {self.zoom}, colour {self.colour}"
+                "augment: expected mirror and person in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found "
+                f"mirror {self.mirror}, person {self.person}, zoom {self.zoom}, colour {self.colour}"
             )
+        if self.person_width < 1:
+            raise UserError(f"augment: expected a person_width of at least 1 pixel, found {self.person_width}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ class TrainConfig:
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
-    keypoints: weights of the 2D, 3D and visibility terms.
+    keypoints: weights of the 2D, 3D and visibility terms; a fourth, for readout `patches`, of naming the patch that a
+        joint lies in.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
     lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).

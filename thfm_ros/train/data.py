@@ -160,6 +160,7 @@ class Draw:
     clips: (B,) clip numbers. tasks: for every clip, its tasks. prompts: for each of those, which paraphrase.
     attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
     stills: for every clip, which of its frames is taken alone; None: the clips are taken whole.
+    width: of the windows around the person that are seen instead of whole images, in pixels; None: whole images.
     """
 
     step: int
@@ -170,6 +171,7 @@ class Draw:
     stream: bool
     first: float
     stills: tuple[int, ...] | None = None
+    width: int | None = None
 
     def part(self, index: int, count: int) -> Draw:
         """The samples of one process or one accumulation part of `count`."""
@@ -183,18 +185,24 @@ class Draw:
             self.stream,
             self.first,
             None if self.stills is None else self.stills[pick],
+            self.width,
         )
 
 
 def draw(config: TrainConfig, step: int) -> Draw:
     """The global batch of a step, a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
-    alone = bool(config.stills) and np.random.default_rng((config.seed, step, 1)).random() < config.stills
-    size = config.batch * (config.data.frames if alone else 1)
+    alone, near = (
+        bool(chance) and np.random.default_rng((config.seed, step, n)).random() < chance
+        for n, chance in enumerate((config.stills, config.augment.person), 1)
+    )
+    narrower = max(1, config.data.width // config.augment.person_width)
+    size = config.batch * (config.data.frames if alone else 1) * (narrower if near else 1)
     if config.data.clips:
         clips = rng.integers(config.data.clips, size=size)
     else:
-        clips = step * config.batch * (config.data.frames if config.stills else 1) + np.arange(size)
+        most = (config.data.frames if config.stills else 1) * (narrower if config.augment.person else 1)
+        clips = step * config.batch * most + np.arange(size)
     weights = task_weights(config)
     names, chance = list(weights), np.array(list(weights.values()))
     count = min(config.tasks_per_clip, len(names))
@@ -210,7 +218,15 @@ def draw(config: TrainConfig, step: int) -> Draw:
     first = float(rng.random())
     stills = tuple(map(int, rng.integers(config.data.frames, size=size))) if alone else None
     return Draw(
-        step, tuple(map(int, clips)), tuple(tasks), tuple(prompts), attention, stream and not alone, first, stills
+        step=step,
+        clips=tuple(map(int, clips)),
+        tasks=tuple(tasks),
+        prompts=tuple(prompts),
+        attention=attention,
+        stream=stream and not alone,
+        first=first,
+        stills=stills,
+        width=config.augment.person_width if near else None,
     )
 
 

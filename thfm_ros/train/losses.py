@@ -89,5 +89,26 @@ def keypoint_loss(prediction: Keypoints, target: Keypoints, weights: tuple[float
     return weights[0] * xy + weights[1] * xyz + weights[2] * masked_mean(seen, known)
 
 
+def place_loss(said: Tensor, target: Keypoints) -> Tensor:
+    """Cross-entropy of which patch a joint inside the image lies in, (B,); between patches it is shared (bilinear).
+
+    An expectation alone is content with the middle of two doubtful places (Sun et al., ECCV 2018, add such a term too).
+    said: (B, T, h, w, K) logits of the patches.
+    """
+    height, width = said.shape[2:4]
+    chance = said.flatten(2, 3).log_softmax(2)  # (B, T, h w, K)
+    size = said.new_tensor([width, height])
+    xy = (target.xy * size - 0.5).clamp_min(0).minimum(size - 1)
+    low = xy.floor().minimum((size - 2).clamp_min(0))
+    part = xy - low
+    loss = torch.zeros_like(xy[..., 0])
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        corner = (low + low.new_tensor([right, down])).minimum(size - 1).long()
+        share = (part[..., 0] if right else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
+        patch = corner[..., 1] * width + corner[..., 0]
+        loss = loss - share * chance.gather(2, patch[:, :, None]).squeeze(2)
+    return masked_mean(loss, target.visibility > 0)
+
+
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     return ((a - b).square().sum(-1) + EPS**2).sqrt()

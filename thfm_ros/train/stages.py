@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.keypoints import Keypoints, PatchReadout
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
 from thfm_ros.train.data import Draw, task_weights
 from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads
 from thfm_ros.train.latent_cache import LatentCache
-from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss
+from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, place_loss
 from thfm_ros.train.networks import add_lora
 from thfm_ros.train.samples import ClipBatch
 
@@ -119,6 +119,19 @@ class TaskStage(Stage):
             self.transformer.requires_grad_(True)
         if config.gradient_checkpointing:
             self.transformer.enable_gradient_checkpointing()
+        self.said: Tensor | None = None  # by every patch of where each joint lies, (R, T, h, w, K)
+        if len(config.keypoints) > 3:
+            self._listen()
+
+    def _listen(self) -> None:
+        head = self.transformer.keypoint_tokens.head
+        if not isinstance(head, PatchReadout) or self.config.stage == "encoder":
+            raise UserError("keypoints: a fourth weight wants readout patches and not stage encoder; give three")
+
+        def hear(_: nn.Module, __: object, answer: Tensor) -> None:
+            self.said = answer.float().unflatten(-1, (head.joints, -1))[..., 0]
+
+        head.answer.register_forward_hook(hear)
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
         """Latents of the rows (R, C, T', h, w) -> predicted latents (negated output), keypoints."""
@@ -137,10 +150,14 @@ class TaskStage(Stage):
     def keypoint_rows(self, predicted: Keypoints, batch: ClipBatch, rows: Rows, which: list[int], skip: int) -> Tensor:
         """Keypoint loss of sparse rows; `skip` frames at the start have no prediction (middle of a stream)."""
         truth = batch.select([rows.clips[r] for r in which]).keypoints
-        weights = (self.config.keypoints[0], self.config.keypoints[1], self.config.keypoints[2])
+        xy, xyz, visibility, *place = self.config.keypoints
         chosen = Keypoints(*(p[which].float() for p in predicted))
         target = Keypoints(*(t[:, skip:].expand_as(p) for t, p in zip(truth, chosen, strict=True)))
-        return keypoint_loss(chosen, target, weights)
+        loss = keypoint_loss(chosen, target, (xy, xyz, visibility))
+        if place and self.said is not None:
+            loss = loss + place[0] * place_loss(self.said[which], target)
+            self.said = None
+        return loss
 
 
 class LatentStage(TaskStage):

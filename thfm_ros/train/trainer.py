@@ -47,6 +47,11 @@ class Trainer:
             raise UserError("stills: stage latent keeps whole clips apart by their numbers; stills: 0")
         if config.stream and config.data.frames == 1 and config.stage not in ("pixel", "encoder"):
             raise UserError(f"stream: stage {config.stage} has no place for stills but a clip's start; stream: 0")
+        if config.augment.person and config.augment.person_width > preset.width:
+            raise UserError(
+                f"augment.person_width: expected at most the clips' {preset.width} pixels, "
+                f"found {config.augment.person_width}"
+            )
         self.config, self.out = config, Path(out)
         cpu = not torch.cuda.is_available()
         torch.set_flush_denormal(True)  # denormals make young networks several times slower on CPUs
@@ -167,7 +172,12 @@ class Trainer:
     def _batch(self, clips: list[TrainingClip], part: Draw) -> tuple[ClipBatch, Draw]:
         batch, augmented = ClipBatch.of(clips, self.accelerator.device), self.config.augment
         if augmented != AugmentConfig():
-            batch = augment(batch, [View.draw(augmented, self.config.seed, part.step, clip) for clip in part.clips])
+            keys = [(self.config.seed, part.step, clip) for clip in part.clips]
+            views = [View.draw(augmented, *key) for key in keys]
+            if part.width:
+                share = part.width / batch.rgb.shape[-1]
+                views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
+            batch = augment(batch, views, part.width)
         return batch, part
 
     def save(self) -> None:
