@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diffusers.configuration_utils import FrozenDict
 from diffusers.models.normalization import FP32LayerNorm
 from torch import Tensor, nn
 
@@ -96,6 +97,18 @@ class KeypointTokens(nn.Module):
         self.embedding = nn.Parameter(torch.randn(token_frames, tokens_per_frame, dim) * 0.02)
         self.position = nn.Parameter(spread(tokens_per_frame).repeat(token_frames, 1, 1))
         self.read_from(readout)
+
+    @classmethod
+    def of(cls, config: FrozenDict) -> KeypointTokens:
+        """Of a `THFMTransformer3DModel` with that config."""
+        return cls(
+            config.num_attention_heads * config.attention_head_dim,
+            config.attention_head_dim,
+            config.num_joints,
+            config.tokens_per_frame,
+            config.token_frames,
+            config.readout,
+        )
 
     def read_from(self, readout: str) -> None:
         """A fresh head of that kind."""

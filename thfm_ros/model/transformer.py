@@ -111,14 +111,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         for block in self.blocks:
             block.attn1.set_processor(THFMAttnProcessor())
             block.attn2.set_processor(THFMAttnProcessor())
-        self.keypoint_tokens = KeypointTokens(
-            num_attention_heads * attention_head_dim,
-            attention_head_dim,
-            num_joints,
-            tokens_per_frame,
-            token_frames,
-            readout,
-        )
+        self.keypoint_tokens = KeypointTokens.of(self.config)
 
     @classmethod
     def from_wan(cls, source: str, **kwargs: Any) -> THFMTransformer3DModel:

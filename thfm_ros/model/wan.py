@@ -51,15 +51,7 @@ def transformer_from_wan(
         model = cls.from_config({**stock.config, "_class_name": cls.__name__}, **kwargs)
     model.load_state_dict(stock.state_dict(), strict=False, assign=True)
     model.rope = stock.rope  # its tables are buffers that a state dict leaves out
-    config = model.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model.keypoint_tokens = KeypointTokens(
-            config.num_attention_heads * config.attention_head_dim,
-            config.attention_head_dim,
-            config.num_joints,
-            config.tokens_per_frame,
-            config.token_frames,
-            config.readout,
-        )
+        model.keypoint_tokens = KeypointTokens.of(model.config)
     return model.eval()
