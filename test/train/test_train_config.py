@@ -35,6 +35,8 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
         ({"stage": "latent", "learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"stage": "latent", "optim": {"lrr": 1}}, "optim: unknown key 'lrr': did you mean 'lr'"),
         ({"stage": "latent", "augment": {"zoom": 1.5}}, "zoom above 0 and at most 1"),
+        ({"stage": "latent", "augment": {"person": 1, "person_width": 0}}, "a person_width of at least 1 pixel"),
+        ({"stage": "latent", "keypoints": [1, 1]}, "expected 3 or 4 weights"),
         ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, found 'pixels'"),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),

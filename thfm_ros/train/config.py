@@ -161,6 +161,10 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep: int = 2
 
+    def __post_init__(self) -> None:
+        if len(self.keypoints) not in (3, 4):
+            raise UserError(f"keypoints: expected 3 or 4 weights, found {list(self.keypoints)}")
+
 
 def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = ()) -> TrainConfig:
     """A YAML file, with `key=value` or `table.key=value` overrides (values are YAML)."""

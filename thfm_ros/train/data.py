@@ -176,16 +176,12 @@ class Draw:
     def part(self, index: int, count: int) -> Draw:
         """The samples of one process or one accumulation part of `count`."""
         pick = slice(index * len(self.clips) // count, (index + 1) * len(self.clips) // count)
-        return Draw(
-            self.step,
-            self.clips[pick],
-            self.tasks[pick],
-            self.prompts[pick],
-            self.attention,
-            self.stream,
-            self.first,
-            None if self.stills is None else self.stills[pick],
-            self.width,
+        return replace(
+            self,
+            clips=self.clips[pick],
+            tasks=self.tasks[pick],
+            prompts=self.prompts[pick],
+            stills=None if self.stills is None else self.stills[pick],
         )
 
 
