@@ -82,7 +82,7 @@ def test_every_shipped_config_runs_with_tiny_networks(
         preset="tiny",
         vae={},
         transformer={"readout": "patches"} if len(config.keypoints) > 3 else {},
-        augment=replace(config.augment, person_width=16),
+        augment=replace(config.augment, person_width=16) if config.augment.person else config.augment,
         init="",
         init_vae="",
         prompts="",
