@@ -99,6 +99,17 @@ def test_predictors_stand_side_by_side_and_rows_are_reused(tmp_path: Path) -> No
     assert "window borders" in text
 
 
+def test_rows_of_another_generator_are_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictors = [ConstantPredictor()]
+    synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 3), 1, tmp_path)
+    before = set((tmp_path / "rows").iterdir())
+    synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 3), 1, tmp_path)
+    assert set((tmp_path / "rows").iterdir()) == before
+    monkeypatch.setattr("thfm_ros.synth.shards.GENERATOR_VERSION", -1)
+    synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 3), 1, tmp_path)
+    assert len(set((tmp_path / "rows").iterdir()) - before) == 1
+
+
 def test_command_writes_markdown_and_json(tmp_path: Path) -> None:
     from thfm_ros.evaluate import commands
 

@@ -74,7 +74,8 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, stage: str) -> Non
     kwargs = {"stage": stage, **OWN[stage]}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert Trainer(tiny(**kwargs), whole, Discs()).fit()
-    shown = sum(len(Trainer(tiny(**kwargs), tmp_path / "draws", Discs())._draw(step).clips) for step in range(4))
+    drawing = Trainer(tiny(**kwargs), tmp_path / "draws", Discs())
+    shown = sum(len(drawing._draw(step).clips) for step in range(4))
     with pytest.raises(Killed):
         Trainer(tiny(**kwargs), broken, Fragile(shown + 1)).fit()
     assert [p.name for p in checkpoints(broken / "state")] == ["step-00000003"]

@@ -183,9 +183,11 @@ class GeneratedClips:
 
     def __init__(self, config: SynthConfig, seed: int) -> None:
         from thfm_ros.synth.assets import load_assets
+        from thfm_ros.synth.shards import GENERATOR_VERSION
 
         self._config, self._seed, self._assets = replace(config, split="test"), seed, load_assets()
-        self.settings = {**asdict(self._config), "seed": seed, "assets": self._assets.digest}
+        made = {"seed": seed, "assets": self._assets.digest, "generator": GENERATOR_VERSION}
+        self.settings = {**asdict(self._config), **made}
         self.clip = lru_cache(maxsize=1)(self._generate)
 
     def _generate(self, index: int) -> Clip:

@@ -95,19 +95,11 @@ def place_loss(said: Tensor, target: Keypoints) -> Tensor:
     An expectation alone is content with the middle of two doubtful places (Sun et al., ECCV 2018, add such a term too).
     said: (B, T, h, w, K) logits of the patches.
     """
-    height, width = said.shape[2:4]
-    chance = said.flatten(2, 3).log_softmax(2)  # (B, T, h w, K)
-    size = said.new_tensor([width, height])
-    xy = (target.xy * size - 0.5).clamp_min(0).minimum(size - 1)
-    low = xy.floor().minimum((size - 2).clamp_min(0))
-    part = xy - low
-    loss = torch.zeros_like(xy[..., 0])
-    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        corner = (low + low.new_tensor([right, down])).minimum(size - 1).long()
-        share = (part[..., 0] if right else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
-        patch = corner[..., 1] * width + corner[..., 0]
-        loss = loss - share * chance.gather(2, patch[:, :, None]).squeeze(2)
-    return masked_mean(loss, target.visibility > 0)
+    chance = said.flatten(2, 3).log_softmax(2).view_as(said)
+    maps = chance.permute(0, 1, 4, 2, 3).flatten(0, 2).unsqueeze(1)  # (B T K, 1, h, w)
+    places = (2 * target.xy - 1).view(-1, 1, 1, 2)
+    found = F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+    return masked_mean(-found.view_as(target.visibility), target.visibility > 0)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

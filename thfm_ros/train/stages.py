@@ -154,7 +154,8 @@ class TaskStage(Stage):
         chosen = Keypoints(*(p[which].float() for p in predicted))
         target = Keypoints(*(t[:, skip:].expand_as(p) for t, p in zip(truth, chosen, strict=True)))
         loss = keypoint_loss(chosen, target, (xy, xyz, visibility))
-        if place and self.said is not None:
+        if place:
+            assert self.said is not None, "keypoints came from the head"
             loss = loss + place[0] * place_loss(self.said[which], target)
             self.said = None
         return loss
