@@ -37,7 +37,7 @@ def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list
     for task in TASKS:
         prompt = checkpoint.prompts[task][:1].float().expand(len(clips), -1, -1)
         sparse = task == "keypoints_2d"
-        out = checkpoint.transformer(latents, prompt, keypoints=sparse)
+        out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
         video = None if sparse else decode(-out.sample, batch.rgb)
         for t, truth in enumerate(single):
             if video is None:

@@ -15,7 +15,7 @@ from held_out import open_benchmark
 from thfm_ros.evaluate.joints import pa_mpjpe
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.readout import Keypoints
 from thfm_ros.model.vae import FlatEncoder
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS, convert
 from thfm_ros.train.samples import ClipBatch
@@ -28,7 +28,8 @@ NAMES = JOINT_SETS[DEFAULT_JOINT_SET].joints
 @torch.no_grad()
 def answers(checkpoint: Checkpoint, batch: ClipBatch) -> Keypoints:
     prompt = checkpoint.prompts["keypoints_3d"][:1].float().expand(len(batch), -1, -1)
-    return checkpoint.transformer(FlatEncoder(checkpoint.vae)(batch.rgb), prompt, keypoints=True).keypoints
+    latents = FlatEncoder(checkpoint.vae)(batch.rgb)
+    return checkpoint.transformer(latents, prompt, keypoints=True, image=batch.rgb).keypoints
 
 
 def flat(points: list[Keypoints]) -> list[np.ndarray]:

@@ -19,6 +19,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is float32 on every machine: tests ask for equality, which bf16 cannot give."""
+    monkeypatch.setattr("thfm_ros.engine.backends.openvino_backend.fast_bf16", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint("tiny", tmp_path_factory.mktemp("checkpoints") / "tiny")

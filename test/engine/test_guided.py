@@ -1,4 +1,4 @@
-"""Nano's own parts in bundles, a guided decoder and keypoints read from patches: clips and streams equal torch."""
+"""Nano's own parts in bundles, a guided decoder and keypoints from heatmaps: clips and streams equal torch."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for last in vae.guide.answers:
             torch.nn.init.normal_(last.weight, std=0.3)
-        checkpoint.transformer.keypoint_tokens.read_from("patches")
-        checkpoint.transformer.register_to_config(readout="patches")
-        torch.nn.init.normal_(checkpoint.transformer.keypoint_tokens.head.answer.weight)
+        checkpoint.transformer.keypoint_tokens.read_from("heatmap")
+        checkpoint.transformer.register_to_config(readout="heatmap")
+        head = checkpoint.transformer.keypoint_tokens.head
+        torch.nn.init.normal_(head.answer.weight)
+        torch.nn.init.normal_(head.cell.weight)
     return save_checkpoint(path, checkpoint)
 
 
@@ -68,6 +70,8 @@ def test_the_bundle_equals_torch_and_looks_at_the_image(runtime: StageRuntime, g
     assert expected.keypoints.xy.std() > 0.05
     latents = reference.encode(clip)
     assert np.abs(runtime.decode(latents, clip) - runtime.decode(latents, -clip)).max() > 1e-3
+    points = [runtime.transform(latents, ["keypoints_2d"], video).keypoints.xy for video in (clip, -clip)]
+    assert np.abs(points[0] - points[1]).max() > 1e-3
 
 
 def test_streams_equal_the_whole_clip(runtime: StageRuntime, clip: np.ndarray) -> None:
@@ -82,7 +86,8 @@ def test_verify_passes_with_every_stage(runtime: StageRuntime, guided: Path, cli
     from thfm_ros.engine.verify import verify
 
     rows = {row.name: row for row in verify(runtime, load_runtime(guided, "torch"), [clip])}
-    assert {"stage decode", "stage decode_init", "stage decode_step", "foreground"} <= rows.keys()
+    stages = {f"stage {base}{call}" for base in ("decode", "keypoints") for call in ("", "_init", "_step")}
+    assert stages | {"foreground", "keypoints_2d"} <= rows.keys()
     assert all(row.good for row in rows.values())
 
 
@@ -99,6 +104,8 @@ def test_a_forgotten_image_is_named(runtime: StageRuntime, clip: np.ndarray) -> 
         runtime.decode(latents)
     with pytest.raises(UserError, match="expected video of shape"):
         runtime.decode(latents, clip[:, :, :1])
+    with pytest.raises(UserError, match="expected the encoded video for its keypoints"):
+        runtime.transform(latents, ["keypoints_2d"])
     with pytest.raises(UserError, match="expected latents and image for decode_init, found 1 arrays"):
         runtime.open_stream("decode").push(latents[:, :, :1])
 

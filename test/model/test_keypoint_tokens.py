@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.keypoints import KeypointTokens, expected, rope_angles, spread
+from thfm_ros.model.keypoints import KeypointTokens, rope_angles, spread
 from thfm_ros.model.presets import PRESETS, build
+from thfm_ros.model.readout import expected
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
 
@@ -64,10 +65,13 @@ def test_positions_start_spread_over_the_image_around_its_centre(count: int) -> 
         torch.testing.assert_close(points[0], torch.tensor([0.5, 0.5]))
 
 
-@pytest.mark.parametrize("readout", ["token", "patches"])
+@pytest.mark.parametrize("readout", ["token", "patches", "heatmap"])
 def test_gradients_reach_tokens_positions_and_head(readout: str) -> None:
     model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout})
-    out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True).keypoints
+    if readout == "heatmap":  # which begins at zero
+        torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
+    image = torch.rand(1, 3, 5, 32, 48)
+    out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True, image=image).keypoints
     (out.xy.square().sum() + out.xyz.square().sum() + out.visibility.square().sum()).backward()
     for name, parameter in model.keypoint_tokens.named_parameters():
         assert parameter.grad is not None, name
@@ -154,7 +158,7 @@ def test_bad_token_options_are_refused() -> None:
         KeypointTokens(48, 24, tokens_per_frame=3)
     with pytest.raises(UserError, match=r"4k \+ 1 with k >= 1 .* found 16"):
         KeypointTokens(48, 24, token_frames=16)
-    with pytest.raises(UserError, match=r"token, or patches with tokens_per_frame 1; found 'patches' with .* 4"):
+    with pytest.raises(UserError, match=r"token, or .* heatmap with tokens_per_frame 1; found 'patches' with .* 4"):
         KeypointTokens(48, 24, tokens_per_frame=4, readout="patches")
-    with pytest.raises(UserError, match="found 'heatmap'"):
-        KeypointTokens(48, 24, readout="heatmap")
+    with pytest.raises(UserError, match="found 'hands'"):
+        KeypointTokens(48, 24, readout="hands")

@@ -31,7 +31,7 @@ def answers(checkpoint: Checkpoint) -> list[torch.Tensor]:
     video = torch.rand(1, 3, 5, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
     latents = FlatEncoder(checkpoint.vae)(video)
     stage = TransformStage(checkpoint.transformer, checkpoint.prompts["foreground"], keypoints=True)
-    target, *points = stage(latents)
+    target, *points = stage(latents, image=video)
     return [latents[:, :4], FlatDecoder(checkpoint.vae)(target), *points]
 
 
@@ -75,12 +75,27 @@ def test_a_config_grows_what_it_starts_from_the_same_way_every_time(checkpoint: 
         torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
 
 
+def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    config = TrainConfig("pixel", "tiny", {"guide_dim": 24}, {"readout": "patches"}, init=str(init))
+    patches = open_networks(config)
+    torch.nn.init.normal_(patches.transformer.keypoint_tokens.head.answer.weight)
+    init = save_checkpoint(tmp_path / "patches", patches)
+    heatmap = open_networks(TrainConfig("pixel", "tiny", {}, {"readout": "heatmap"}, init=str(init)))
+    for ours, old in zip(answers(heatmap), answers(patches), strict=True):
+        torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
+    head, guide = heatmap.transformer.keypoint_tokens.head, patches.vae.guide
+    for level, eyes in enumerate((head.look[0], head.look[2])):
+        theirs = guide.levels[level].state_dict()
+        assert all(torch.equal(weight, theirs[name]) for name, weight in eyes.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("vae", "transformer", "message"),
     [
         ({"z_dim": 2}, {}, "vae.z_dim: .* has 4, the config wants 2"),
         ({}, {"num_layers": 3}, "transformer.num_layers: .* has 2, the config wants 3"),
-        ({}, {"readout": "heatmap"}, "readout must be token, or patches .* found 'heatmap'"),
+        ({}, {"readout": "hands"}, "readout must be token, .* or heatmap .* found 'hands'"),
     ],
 )
 def test_what_cannot_grow_is_named(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.readout import Keypoints
 from thfm_ros.train.losses import (
     dense_loss,
     keypoint_loss,

@@ -121,8 +121,8 @@ def check_stages(m: Manifest) -> None:
         _expect(m, f"batch of stage {name}", max(1, int(suffix[2:])) if suffix else 1, batch)
         given = _tensors(stage)
         expected = _expected_shapes(m, kind, batch, joints)
-        if kind.startswith("decode") and m.guided:
-            expected["input", IMAGE] = (1, *expected["output", "video"][1:])
+        if m.looks(kind.split("_")[0]):
+            expected["input", IMAGE] = _image(m, expected)
         for key, shape in expected.items():
             found = given.get(key)
             _expect(m, f"{key[0]} '{key[1]}' of stage {name}", shape, found and found.shape)
@@ -154,6 +154,12 @@ def _tensors(stage: Stage) -> dict[tuple[str, str], TensorSpec]:
 
 def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
     return [(t.shape, t.dtype) for t in specs if is_cache(t)]
+
+
+def _image(m: Manifest, expected: dict[tuple[str, str], tuple[int, ...]]) -> tuple[int, ...]:
+    """Of the frames that a stage speaks of, one image for all tasks."""
+    frames = expected["output", "video"][2] if ("output", "video") in expected else expected["output", "xy"][1]
+    return (1, 3, frames, m.height, m.width)
 
 
 def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:

@@ -23,7 +23,7 @@ from thfm_ros.errors import UserError
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-IMAGE = "image"  # input of a guided decoder: the video that the latents were made of
+IMAGE = "image"  # input of a guided decoder, and of keypoints that look: the video that the latents were made of
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
@@ -148,7 +148,11 @@ class Manifest:
     @property
     def guided(self) -> bool:
         """Whether the decoder also looks at the video that the latents were made of."""
-        return "decode" in self.stages and any(t.name == IMAGE for t in self.stages["decode"].inputs)
+        return self.looks("decode")
+
+    def looks(self, stage: str) -> bool:
+        """Whether `decode` or `keypoints` also has the video that the latents were made of."""
+        return stage in self.stages and any(t.name == IMAGE for t in self.stages[stage].inputs)
 
     def variants(self, stage: str) -> dict[int, str]:
         """Batch size -> stage name of the compiled sizes of `stage`, largest first."""

@@ -148,6 +148,7 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
     points = Boundary(TransformStage(transformer, keypoints=True), type_, results=3, keep=slice(1, None))
     flat = FlatDecoder(vae)
     decoder = Boundary(flat, vae_type)
+    looks = transformer.keypoint_tokens.looks
 
     def video(n: int, name: str = "video") -> TensorSpec:
         return TensorSpec(name, (n, 3, clip.frames, clip.height, clip.width))
@@ -159,7 +160,7 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
         "encode": StageModule(Boundary(FlatEncoder(vae), vae_type), (video(1),), (latents(1),)),
         "keypoints": StageModule(
             points,
-            (latents(1), TensorSpec("prompt", (1, *prompt))),
+            (latents(1), TensorSpec("prompt", (1, *prompt)), *((video(1, IMAGE),) if looks else ())),
             (
                 TensorSpec("xy", (1, clip.frames, joints, 2)),
                 TensorSpec("xyz", (1, clip.frames, joints, 3)),
@@ -244,11 +245,13 @@ def _transform_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageMod
         shapes: list[tuple[int, ...]] = []
         caches: list[TensorSpec] = []
         for call, module, latents in (("init", start, window), ("step", step, 1)):
-            inputs = (TensorSpec("latents", (1, c, latents, h, w)), prompt)
+            frames = 4 * latents - (3 if call == "init" else 0)
+            inputs: tuple[TensorSpec, ...] = (TensorSpec("latents", (1, c, latents, h, w)), prompt)
+            if module.looks:
+                inputs += (TensorSpec(IMAGE, (1, 3, frames, clip.height, clip.width)),)
             if call == "init":
                 every = _caches(Boundary(module, dtype, results), inputs, results)
                 shapes, caches = [t.shape for t in every], [t for t in every if all(t.shape)]
-            frames = 4 * latents - (3 if call == "init" else 0)
             outputs: tuple[TensorSpec, ...] = (TensorSpec("target", inputs[0].shape),)
             if keypoints:
                 sizes = {"xy": (joints, 2), "xyz": (joints, 3), "visibility": (joints,)}

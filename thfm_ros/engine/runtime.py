@@ -61,7 +61,7 @@ class Runtime(Protocol):
 
     def encode(self, video: np.ndarray) -> np.ndarray: ...
 
-    def transform(self, latents: np.ndarray, tasks: Sequence[str]) -> Transformed: ...
+    def transform(self, latents: np.ndarray, tasks: Sequence[str], video: np.ndarray | None = None) -> Transformed: ...
 
     def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray: ...
 
@@ -104,8 +104,11 @@ class StageRuntime(ABC):
         self._expect("video", (1, 3, m.frames, m.height, m.width), video)
         return self.run("encode", [np.ascontiguousarray(video, np.float32)])[0]
 
-    def transform(self, latents: np.ndarray, tasks: Sequence[str]) -> Transformed:
-        """latents (1, C, T', h, w) -> latents of every dense task, and keypoints (one pass for both kinds)."""
+    def transform(self, latents: np.ndarray, tasks: Sequence[str], video: np.ndarray | None = None) -> Transformed:
+        """latents (1, C, T', h, w) -> latents of every dense task, and keypoints (one pass for both kinds).
+
+        video: what was encoded, (1, 3, T, H, W), for keypoints that look at it (`manifest.looks`).
+        """
         self._expect("latents", (1, *self.manifest.latent_shape), latents)
         self._check_tasks(tasks)
         latents = np.ascontiguousarray(latents, np.float32)
@@ -119,7 +122,7 @@ class StageRuntime(ABC):
         keypoints = None
         if sparse:
             prompt = self.prompts[sparse_prompt(sparse)]
-            xy, xyz, logits = self.run("keypoints", [latents, prompt[None]])
+            xy, xyz, logits = self.run("keypoints", [latents, prompt[None], *self._seen("keypoints", video)])
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
@@ -131,12 +134,7 @@ class StageRuntime(ABC):
         m = self.manifest
         self._expect("latents", (len(latents), *m.latent_shape), latents)
         latents = np.ascontiguousarray(latents, np.float32)
-        seen = []
-        if m.guided:
-            if video is None:
-                raise UserError("expected the encoded video for a guided decoder, found none: decode(latents, video)")
-            self._expect("video", (1, 3, m.frames, m.height, m.width), video)
-            seen = [np.ascontiguousarray(video, np.float32)]
+        seen = self._seen("decode", video)
         videos: list[np.ndarray] = []
         done = 0
         for count, name in self.plan("decode", len(latents)):
@@ -149,7 +147,7 @@ class StageRuntime(ABC):
         start = time.perf_counter()
         latents = self.encode(video)
         encoded = time.perf_counter()
-        out = self.transform(latents, tasks)
+        out = self.transform(latents, tasks, video)
         transformed = time.perf_counter()
         dense = {}
         if out.latents:
@@ -189,6 +187,17 @@ class StageRuntime(ABC):
             plan.append((size, variants[size]))
             count -= size
         return plan
+
+    def _seen(self, stage: str, video: np.ndarray | None) -> list[np.ndarray]:
+        """The image that a stage looks at, or nothing."""
+        m = self.manifest
+        if not m.looks(stage):
+            return []
+        if video is None:
+            what, call = ("a guided decoder", "decode") if stage == "decode" else ("its keypoints", "transform")
+            raise UserError(f"expected the encoded video for {what}, found none: {call}(..., video)")
+        self._expect("video", (1, 3, m.frames, m.height, m.width), video)
+        return [np.ascontiguousarray(video, np.float32)]
 
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         for name in tasks:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, is_cache
+from thfm_ros.engine.manifest import IMAGE, Stage, TensorSpec, is_cache
 from thfm_ros.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Part = Literal["encode", "decode"]
 class StageStream:
     """One stream through `base`_init and `base`_step. Any number of them share a runtime; each has its own caches.
 
-    constants: inputs that stay the same, between the data and the caches (a task's prompt).
+    constants: inputs that stay the same (a task's prompt), between the latents and what else changes.
     """
 
     def __init__(self, runtime: StageRuntime, base: str, constants: Sequence[np.ndarray] = ()) -> None:
@@ -42,7 +42,7 @@ class StageStream:
         name = f"{self._base}_{'init' if self._caches is None else 'step'}"
         check_stream_input(self._runtime, name, x, *others)
         new = [np.ascontiguousarray(a, np.float32) for a in (x, *others)]
-        inputs = [*new, *self._constants, *(self._caches or [])]
+        inputs = [new[0], *self._constants, *new[1:], *(self._caches or [])]
         outputs = self._runtime.run(name, inputs)
         results = sum(not is_cache(t) for t in self._runtime.manifest.stages[name].outputs)
         self._caches = outputs[results:]
@@ -71,12 +71,13 @@ class CodecStream(_Stream):
 class TaskStream(_Stream):
     """The causal transformer for one task."""
 
-    def push(self, x: np.ndarray) -> np.ndarray | Keypoints:
+    def push(self, x: np.ndarray, image: np.ndarray | None = None) -> np.ndarray | Keypoints:
         """Latents (1, C, W, h, w) at the start, W the manifest's window, (1, C, 1, h, w) after it -> the task's
-        latents of the same shape; of a keypoint task `Keypoints` of the frames behind them (4 W - 3, then 4)."""
+        latents of the same shape; of a keypoint task `Keypoints` of the frames behind them (4 W - 3, then 4), which
+        are the `image` (1, 3, frames, H, W) of keypoints that look at it (`manifest.looks`)."""
         from thfm_ros.engine.runtime import Keypoints, probabilities
 
-        out = self._stream.advance(x)
+        out = self._stream.advance(x, *([] if image is None else [image]))
         if len(out) == 1:
             return out[0]
         xy, xyz, logits = (a[0] for a in out)
@@ -92,9 +93,13 @@ def check_stream_stages(runtime: StageRuntime, base: str) -> None:
         )
 
 
+def changing(stage: Stage) -> list[TensorSpec]:
+    """The inputs that a caller gives with every call of a stream: what its caches and constants leave."""
+    return [stage.inputs[0], *(t for t in stage.inputs if t.name == IMAGE)]
+
+
 def check_stream_input(runtime: StageRuntime, name: str, *given: np.ndarray) -> None:
-    inputs = runtime.manifest.stages[name].inputs
-    wanted = inputs[: 1 + any(t.name == IMAGE for t in inputs)]
+    wanted = changing(runtime.manifest.stages[name])
     if len(given) != len(wanted):
         raise UserError(f"expected {' and '.join(t.name for t in wanted)} for {name}, found {len(given)} arrays")
     for expected, x in zip(wanted, given, strict=True):

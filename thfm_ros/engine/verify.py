@@ -112,26 +112,28 @@ def _stage_errors(
 ) -> Iterator[tuple[str, float]]:
     latents = reference.encode(clip)
     yield "encode", relative_error(latents, runtime.encode(clip))
-    expected, found = reference.transform(latents, tasks), runtime.transform(latents, tasks)
+    expected, found = (r.transform(latents, tasks, clip) for r in (reference, runtime))
     if expected.latents:
         both = [np.concatenate(list(x.latents.values())) for x in (expected, found)]
         yield "transform", relative_error(*both)
         yield "decode", relative_error(reference.decode(both[0], clip), runtime.decode(both[0], clip))
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
-    long = np.concatenate([latents] * (2 + (runtime.manifest.window or 0) // latents.shape[2]), 2)  # past the window
+    times = 2 + (runtime.manifest.window or 0) // latents.shape[2]
+    long = np.concatenate([latents] * times, 2)  # past the window
+    film = np.concatenate([clip] * 4 * times, 2)[:, :, : 4 * long.shape[2] - 3]  # as many frames as it stands for
     dense = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "dense"), None)
     sparse = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "sparse"), None)
-    for base, whole, prompt in (
-        ("encode", clip, None),
-        ("decode", latents, None),
-        ("transform", long, dense),
-        ("keypoints", long, sparse),
+    for base, whole, video, prompt in (
+        ("encode", clip, clip, None),
+        ("decode", latents, clip, None),
+        ("transform", long, film, dense),
+        ("keypoints", long, film, sparse),
     ):
         if f"{base}_step" in runtime.manifest.stages and (prompt is not None or base in ("encode", "decode")):
             constants = [] if prompt is None else [prompt]
             streams = [r.stage_stream(base, constants) for r in (runtime, reference)]
-            seen = clip if base == "decode" and runtime.manifest.guided else None
+            seen = video if runtime.manifest.looks(base) else None
             yield from _stream_errors(runtime.manifest, base, streams, whole, seen)
 
 

@@ -91,7 +91,7 @@ class Guide(nn.Module):
         self.patch, self.doubled = patch, (False, *doubled)
         widths = [dim * min(2**level, 4) for level in range(len(entering))]
         self.levels = nn.ModuleList(
-            _level(before, width) for before, width in zip([channels, *widths], widths, strict=False)
+            stack(before, width) for before, width in zip([channels, *widths], widths, strict=False)
         )
         self.answers = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(widths, entering, strict=True))
         for answer in self.answers:
@@ -115,7 +115,8 @@ class Guide(nn.Module):
         return tuple(reversed(out))
 
 
-def _level(channels: int, width: int) -> nn.Sequential:
+def stack(channels: int, width: int) -> nn.Sequential:
+    """Two 3x3 convolutions with norm and activation."""
     return nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
 
 

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import FrozenDict
-from diffusers.models.normalization import FP32LayerNorm
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.readout import CHANNELS, HeatmapReadout, Keypoints, PatchReadout, TokenReadout
 
+PATCHED: dict[str, type[PatchReadout]] = {"patches": PatchReadout, "heatmap": HeatmapReadout}
 ROPE_THETA = 10000.0  # WanRotaryPosEmbed's default, which no Wan checkpoint changes
-CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
-
-
-class Keypoints(NamedTuple):
-    """Keypoints of one person in every frame, joints in the order of the checkpoint's joint set.
-
-    xy: (B, T, K, 2) normalised image coordinates, 0 = left/top edge, 1 = right/bottom edge.
-    xyz: (B, T, K, 3) metres relative to the pelvis, axes of the camera (x right, y down, z forward).
-    visibility: (B, T, K) logits of "visible in the image".
-    """
-
-    xy: Tensor
-    xyz: Tensor
-    visibility: Tensor
 
 
 def rope_dims(head_dim: int) -> tuple[int, int, int]:
@@ -73,7 +58,8 @@ class KeypointTokens(nn.Module):
 
     Args:
         dim: width of the transformer. head_dim: of one attention head. num_joints: K.
-        readout: `token`, the paper's MLP of the token; or `patches`, where the token asks the patches (`PatchReadout`).
+        readout: `token`, the paper's MLP of the token; `patches`, where the token asks the patches (`PatchReadout`); or
+            `heatmap`, where they look at the image too (`HeatmapReadout`).
     """
 
     def __init__(
@@ -111,17 +97,24 @@ class KeypointTokens(nn.Module):
         )
 
     def read_from(self, readout: str) -> None:
-        """A fresh head of that kind."""
-        dim = self.embedding.shape[-1]
+        """A head of that kind, with what one before it knew of the same parts."""
+        dim, before = self.embedding.shape[-1], getattr(self, "head", None)
         if readout == "token":
             self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
-        elif readout == "patches" and self.tokens_per_frame == 1:
-            self.head = PatchReadout(dim, self.num_joints)
+        elif readout in PATCHED and self.tokens_per_frame == 1:
+            self.head = PATCHED[readout](dim, self.num_joints)
+            if isinstance(before, PatchReadout):
+                self.head.load_state_dict(before.state_dict(), strict=False)
         else:
             raise UserError(
-                "readout must be token, or patches with tokens_per_frame 1; "
+                "readout must be token, or patches or heatmap with tokens_per_frame 1; "
                 f"found '{readout}' with tokens_per_frame {self.tokens_per_frame}"
             )
+
+    @property
+    def looks(self) -> bool:
+        """Whether the head wants the image."""
+        return isinstance(self.head, HeatmapReadout)
 
     def _rows(self, latents: int, first: int) -> list[int]:
         start = frame_index(first)
@@ -144,78 +137,23 @@ class KeypointTokens(nn.Module):
         time = time[:, None, None].expand(-1, self.tokens_per_frame, 1)
         return rope_angles(torch.cat((time, space), -1).flatten(0, 1), self.head_dim)
 
-    def forward(self, tokens: Tensor, video: Tensor, first: int = 0) -> Keypoints:
+    def forward(self, tokens: Tensor, video: Tensor, first: int = 0, image: Tensor | None = None) -> Keypoints:
         """What leaves the last block -> keypoints of T frames, in float32 also under autocast.
 
         tokens: (B, T * n, D). video: (B, T', h, w, D), the patches of latent frames first, first + 1, ... of a stream.
+        image: (B, 3, T, H, W) in [-1, 1], the frames behind them, where the head `looks`.
         """
         kind = tokens.device.type
         if torch.is_autocast_enabled(kind):  # bf16 would round coordinates to 1/256 of the image
             with torch.autocast(kind, enabled=False):
-                return self._read(tokens.float(), video.float(), first)
-        return self._read(tokens, video, first)
+                return self._read(tokens.float(), video.float(), first, image)
+        return self._read(tokens, video, first, image)
 
-    def _read(self, tokens: Tensor, video: Tensor, first: int) -> Keypoints:
+    def _read(self, tokens: Tensor, video: Tensor, first: int, image: Tensor | None) -> Keypoints:
         if isinstance(self.head, TokenReadout):
             out = self.head(tokens).reshape(len(tokens), -1, self.num_joints, CHANNELS)
             return Keypoints(out[..., :2] + 0.5, out[..., 2:5], out[..., 5])
-        return self.head(tokens, video, [frames_of(1, first + i) for i in range(video.shape[1])])
-
-
-class TokenReadout(nn.Sequential):
-    """The paper's MLP: (B, N, D) tokens -> (B, N, CHANNELS * joints) in float32."""
-
-    def __init__(self, dim: int, joints: int) -> None:
-        super().__init__(
-            FP32LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, CHANNELS * joints)
-        )
-        _quiet(self[-1])
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return super().forward(tokens.to(self[1].weight.dtype)).float()
-
-
-class PatchReadout(nn.Module):
-    """A frame's token asks every patch of the image where the joints lie; the answer is what they say on average.
-
-    Not of the paper, whose transformer is large and has seen the world: a small one learns places sooner where
-    they are read (integral regression, Sun et al., ECCV 2018) than where one token has to recite all of them.
-    """
-
-    def __init__(self, dim: int, joints: int) -> None:
-        super().__init__()
-        self.joints = joints
-        self.norm_token, self.norm_patch = FP32LayerNorm(dim), FP32LayerNorm(dim)
-        self.token, self.patch = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
-        self.answer = nn.Linear(dim, joints * (CHANNELS + 1))
-        _quiet(self.answer)
-
-    def forward(self, tokens: Tensor, video: Tensor, frames: list[int]) -> Keypoints:
-        """tokens (B, T, D), video (B, T', h, w, D), frames: video frames behind each latent frame, T in all."""
-        weight = self.answer.weight
-        asked = self.token(self.norm_token(tokens).to(weight.dtype))[:, :, None, None]
-        known = self.patch(self.norm_patch(video).to(weight.dtype))
-        known = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1, -1) for i, n in enumerate(frames)], 1)
-        return expected(self.answer(F.gelu(asked + known, approximate="tanh")).float().unflatten(-1, (self.joints, -1)))
-
-
-def expected(patches: Tensor) -> Keypoints:
-    """Of what every patch says, (B, T, h, w, K, 1 + CHANNELS): logit of the joint being there, its offset from the
-    patch's centre (in patches), xyz (metres), visibility logit."""
-    height, width = patches.shape[2:4]
-    chance = patches[..., 0].flatten(2, 3).softmax(2).unsqueeze(-1)  # (B, T, h w, K, 1)
-    y, x = torch.meshgrid(*(torch.arange(n, device=patches.device) for n in (height, width)), indexing="ij")
-    centre = torch.stack((x, y), -1).to(patches)[:, :, None] + 0.5
-    place = (centre + patches[..., 1:3]) / patches.new_tensor([width, height])
-    values = torch.cat((place, patches[..., 3:]), -1).flatten(2, 3)
-    mean = (chance * values).sum(2)  # (B, T, K, 6)
-    return Keypoints(mean[..., :2], mean[..., 2:5], mean[..., 5])
-
-
-def _quiet(last: nn.Linear) -> None:
-    """A last layer that says little at first: the centre of the image, the pelvis."""
-    nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))
-    nn.init.zeros_(last.bias)
+        return self.head(tokens, video, [frames_of(1, first + i) for i in range(video.shape[1])], image)
 
 
 def spread(count: int) -> Tensor:

@@ -195,25 +195,27 @@ class THFMPipeline(DiffusionPipeline):
         out: dict[str, np.ndarray] = {}
         names = list(request.dense)
         if request.joint:  # the first dense pass has its tokens active
-            video, points = self._transform(latents, [request.dense[names[0]]], True, request.attention)
+            video, points = self._transform(latents, [request.dense[names[0]]], request.attention, pixels)
             out |= self._decode(video, pixels, names[:1], request) | points
             names = names[1:]
         for index in range(0, len(names), request.batch):
             group = names[index : index + request.batch]
-            video, _ = self._transform(latents, [request.dense[name] for name in group], False, request.attention)
+            video, _ = self._transform(latents, [request.dense[name] for name in group], request.attention)
             out |= self._decode(video, pixels, group, request)
         if request.sparse is not None and not request.joint:
-            out |= self._transform(latents, [request.sparse], True, request.attention)[1]
+            out |= self._transform(latents, [request.sparse], request.attention, pixels)[1]
         return out
 
     def _transform(
-        self, latents: Tensor, prompts: Sequence[Tensor], keypoints: bool, attention: str | None
+        self, latents: Tensor, prompts: Sequence[Tensor], attention: str | None, pixels: Tensor | None = None
     ) -> tuple[Tensor, dict[str, np.ndarray]]:
+        """With keypoints where `pixels`, the video behind the latents, are given."""
         weight = self.transformer.patch_embedding.weight
-        stage = TransformStage(self.transformer, keypoints=keypoints, attention=attention)
+        stage = TransformStage(self.transformer, keypoints=pixels is not None, attention=attention)
         video, *points = stage(
             latents.to(weight).expand(len(prompts), -1, -1, -1, -1),
             torch.stack(list(prompts)).to(weight.device, weight.dtype),
+            pixels,
         )
         if not points:
             return video, {}

@@ -107,7 +107,7 @@ PRESETS: dict[str, Preset] = {
                 "ffn_dim": 1280,
                 "num_layers": 6,
                 "token_frames": 5,
-                "readout": "patches",
+                "readout": "heatmap",
                 "window": 5,
             },
             192, 320, 17, 12.0, "minilm", 16,

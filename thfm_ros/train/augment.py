@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.readout import Keypoints
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.train.config import AugmentConfig
 from thfm_ros.train.samples import ClipBatch

@@ -113,8 +113,8 @@ class TrainConfig:
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
-    keypoints: weights of the 2D, 3D and visibility terms; a fourth, for readout `patches`, of naming the patch that a
-        joint lies in.
+    keypoints: weights of the 2D, 3D and visibility terms; a fourth, for the readouts `patches` and `heatmap`, of naming
+        the patch or cell that a joint lies in.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
     lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).

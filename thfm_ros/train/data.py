@@ -38,7 +38,8 @@ class ClipSource(Protocol):
 class Generator:
     """Clips made by `thfm_ros.synth` when they are asked for, on `device` (of Warp: cpu, cuda:0).
 
-    Held-out ones come from the generator's split "test": other motions, outfits and seeds.
+    Held-out ones come from the generator's split "test": other motions, outfits and seeds. They are the same whatever
+    the data's seed is, so that runs on other people can be compared.
     """
 
     def __init__(self, data: DataConfig, device: str) -> None:
@@ -56,8 +57,8 @@ class Generator:
         self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
     def __call__(self, index: int) -> TrainingClip:
-        config = self.test if index >= HELD_OUT else self.config
-        return TrainingClip.of(self.generate(config, self.seed, index, self.assets, self.device))
+        config, seed = (self.test, 0) if index >= HELD_OUT else (self.config, self.seed)
+        return TrainingClip.of(self.generate(config, seed, index, self.assets, self.device))
 
 
 class Folder:

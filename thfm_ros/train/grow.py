@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
+from thfm_ros.model.readout import HeatmapReadout
 
 
 def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     """Give the network `name` the constructor argument `key`; False where that is nothing that grows.
 
-    vae.guide_dim: a guide beside the decoder. vae.z_dim: wider latents. transformer.readout: a fresh head for the
-    keypoints, the only one of them that has to be trained before its answers are worth anything again.
+    vae.guide_dim: a guide beside the decoder. vae.z_dim: wider latents. transformer.readout: another head for the
+    keypoints; of these the only one that may have to be trained before its answers are worth anything again (`heatmap`
+    goes on where `patches` was, and begins with the eyes of a guide of its width).
     """
     vae, transformer = checkpoint.vae, checkpoint.transformer
     if (name, key) == ("vae", "guide_dim") and key not in vae.config:
@@ -26,6 +28,9 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     elif (name, key) == ("transformer", "readout"):
         transformer.keypoint_tokens.read_from(value)
         transformer.register_to_config(readout=value)
+        head = transformer.keypoint_tokens.head
+        if isinstance(head, HeatmapReadout) and vae.config.get("guide_dim") == head.width:
+            head.look_like(vae.guide)
     else:
         return False
     return True

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thfm_ros.model.keypoints import CHANNELS, Keypoints, expected
+from thfm_ros.model.readout import CHANNELS, Keypoints, expected
 from thfm_ros.tasks import get_task
 
 PATCH = 4  # dense answers a latent cell, along each side

@@ -66,7 +66,7 @@ class HeldOut:
         count = len(batch)
         rows = Rows(list(range(count)), [task] * count, [0] * count)
         draw = Draw(0, (), (), (), next(iter(self.config.attention)), frame is not None, 0.0)
-        predicted, points = stage.transform(latents, rows, draw)
+        predicted, points = stage.transform(latents, rows, draw, batch.rgb)
         if points is not None:
             chosen = slice(None) if frame is None else slice(frame, frame + 1)
             keypoints = {k: v[:, chosen].float() for k, v in points._asdict().items()}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.readout import Keypoints
 
 EPS = 1e-6
 
@@ -90,10 +90,10 @@ def keypoint_loss(prediction: Keypoints, target: Keypoints, weights: tuple[float
 
 
 def place_loss(said: Tensor, target: Keypoints) -> Tensor:
-    """Cross-entropy of which patch a joint inside the image lies in, (B,); between patches it is shared (bilinear).
+    """Cross-entropy of which cell a joint inside the image lies in, (B,); between cells it is shared (bilinear).
 
     An expectation alone is content with the middle of two doubtful places (Sun et al., ECCV 2018, add such a term too).
-    said: (B, T, h, w, K) logits of the patches.
+    said: (B, T, h, w, K) logits of the cells, which may be whole patches.
     """
     chance = said.flatten(2, 3).log_softmax(2).view_as(said)
     maps = chance.permute(0, 1, 4, 2, 3).flatten(0, 2).unsqueeze(1)  # (B T K, 1, h, w)

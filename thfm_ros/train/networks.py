@@ -166,11 +166,12 @@ def optimiser(config: TrainConfig, parameters: list[torch.nn.Parameter]) -> torc
 
 
 def has_fast_bf16(device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the hardware multiplies bf16 natively; where it does not, bf16 can be hundreds of times slower."""
+    """Whether bf16 pays. Where the hardware does not multiply it, it can be hundreds of times slower; a CPU with
+    AVX512-BF16 and no AMX had 74 GFLOP/s a core in bf16 and 121 in float32 (matrix products)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = cpuinfo.read_text()
     except OSError:
         return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return "amx_bf16" in flags

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from thfm_ros.model.keypoints import Keypoints
+from thfm_ros.model.readout import Keypoints
 from thfm_ros.tasks import get_task, normalise_disparity
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.keypoints import Keypoints, PatchReadout
+from thfm_ros.model.readout import Keypoints, PatchReadout
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
@@ -119,22 +119,25 @@ class TaskStage(Stage):
             self.transformer.requires_grad_(True)
         if config.gradient_checkpointing:
             self.transformer.enable_gradient_checkpointing()
-        self.said: Tensor | None = None  # by every patch of where each joint lies, (R, T, h, w, K)
+        self.said: Tensor | None = None  # of where each joint lies, logits (sparse rows, T, h, w, K)
         if len(config.keypoints) > 3:
             self._listen()
 
     def _listen(self) -> None:
         head = self.transformer.keypoint_tokens.head
         if not isinstance(head, PatchReadout) or self.config.stage == "encoder":
-            raise UserError("keypoints: a fourth weight wants readout patches and not stage encoder; give three")
+            raise UserError(
+                "keypoints: a fourth weight wants readout patches or heatmap and not stage encoder; give three"
+            )
 
-        def hear(_: nn.Module, __: object, answer: Tensor) -> None:
-            self.said = answer.float().unflatten(-1, (head.joints, -1))[..., 0]
+        def hear(_: nn.Module, __: object, places: Tensor) -> None:
+            self.said = places
 
-        head.answer.register_forward_hook(hear)
+        head.said.register_forward_hook(hear)
 
-    def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
-        """Latents of the rows (R, C, T', h, w) -> predicted latents (negated output), keypoints."""
+    def transform(self, latents: Tensor, rows: Rows, draw: Draw, video: Tensor) -> tuple[Tensor, Keypoints | None]:
+        """Latents of the rows (R, C, T', h, w), and the video behind those of each clip (B, 3, T, H, W) -> predicted
+        latents (negated output), keypoints."""
         prompt = torch.stack([getattr(self.prompts, task)[p] for task, p in zip(rows.tasks, rows.prompts, strict=True)])
         sparse = torch.tensor([get_task(t).kind == "sparse" for t in rows.tasks], device=latents.device)
         has_sparse = any(get_task(t).kind == "sparse" for t in rows.tasks)
@@ -144,6 +147,7 @@ class TaskStage(Stage):
             keypoints=sparse if has_sparse else False,
             frames=4 * latents.shape[2] if draw.stream else None,
             attention=draw.attention,
+            image=video[rows.clips] if self.transformer.keypoint_tokens.looks and has_sparse else None,
         )
         return -out.sample, out.keypoints
 
@@ -156,7 +160,7 @@ class TaskStage(Stage):
         loss = keypoint_loss(chosen, target, (xy, xyz, visibility))
         if place:
             assert self.said is not None, "keypoints came from the head"
-            loss = loss + place[0] * place_loss(self.said[which], target)
+            loss = loss + place[0] * place_loss(self.said, target)
             self.said = None
         return loss
 
@@ -174,7 +178,7 @@ class LatentStage(TaskStage):
         dense, sparse = _split(rows)
         target = self._encoded(batch, draw, [(rows.clips[r], rows.tasks[r]) for r in dense]) if dense else None
         skip = 1 if draw.stream else 0
-        predicted, points = self.transform(source[:, :, skip:], rows, draw)
+        predicted, points = self.transform(source[:, :, skip:], rows, draw, batch.rgb[:, :, skip:])
         loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
         if target is not None:
             loss = loss.index_put((_index(dense, loss),), l2_loss(predicted[dense].float(), target[:, :, skip:]))
@@ -219,7 +223,7 @@ class PixelStage(TaskStage):
         with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
             source = (self.encode.at_rest if at_rest else self.encode)(batch.rgb)[rows.clips, :, skip:]
         dense, sparse = _split(rows)
-        predicted, points = self.transform(source, rows, draw)
+        predicted, points = self.transform(source, rows, draw, batch.rgb[:, :, skip:])
         loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
         if dense:
             target = self.targets(batch, rows, dense)
@@ -304,7 +308,7 @@ class EncoderStage(PixelStage):
     def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         return self.decode(latents)  # of a still at rest, one frame stands for all 4
 
-    def transform(self, latents: Tensor, rows: Rows, draw: Draw) -> tuple[Tensor, Keypoints | None]:
+    def transform(self, latents: Tensor, rows: Rows, draw: Draw, video: Tensor) -> tuple[Tensor, Keypoints | None]:
         first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
         pictures, points = self.heads(latents[first])
         if draw.stream:  # a still at rest: all 4 frames of a later latent are alike

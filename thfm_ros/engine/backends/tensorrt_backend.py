@@ -18,7 +18,7 @@ from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
 from thfm_ros.engine.manifest import IMAGE, Manifest, TensorSpec, is_cache
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
-from thfm_ros.engine.streams import StageStream, check_stream_input, check_stream_stages
+from thfm_ros.engine.streams import StageStream, changing, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import get_task
@@ -174,6 +174,8 @@ class TensorRT(StageRuntime):
             self._timed("encode", encode, marks)
             latents = encode.buffers["latents"]
             if sparse:
+                if m.looks("keypoints"):
+                    self.executor("keypoints").buffers[IMAGE].copy_(encode.buffers["video"])
                 self._transform("keypoints", latents, [sparse_prompt(sparse)], marks)
                 buffers = self.executor("keypoints").buffers
                 results = {k: self.download(f"keypoints.{k}", buffers[k]) for k in ("xy", "xyz", "visibility")}
@@ -281,7 +283,7 @@ class DeviceStream(StageStream):
             stage = stages[name]
             buffers = {t.name: runtime.buffer(t) for t in (*stage.inputs, *stage.outputs) if not is_cache(t)}
             with runtime.torch.cuda.stream(runtime.stream):
-                for spec, value in zip(stage.inputs[1:], constants, strict=False):  # caches follow
+                for spec, value in zip(stage.inputs[1:], constants, strict=False):  # an image and caches follow
                     runtime.upload(f"stream.{name}.{spec.name}", value, buffers[spec.name])
             return buffers
 
@@ -300,7 +302,7 @@ class DeviceStream(StageStream):
         executor = self._start if self._count == 0 else self._steps[(self._count - 1) % 2]
         stage = owner.manifest.stages[name]
         with owner.torch.cuda.stream(owner.stream):
-            for spec, value in zip(stage.inputs, (x, *others), strict=False):  # constants and caches follow
+            for spec, value in zip(changing(stage), (x, *others), strict=True):
                 owner.upload(f"stream.{name}.{spec.name}", value, executor.buffers[spec.name])
             executor()
             hosts = [

@@ -1,0 +1,126 @@
+"""Keypoints read from heatmaps: where `patches` were before, then to the cell, each frame in its own image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.keypoints import KeypointTokens
+from thfm_ros.model.presets import PRESETS
+from thfm_ros.model.readout import expected, repeat
+from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
+from thfm_ros.model.transformer import THFMTransformer3DModel
+
+PROMPT = torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(1))
+
+
+def readout(trained: bool = True) -> KeypointTokens:
+    torch.manual_seed(0)
+    tokens = KeypointTokens(48, 24, token_frames=5, readout="heatmap")
+    if trained:
+        torch.nn.init.normal_(tokens.head.cell.weight)
+        torch.nn.init.normal_(tokens.head.answer.weight)
+    return tokens
+
+
+def inputs(latents: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tokens, patches and images of 2 x 3 patches."""
+    generator = torch.Generator().manual_seed(2)
+    frames = 4 * latents - 3
+    image = torch.rand(1, 3, frames, 32, 48, generator=generator) * 2 - 1
+    sizes = (1, frames, 48), (1, latents, 2, 3, 48)
+    return *(torch.randn(*size, generator=generator) for size in sizes), image
+
+
+@torch.no_grad()
+def test_it_goes_on_where_patches_were() -> None:
+    hidden, video, image = inputs()
+    torch.manual_seed(0)
+    tokens = KeypointTokens(48, 24, token_frames=5, readout="patches")
+    torch.nn.init.normal_(tokens.head.answer.weight)
+    before = tokens(hidden, video)
+    assert not tokens.looks
+    tokens.read_from("heatmap")
+    assert tokens.looks
+    for ours, old in zip(tokens(hidden, video, image=image), before, strict=True):
+        torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
+    tokens.read_from("patches")
+    assert all(torch.equal(a, b) for a, b in zip(tokens(hidden, video), before, strict=True))
+
+
+def test_a_cell_that_is_sure_answers_with_its_patch() -> None:
+    said = torch.zeros(1, 2, 3, 4, 32, 7)  # 3 x 4 patches
+    said[0, 1, 2, 1, 5] = torch.tensor([0.0, 0.25, -0.5, 1.0, 2.0, 3.0, -4.0])
+    places = torch.zeros(1, 2, 12, 16, 32)
+    places[0, 1, 9, 7, 5] = 60.0  # in patch (2, 1)
+    points = expected(said, places)
+    torch.testing.assert_close(points.xy[0, 1, 5], torch.tensor([(7.5 / 4 + 0.25) / 4, (9.5 / 4 - 0.5) / 3]))
+    torch.testing.assert_close(points.xyz[0, 1, 5], torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(points.visibility[0, 1, 5], torch.tensor(-4.0))
+
+
+def test_patches_repeat_in_their_cells() -> None:
+    x = torch.arange(12.0).reshape(1, 1, 3, 4, 1)
+    torch.testing.assert_close(repeat(x, 2)[0, 0, :, :, 0], x[0, 0, :, :, 0].kron(torch.ones(2, 2)))
+    said = torch.randn(2, 3, 3, 4, 32, 7)
+    for ours, plain in zip(expected(said, repeat(said[..., 0], 4)), expected(said), strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_each_frame_looks_at_its_own_image() -> None:
+    tokens, (hidden, video, image) = readout(), inputs(3)
+    before = tokens(hidden, video, image=image)
+    image[:, :, 6] *= -1
+    after = tokens(hidden, video, image=image)
+    for ours, old in zip(after, before, strict=True):
+        assert [bool((ours - old)[:, t].abs().max() > 1e-4) for t in range(9)] == [t == 6 for t in range(9)]
+
+
+@torch.no_grad()
+def test_one_image_may_stand_for_all_frames() -> None:
+    tokens, (hidden, video, image) = readout(), inputs()
+    one = image[:, :, :1]
+    alone, repeated = (tokens(hidden, video, image=i) for i in (one, one.expand(-1, -1, 5, -1, -1)))
+    for a, b in zip(alone, repeated, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [None, (1, 3, 4, 32, 48), (1, 3, 5, 32, 32), (1, 3, 5, 64, 96)])
+def test_a_missing_or_wrong_image_is_named(size: tuple[int, ...] | None) -> None:
+    tokens, (hidden, video, _) = readout(), inputs()
+    with pytest.raises(UserError, match=r"expected an image \(B, 3, 5, 32, 48\), found"):
+        tokens(hidden, video, image=None if size is None else torch.zeros(size))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("window", [1, 2])
+def test_streams_equal_the_causal_pass(window: int) -> None:
+    torch.manual_seed(0)
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": "heatmap", "window": window}).eval()
+    torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
+    torch.nn.init.normal_(model.keypoint_tokens.head.answer.weight)
+    latents, (_, _, image) = torch.randn(1, 4, 6, 2, 3), inputs(6)
+    full = model(latents, PROMPT, keypoints=True, attention="causal", image=image)
+    init, step = (kind(model, keypoints=True) for kind in (StreamTransformInit, StreamTransformStep))
+    results = [init(latents[:, :, :window], PROMPT, image[:, :, : 4 * window - 3])]
+    for i in range(window, 6):
+        frames = image[:, :, 4 * i - 3 : 4 * i + 1]
+        results.append(step(latents[:, :, i : i + 1], PROMPT, frames, *results[-1][4:]))
+    torch.testing.assert_close(torch.cat([r[0] for r in results], 2), -full.sample, atol=1e-4, rtol=0)
+    for place, whole in enumerate(full.keypoints, 1):
+        torch.testing.assert_close(torch.cat([r[place] for r in results], 1), whole, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_of_rows_without_keypoints_nothing_is_read() -> None:
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": "heatmap"}).eval()
+    torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
+    latents, (_, _, image) = torch.randn(3, 4, 2, 2, 3), inputs()
+    prompt, image = PROMPT.expand(3, -1, -1), torch.cat((image, image.flip(1), -image))
+    some = model(latents, prompt, keypoints=torch.tensor([True, False, True]), image=image).keypoints
+    alone = model(latents[2:], prompt[2:], keypoints=True, image=image[2:]).keypoints
+    for rows, row in zip(some, alone, strict=True):
+        torch.testing.assert_close(rows[2:], row, atol=1e-4, rtol=0)
+        assert not rows[1].any()

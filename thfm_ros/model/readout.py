@@ -1,0 +1,160 @@
+"""What turns the keypoint tokens into keypoints: the paper's MLP, or what the tokens ask of the image."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
+from diffusers.models.normalization import FP32LayerNorm
+from torch import Tensor, nn
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.guide import Guide, stack
+
+CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of one person in every frame, joints in the order of the checkpoint's joint set.
+
+    xy: (B, T, K, 2) normalised image coordinates, 0 = left/top edge, 1 = right/bottom edge.
+    xyz: (B, T, K, 3) metres relative to the pelvis, axes of the camera (x right, y down, z forward).
+    visibility: (B, T, K) logits of "visible in the image".
+    """
+
+    xy: Tensor
+    xyz: Tensor
+    visibility: Tensor
+
+
+class TokenReadout(nn.Sequential):
+    """The paper's MLP: (B, N, D) tokens -> (B, N, CHANNELS * joints) in float32."""
+
+    def __init__(self, dim: int, joints: int) -> None:
+        super().__init__(
+            FP32LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, CHANNELS * joints)
+        )
+        _quiet(self[-1])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens.to(self[1].weight.dtype)).float()
+
+
+class PatchReadout(nn.Module):
+    """A frame's token asks every patch of the image where the joints lie; the answer is what they say on average.
+
+    Not of the paper, whose transformer is large and has seen the world: a small one learns places sooner where
+    they are read (integral regression, Sun et al., ECCV 2018) than where one token has to recite all of them.
+    """
+
+    def __init__(self, dim: int, joints: int) -> None:
+        super().__init__()
+        self.joints = joints
+        self.norm_token, self.norm_patch = FP32LayerNorm(dim), FP32LayerNorm(dim)
+        self.token, self.patch = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        self.answer = nn.Linear(dim, joints * (CHANNELS + 1))
+        _quiet(self.answer)
+        self.said = nn.Identity()  # what training listens to: logits (B, T, rows, columns, K) of where joints are
+
+    def forward(self, tokens: Tensor, video: Tensor, frames: list[int], image: Tensor | None = None) -> Keypoints:
+        """tokens (B, T, D), video (B, T', h, w, D), frames: video frames behind each latent frame, T in all."""
+        patches = self._answers(self._told(tokens, video, frames))
+        return expected(patches, self.said(patches[..., 0]))
+
+    def _told(self, tokens: Tensor, video: Tensor, frames: list[int]) -> Tensor:
+        """What each patch has to say to each frame's question, (B, T, h, w, D)."""
+        weight = self.answer.weight
+        asked = self.token(self.norm_token(tokens).to(weight.dtype))[:, :, None, None]
+        known = self.patch(self.norm_patch(video).to(weight.dtype))
+        known = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1, -1) for i, n in enumerate(frames)], 1)
+        return F.gelu(asked + known, approximate="tanh")
+
+    def _answers(self, told: Tensor) -> Tensor:
+        """(B, T, h, w, K, 1 + CHANNELS): see `expected`."""
+        return self.answer(told).float().unflatten(-1, (self.joints, -1))
+
+
+class HeatmapReadout(PatchReadout):
+    """A `PatchReadout` that looks at the image once more: each patch's chance of holding a joint is divided among its
+    cells of 4x4 pixels by what a small convolutional network sees there, in the frame's own image.
+
+    Patches of 16x16 pixels that stand for four frames know roughly where a hand is; a heatmap has it to the pixel
+    (Newell et al., ECCV 2016, join coarse and fine features likewise). A fresh one changes nothing yet.
+
+    Args:
+        width: channels of the image's features at half its size; twice as many at a quarter.
+    """
+
+    CELLS = 4  # a patch, along each side
+
+    def __init__(self, dim: int, joints: int, width: int = 24) -> None:
+        super().__init__(dim, joints)
+        self.width, fine = width, 2 * width
+        self.look = nn.Sequential(stack(12, width), nn.AvgPool2d(2), stack(width, fine))
+        self.spread = nn.Linear(dim, self.CELLS**2 * width)
+        self.join = stack(width + fine, fine)
+        self.cell = nn.Conv2d(fine, joints, 1)
+        nn.init.zeros_(self.cell.weight)
+        nn.init.zeros_(self.cell.bias)
+
+    def look_like(self, guide: Guide) -> None:
+        """Its eyes from a guide's first two levels, which are built alike and have seen people."""
+        self.look.load_state_dict(
+            {
+                f"{2 * level}.{name}": weight
+                for level in range(2)
+                for name, weight in guide.levels[level].state_dict().items()
+            }
+        )
+
+    def forward(self, tokens: Tensor, video: Tensor, frames: list[int], image: Tensor | None = None) -> Keypoints:
+        """image (B, 3, T, H, W) in [-1, 1], the frames that the patches were made of, or one that stands for all."""
+        told = self._told(tokens, video, frames)
+        patches = self._answers(told)
+        b, t, h, w = told.shape[:4]
+        side = 4 * self.CELLS
+        if image is None or image.shape[3:] != (side * h, side * w) or image.shape[2] not in (1, t):
+            found = "none" if image is None else tuple(image.shape)
+            raise UserError(f"readout heatmap: expected an image (B, 3, {t}, {side * h}, {side * w}), found {found}")
+        pixels = patchify(image.to(self.cell.weight.dtype), 2)
+        seen = self.look(pixels.transpose(1, 2).flatten(0, 1))
+        seen = seen.unflatten(0, (b, -1)).expand(-1, t, -1, -1, -1).flatten(0, 1)
+        coarse = F.pixel_shuffle(self.spread(told).flatten(0, 1).permute(0, 3, 1, 2), self.CELLS)
+        cells = self.cell(self.join(torch.cat((coarse, seen), 1))).float()
+        cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
+        return expected(patches, self.said(cells + repeat(patches[..., 0], self.CELLS)))
+
+
+def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
+    """The mean of what patches say, each heard as much as a joint is likely to lie there.
+
+    patches: (B, T, h, w, K, 1 + CHANNELS): a logit, offset from the patch's centre (in patches), xyz (metres),
+    visibility logit. places: logits (B, T, n h, n w, K) of the joint being in a cell, n a side of each patch; None: the
+    patches' own.
+    """
+    places = patches[..., 0] if places is None else places
+    height, width = patches.shape[2:4]
+    cells = places.shape[2] // height
+    chance = places.flatten(2, 3).softmax(2)  # (B, T, n h n w, K)
+    y, x = torch.meshgrid(*(torch.arange(n, device=patches.device) for n in places.shape[2:4]), indexing="ij")
+    centre = (torch.stack((x, y), -1).to(patches).flatten(0, 1) + 0.5) / cells  # in patches
+    place = chance.transpose(2, 3) @ centre
+    held = chance.unflatten(2, (height, cells, width, cells)).sum((3, 5)).flatten(2, 3)
+    mean = (held.unsqueeze(-1) * patches[..., 1:].flatten(2, 3)).sum(2)  # (B, T, K, 6)
+    xy = (place + mean[..., :2]) / patches.new_tensor([width, height])
+    return Keypoints(xy, mean[..., 2:5], mean[..., 5])
+
+
+def repeat(x: Tensor, n: int) -> Tensor:
+    """(B, T, h, w, K) -> (B, T, n h, n w, K), every value in its n x n cells."""
+    b, t, h, w, k = x.shape
+    return x[:, :, :, None, :, None].expand(b, t, h, n, w, n, k).reshape(b, t, n * h, n * w, k)
+
+
+def _quiet(last: nn.Linear) -> None:
+    """A last layer that says little at first: the centre of the image, the pelvis."""
+    nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))
+    nn.init.zeros_(last.bias)
