@@ -8,7 +8,7 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.keypoints import KeypointTokens
 from thfm_ros.model.presets import PRESETS
-from thfm_ros.model.readout import expected, repeat
+from thfm_ros.model.readout import Keypoints, expected, repeat
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -21,6 +21,7 @@ def readout(trained: bool = True) -> KeypointTokens:
     if trained:
         torch.nn.init.normal_(tokens.head.cell.weight)
         torch.nn.init.normal_(tokens.head.answer.weight)
+        torch.nn.init.normal_(tokens.head.lift.net[-1].weight)
     return tokens
 
 
@@ -85,6 +86,20 @@ def test_one_image_may_stand_for_all_frames() -> None:
     alone, repeated = (tokens(hidden, video, image=i) for i in (one, one.expand(-1, -1, 5, -1, -1)))
     for a, b in zip(alone, repeated, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_the_third_dimension_follows_the_first_two_wherever_the_person_stands() -> None:
+    """Shifted or smaller in the image, the same pose differs in what is told of place and size alone."""
+    lift = readout().head.lift
+    with torch.no_grad():
+        lift.net[0].weight[:, -3:] = 0  # of which nothing is heard here
+    xy = torch.rand(1, 2, 32, 2)
+    points = [Keypoints(p, torch.zeros(1, 2, 32, 3), torch.zeros(1, 2, 32)) for p in (xy, 0.5 * xy + 0.3, xy.flip(2))]
+    same, moved, other = (lift(p, 1.5).xyz for p in points)
+    torch.testing.assert_close(moved, same, atol=1e-4, rtol=1e-4)
+    assert (other - same).abs().max() > 1e-2
+    wide = lift(points[0]._replace(xy=xy / torch.tensor([2.0, 1.0])), 3.0).xyz  # the same pixels of a wider image
+    torch.testing.assert_close(wide, same, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [None, (1, 3, 4, 32, 48), (1, 3, 5, 32, 32), (1, 3, 5, 64, 96)])

@@ -70,6 +70,7 @@ def test_gradients_reach_tokens_positions_and_head(readout: str) -> None:
     model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout})
     if readout == "heatmap":  # which begins at zero
         torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
+        torch.nn.init.normal_(model.keypoint_tokens.head.lift.net[-1].weight)
     image = torch.rand(1, 3, 5, 32, 48)
     out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True, image=image).keypoints
     (out.xy.square().sum() + out.xyz.square().sum() + out.visibility.square().sum()).backward()

@@ -82,7 +82,8 @@ class HeatmapReadout(PatchReadout):
     cells of 4x4 pixels by what a small convolutional network sees there, in the frame's own image.
 
     Patches of 16x16 pixels that stand for four frames know roughly where a hand is; a heatmap has it to the pixel
-    (Newell et al., ECCV 2016, join coarse and fine features likewise). A fresh one changes nothing yet.
+    (Newell et al., ECCV 2016, join coarse and fine features likewise). Where the joints are found in the image then
+    corrects where they are in space (`Lift`). A fresh one changes nothing yet.
 
     Args:
         width: channels of the image's features at half its size; twice as many at a quarter.
@@ -97,8 +98,8 @@ class HeatmapReadout(PatchReadout):
         self.spread = nn.Linear(dim, self.CELLS**2 * width)
         self.join = stack(width + fine, fine)
         self.cell = nn.Conv2d(fine, joints, 1)
-        nn.init.zeros_(self.cell.weight)
-        nn.init.zeros_(self.cell.bias)
+        _silent(self.cell)
+        self.lift = Lift(joints)
 
     def look_like(self, guide: Guide) -> None:
         """Its eyes from a guide's first two levels, which are built alike and have seen people."""
@@ -125,7 +126,36 @@ class HeatmapReadout(PatchReadout):
         coarse = F.pixel_shuffle(self.spread(told).flatten(0, 1).permute(0, 3, 1, 2), self.CELLS)
         cells = self.cell(self.join(torch.cat((coarse, seen), 1))).float()
         cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
-        return expected(patches, self.said(cells + repeat(patches[..., 0], self.CELLS)))
+        return self.lift(expected(patches, self.said(cells + repeat(patches[..., 0], self.CELLS))), w / h)
+
+
+class Lift(nn.Module):
+    """Corrects the 3D joints of a frame by its 2D joints seen together (Martinez et al., ICCV 2017, lift likewise).
+
+    Nothing of it flows back into the 2D joints, which have a loss of their own.
+    """
+
+    def __init__(self, joints: int, width: int = 256) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(CHANNELS * joints + 3, width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(width, width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(width, 3 * joints),
+        )
+        _silent(self.net[-1])
+
+    def forward(self, points: Keypoints, aspect: float) -> Keypoints:
+        """aspect: width of the image over its height."""
+        place = points.xy.detach() * points.xy.new_tensor([aspect, 1.0])
+        centre = place.mean(2, keepdim=True)
+        offset = place - centre
+        size = offset.square().sum(-1).mean(2).sqrt().clamp_min(0.02)[..., None]  # of the body, in heights of the image
+        known = (offset / size.unsqueeze(-1), points.xyz.detach(), points.visibility.detach().sigmoid())
+        told = torch.cat((*(x.flatten(2) for x in known), centre[:, :, 0], size), -1)
+        change = self.net(told.to(self.net[0].weight.dtype)).float()
+        return points._replace(xyz=points.xyz + change.unflatten(-1, (-1, 3)))
 
 
 def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
@@ -152,6 +182,13 @@ def repeat(x: Tensor, n: int) -> Tensor:
     """(B, T, h, w, K) -> (B, T, n h, n w, K), every value in its n x n cells."""
     b, t, h, w, k = x.shape
     return x[:, :, :, None, :, None].expand(b, t, h, n, w, n, k).reshape(b, t, n * h, n * w, k)
+
+
+def _silent(last: nn.Linear | nn.Conv2d) -> None:
+    """A last layer that says nothing until it has learned."""
+    nn.init.zeros_(last.weight)
+    assert last.bias is not None
+    nn.init.zeros_(last.bias)
 
 
 def _quiet(last: nn.Linear) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from inspect import signature
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
 
+from thfm_ros.engine.device import fast_bf16
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
@@ -165,13 +165,6 @@ def optimiser(config: TrainConfig, parameters: list[torch.nn.Parameter]) -> torc
     return Adam8bit(parameters, lr=config.optim.lr, betas=betas)
 
 
-def has_fast_bf16(device: torch.device, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether bf16 pays. Where the hardware does not multiply it, it can be hundreds of times slower; a CPU with
-    AVX512-BF16 and no AMX had 74 GFLOP/s a core in bf16 and 121 in float32 (matrix products)."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        flags = cpuinfo.read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 pays. Where the hardware does not multiply it, it can be hundreds of times slower."""
+    return torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else fast_bf16()
