@@ -382,9 +382,11 @@ def test_steps_around_the_person_show_as_many_more_clips_as_they_are_narrower(tm
     assert len(set(drawn)) == len(drawn)  # a generator without end shows nothing twice
 
 
-def test_windows_wider_than_the_clips_are_refused(tmp_path: Path) -> None:
+def test_windows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at most the clips' 48 pixels, found 80"):
         Trainer(tiny(augment={"person": 0.5}), tmp_path, Discs())
+    with pytest.raises(UserError, match="a multiple of 16 pixels, the network's patches, found 24"):
+        Trainer(tiny(augment={"person": 0.5, "person_width": 24}), tmp_path, Discs())
 
 
 @pytest.mark.parametrize("own", [{}, {"stage": "encoder", "transformer": {"readout": "patches"}}])

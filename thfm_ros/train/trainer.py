@@ -70,6 +70,12 @@ class Trainer:
         self.data_device = f"cuda:{self.accelerator.local_process_index}" if on_gpu else "cpu"
         self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
+        patch = self.checkpoint.vae.config.scale_factor_spatial * self.checkpoint.transformer.config.patch_size[2]
+        if config.augment.person and config.augment.person_width % patch:
+            raise UserError(
+                f"augment.person_width: expected a multiple of {patch} pixels, the network's patches, "
+                f"found {config.augment.person_width}"
+            )
         torch.manual_seed(config.seed)  # of what stages add to the networks: adapters, heads
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:
