@@ -58,9 +58,9 @@ def test_encodes_once_batches_tasks_and_decodes_dense_ones_only(pipe: THFMPipeli
         counts["encode"] += 1
         return encode(vae, video)
 
-    def counted_transform(self: object, latents: torch.Tensor, prompt: torch.Tensor) -> tuple:
+    def counted_transform(self: object, latents: torch.Tensor, *others: torch.Tensor | None) -> tuple:
         counts["transform"].append(len(latents))
-        return transform(self, latents, prompt)
+        return transform(self, latents, *others)
 
     def counted_decode(vae: object, latents: torch.Tensor, image: torch.Tensor | None) -> torch.Tensor:
         counts["decode"] += len(latents)
