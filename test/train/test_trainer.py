@@ -318,7 +318,7 @@ def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_
     with torch.no_grad():
         batch = ClipBatch.of([clips.source(HELD_OUT + i) for i in range(8)])
         rows = Rows(list(range(8)), ["foreground"] * 8, [0] * 8)
-        latents, _ = clips.stage.transform(clips.stage.encode(batch.rgb), rows, clips._draw(0))
+        latents, _ = clips.stage.transform(clips.stage.encode(batch.rgb), rows, clips._draw(0), batch.rgb)
         found = clips.stage.decode(latents).mean(1, keepdim=True) > 0
     ious = (found & batch.human).sum((0, 1, 3, 4)) / (found | batch.human).sum((0, 1, 3, 4))
     assert ious.min() > 0.6, ious
