@@ -145,11 +145,6 @@ class Manifest:
         stages = (entry for stage in self.stages.values() for entry in stage.files())
         return (*((self.prompts,) if self.prompts else ()), *stages, *self.weights)
 
-    @property
-    def guided(self) -> bool:
-        """Whether the decoder also looks at the video that the latents were made of."""
-        return self.looks("decode")
-
     def looks(self, stage: str) -> bool:
         """Whether `decode` or `keypoints` also has the video that the latents were made of."""
         return stage in self.stages and any(t.name == IMAGE for t in self.stages[stage].inputs)

@@ -129,7 +129,7 @@ class StageRuntime(ABC):
     def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray:
         """latents (N, C, T', h, w) -> video (N, 3, T, H, W) in [-1, 1], in the batch sizes that the bundle holds.
 
-        video: what was encoded, (1, 3, T, H, W); a guided decoder (`manifest.guided`) looks at it.
+        video: what was encoded, (1, 3, T, H, W); a guided decoder (`manifest.looks`) looks at it.
         """
         m = self.manifest
         self._expect("latents", (len(latents), *m.latent_shape), latents)

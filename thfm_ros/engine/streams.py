@@ -64,7 +64,7 @@ class CodecStream(_Stream):
     def push(self, x: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
         """encode: video (1, 3, 1, H, W) at the start, (1, 3, 4, H, W) after it -> latents (1, C, 1, h, w).
         decode: latents (1, C, 1, h, w) -> video of 1 frame at the start, 4 frames after it; image: those frames as
-        they were encoded, for a guided decoder (`manifest.guided`)."""
+        they were encoded, for a guided decoder (`manifest.looks`)."""
         return self._stream.advance(x, *([] if image is None else [image]))[0]
 
 

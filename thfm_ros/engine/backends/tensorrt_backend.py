@@ -174,17 +174,17 @@ class TensorRT(StageRuntime):
             self._timed("encode", encode, marks)
             latents = encode.buffers["latents"]
             if sparse:
-                if m.looks("keypoints"):
-                    self.executor("keypoints").buffers[IMAGE].copy_(encode.buffers["video"])
-                self._transform("keypoints", latents, [sparse_prompt(sparse)], marks)
                 buffers = self.executor("keypoints").buffers
+                if IMAGE in buffers:
+                    buffers[IMAGE].copy_(encode.buffers["video"])
+                self._transform("keypoints", latents, [sparse_prompt(sparse)], marks)
                 results = {k: self.download(f"keypoints.{k}", buffers[k]) for k in ("xy", "xyz", "visibility")}
             done, decoders = 0, self.manifest.variants("decode")
             for count, name in self.plan("transform", len(dense)):
                 target = self._transform(name, latents, dense[done : done + count], marks)
                 decode = self.executor(decoders[count])
                 decode.buffers["latents"].copy_(target)
-                if m.guided:
+                if IMAGE in decode.buffers:
                     decode.buffers[IMAGE].copy_(encode.buffers["video"])
                 self._timed("decode", decode, marks)
                 for index, task in enumerate(dense[done : done + count]):
