@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from stream_fakes import FakeRuntime, moving_square
 
+from thfm_ros.nodes.executor import NodeExecutor
 from thfm_ros.nodes.executor import spin as spin_on
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.perception_node import PerceptionNode
@@ -71,7 +72,7 @@ class System:
     START = 1_700_000_000 * NS
     STEP = NS // 12
 
-    def __init__(self, context: Context, executor: MultiThreadedExecutor, domain: int) -> None:
+    def __init__(self, context: Context, executor: NodeExecutor, domain: int) -> None:
         self.context, self.executor, self.domain = context, executor, domain
         self.camera = Node("camera", context=context)
         self.listener = Node("listener", context=context)
@@ -148,7 +149,7 @@ class System:
 def ros_system() -> Iterator[System]:
     context, domain = Context(), new_domain()
     rclpy.init(context=context, domain_id=domain)
-    executor = MultiThreadedExecutor(num_threads=4, context=context)
+    executor = NodeExecutor(num_threads=4, context=context)
     system = System(context, executor, domain)
 
     def spin() -> None:

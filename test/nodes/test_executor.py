@@ -1,4 +1,4 @@
-"""Spinning goes on when an entity is destroyed under the executor's hands."""
+"""Spinning goes on when an entity is destroyed under the executor's hands, and hands work over once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import threading
 from typing import Any
 
 from node_harness import new_domain, wait_for
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.waitable import NumberOfEntities, Waitable
 
-from thfm_ros.nodes.executor import spin
+from thfm_ros.nodes.executor import NodeExecutor, spin
 
 
 class Destroyed(Waitable):
@@ -50,7 +50,7 @@ def test_a_destroyed_entity_does_not_end_the_node() -> None:
     context = Context()
     context.init(domain_id=new_domain())
     node = Node("node", context=context)
-    executor = MultiThreadedExecutor(num_threads=2, context=context)
+    executor = NodeExecutor(num_threads=2, context=context)
     executor.add_node(node)
     waitable = Destroyed(node.default_callback_group, times=3)
     node.add_waitable(waitable)
@@ -61,6 +61,43 @@ def test_a_destroyed_entity_does_not_end_the_node() -> None:
     try:
         wait_for(lambda: len(beats) >= 3, what="a timer after three destroyed entities")
         assert waitable.times == 0
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        context.try_shutdown()
+        thread.join(10.0)
+    assert not thread.is_alive()
+
+
+class Counting(NodeExecutor):
+    """Counts what the loop hands over."""
+
+    handed_over = 0
+
+    def wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Any:
+        work = super().wait_for_ready_callbacks(*args, **kwargs)
+        self.handed_over += 1
+        return work
+
+
+def test_work_is_handed_over_once() -> None:
+    """rclpy's own executor hands a callback over again and again until a thread has begun it: here twice, and beside a
+    busy node thousands of times."""
+    context = Context()
+    context.init(domain_id=new_domain())
+    node = Node("node", context=context)
+    executor = Counting(num_threads=4, context=context)
+    executor.add_node(node)
+    beats: list[int] = []
+    for _ in range(8):
+        node.create_timer(0.01, lambda: beats.append(0), callback_group=MutuallyExclusiveCallbackGroup())
+    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
+    thread.start()
+    try:
+        wait_for(lambda: beats, what="the first beat")
+        before, handed_over = len(beats), executor.handed_over
+        wait_for(lambda: len(beats) >= before + 200, what="200 beats")
+        assert executor.handed_over - handed_over <= 1.5 * (len(beats) - before)
     finally:
         executor.shutdown()
         node.destroy_node()

@@ -64,8 +64,8 @@ class Inputs:
         groups = [MutuallyExclusiveCallbackGroup() for _ in range(2)]  # a slow depth image must not delay colour
         image = topics["image/compressed" if compressed else "image"]
         wanted = [
+            (topics["camera_info"], CameraInfo, self._on_info, groups[0]),  # first, and never overtaken by its image
             (image, CompressedImage if compressed else Image, self._on_image, groups[0]),
-            (topics["camera_info"], CameraInfo, self._on_info, groups[1]),
         ]
         self._colour_filter: Any = None
         if depth_slop_s is not None:

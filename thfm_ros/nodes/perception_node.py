@@ -18,13 +18,13 @@ import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 
 from thfm_ros.errors import UserError
 from thfm_ros.nodes import parameters
-from thfm_ros.nodes.executor import spin
+from thfm_ros.nodes.executor import NodeExecutor, spin
 from thfm_ros.nodes.inputs import Inputs
 from thfm_ros.nodes.outputs import Outputs
 from thfm_ros.nodes.reports import Reports
@@ -317,7 +317,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"perception_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
-    executor = MultiThreadedExecutor(num_threads=4)
+    executor = NodeExecutor(num_threads=4)
     executor.add_node(node)
     try:
         spin(executor)
