@@ -19,6 +19,7 @@ def readout(trained: bool = True) -> KeypointTokens:
     torch.manual_seed(0)
     tokens = KeypointTokens(48, 24, token_frames=5, readout="heatmap")
     if trained:
+        torch.nn.init.normal_(tokens.head.deep.weight, std=0.1)
         torch.nn.init.normal_(tokens.head.cell.weight)
         torch.nn.init.normal_(tokens.head.answer.weight)
         torch.nn.init.normal_(tokens.head.lift.net[-1].weight)
@@ -85,7 +86,7 @@ def test_one_image_may_stand_for_all_frames() -> None:
     one = image[:, :, :1]
     alone, repeated = (tokens(hidden, video, image=i) for i in (one, one.expand(-1, -1, 5, -1, -1)))
     for a, b in zip(alone, repeated, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
 
 
 def test_the_third_dimension_follows_the_first_two_wherever_the_person_stands() -> None:

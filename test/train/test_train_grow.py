@@ -85,9 +85,8 @@ def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(checkpoint: Chec
     for ours, old in zip(answers(heatmap), answers(patches), strict=True):
         torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
     head, guide = heatmap.transformer.keypoint_tokens.head, patches.vae.guide
-    for level, eyes in enumerate((head.look[0], head.look[2])):
-        theirs = guide.levels[level].state_dict()
-        assert all(torch.equal(weight, theirs[name]) for name, weight in eyes.state_dict().items())
+    theirs = guide.pyramid.state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in head.look.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The throw-away heads of stage `encoder`: expectation over cells, sizes, and batches made smaller."""
+"""The throw-away heads of the stages `encoder` and `guide`: expectation over cells, sizes, and batches made smaller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from train_fakes import Discs
 
-from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads
+from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads, PyramidHeads
 from thfm_ros.train.samples import ClipBatch
 
 
@@ -19,6 +19,21 @@ def test_heads_answer_every_task_at_their_size_and_reach_all_their_weights() -> 
     pictures["scene_depth"].sum().backward(retain_graph=True)
     assert all(p.grad is not None for p in heads.parameters())
     assert points.xyz.shape == (2, 1, 5, 3)
+
+
+def test_heads_on_a_pyramid_answer_every_task_at_the_size_of_the_image() -> None:
+    heads = PyramidHeads([4, 8, 16], 2, ["foreground", "keypoints_2d", "scene_depth"], joints=5)
+    maps = [torch.randn(6, width, 16 // 2**level, 24 // 2**level) for level, width in enumerate([4, 8, 16])]
+    pictures, points, places = heads(maps, 2)  # 2 clips of 3 frames
+    assert {name: p.shape for name, p in pictures.items()} == dict.fromkeys(
+        ["foreground", "scene_depth"], (2, 3, 3, 32, 48)
+    )
+    assert (points.xyz.shape, places.shape) == ((2, 3, 5, 3), (2, 3, 8, 12, 5))
+    maps[0][4:] += 1  # the second clip's second and third frame
+    again = heads(maps, 2)[0]["foreground"]
+    assert [bool((again[b, :, t] != pictures["foreground"][b, :, t]).any()) for b in range(2) for t in range(3)] == [
+        False, False, False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_a_cell_answers_for_its_own_place() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,18 @@ class Fragile(Discs):
         return super().__call__(index)
 
 
+# As nano's: the guide and the eyes of the heatmaps can be one pyramid.
+GUIDED: dict[str, Any] = {
+    "vae": {"guide_dim": 24},
+    "transformer": {"readout": "heatmap"},
+    "keypoints": [4.0, 4.0, 0.1, 0.1],
+}
 OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
     "pixel": {**STREAMING, "stills": 0.4, "augment": {"person": 0.5, "person_width": 16}},
     "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}},
+    "guide": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}, **GUIDED},
 }
 
 
@@ -126,10 +134,11 @@ SPLIT: list[dict[str, Any]] = [
         "optim": {"name": "muon"},
         "augment": {"mirror": 0.5, "zoom": 0.8},
     },
+    {"stage": "guide", "data": {"frames": 1}, "batch": 2, "tasks_per_clip": 8, "optim": {"name": "muon"}, **GUIDED},
 ]
 
 
-@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "guided", "encoder"])
+@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "guided", "encoder", "guide"])
 def test_two_processes_equal_one(tmp_path: Path, own: dict[str, Any]) -> None:
     code = (
         "import json, sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
@@ -293,6 +302,41 @@ def test_a_tiny_encoder_learns_where_the_person_is_under_throw_away_heads(tmp_pa
     finds_the_person(trainer)
     assert all(torch.equal(a, b) for a, b in zip(values, frozen, strict=True))
     assert not load_checkpoint(tmp_path / "model").config.trained  # the rest is still to come
+
+
+def test_a_tiny_guide_learns_where_the_person_is_and_gives_its_eyes_to_the_keypoints(tmp_path: Path) -> None:
+    config = tiny(stage="guide", steps=80, evaluate_clips=8, evaluate_every=80, **{**DISCS, **GUIDED})
+    config = replace(config, optim=replace(config.optim, drop=0.0))  # its first gradients are large
+    trainer = Trainer(config, tmp_path, Discs(1))
+    guide = trainer.checkpoint.vae.guide
+    frozen = {n: p.clone() for n, p in trainer.stage.named_parameters() if "pyramid" not in n and "heads" not in n}
+    finds_the_person(trainer)
+    after = dict(trainer.stage.named_parameters())
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+    assert not any(answer.weight.any() for answer in guide.answers)  # the decoder has not heard of it yet
+    made = load_checkpoint(tmp_path / "model")
+    seen = made.vae.guide.pyramid.state_dict()
+    eyes = made.transformer.keypoint_tokens.head.look.state_dict()
+    assert all(torch.equal(value, seen[name]) for name, value in eyes.items())
+    assert not made.config.trained
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_eyes_move_with_the_rest_or_stay_as_they_were_taught(tmp_path: Path, moves: bool) -> None:
+    trainer = Trainer(tiny(stage="pixel", train_decoder=True, train_eyes=moves, **GUIDED), tmp_path, Discs())
+    guide, head = trainer.checkpoint.vae.guide, trainer.checkpoint.transformer.keypoint_tokens.head
+    eyes = [*guide.pyramid.parameters(), *head.look.parameters()]
+    before = [p.clone() for p in eyes]
+    trainer.fit()
+    assert any(not torch.equal(a, b) for a, b in zip(before, eyes, strict=True)) is moves
+    assert all(answer.weight.any() for answer in guide.answers)
+
+
+def test_stage_guide_wants_a_guide_and_single_frames(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a VAE with a guide, found one without"):
+        Trainer(tiny(stage="guide"), tmp_path, Discs())
+    with pytest.raises(UserError, match="wherever they stand; stream: 0"):
+        Trainer(tiny(stage="guide", stream=0.5, **GUIDED), tmp_path, Discs())
 
 
 def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_path: Path) -> None:

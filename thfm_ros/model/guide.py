@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 from torch import Tensor, nn
+
+from thfm_ros.model.pyramid import Pyramid
 
 
 class GuidedAutoencoderKLWan(AutoencoderKLWan):
@@ -77,8 +78,8 @@ class GuidedAutoencoderKLWan(AutoencoderKLWan):
 class Guide(nn.Module):
     """Features of single frames, one map for each of the decoder's blocks, to be added to what enters them.
 
-    Deeper maps are of half the size each, and of every second frame where the decoder works on half the frames there:
-    the later one of two, so that a stream needs no memory. It says nothing until it has learned.
+    The maps are a `Pyramid`'s. Of the smaller ones every second frame is told where the decoder works on half the
+    frames there: the later one of two, so that a stream needs no memory. It says nothing until it has learned.
 
     Args:
         channels: of the image after `patch` x `patch` pixels went into them. dim: of the finest features.
@@ -89,36 +90,25 @@ class Guide(nn.Module):
     def __init__(self, channels: int, dim: int, entering: Sequence[int], doubled: Sequence[bool], patch: int) -> None:
         super().__init__()
         self.patch, self.doubled = patch, (False, *doubled)
-        widths = [dim * min(2**level, 4) for level in range(len(entering))]
-        self.levels = nn.ModuleList(
-            stack(before, width) for before, width in zip([channels, *widths], widths, strict=False)
-        )
-        self.answers = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(widths, entering, strict=True))
+        self.pyramid = Pyramid(channels, dim, len(entering))
+        self.answers = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(self.pyramid.widths, entering, strict=True))
         for answer in self.answers:
             nn.init.zeros_(answer.weight)
             nn.init.zeros_(answer.bias)
 
+    def maps(self, video: Tensor) -> list[Tensor]:
+        """(B, 3, T, H, W) in [-1, 1] -> the pyramid's maps of every frame, (B T, C, h, w), the finest first."""
+        return self.pyramid(patchify(video, self.patch).transpose(1, 2).flatten(0, 1))
+
     def forward(self, video: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, T, H, W) in [-1, 1], T = 4k + 1 at the start of a stream, 4k in its middle -> for every block of the
         decoder, the first block first: (B, C, T', h, w) of what enters it."""
-        x = patchify(video, self.patch)
+        frames = range(video.shape[2])
         out: list[Tensor] = []
-        for level, answer, doubled in zip(self.levels, self.answers, self.doubled, strict=True):
-            if out:
-                x = F.avg_pool3d(x, (1, 2, 2))
+        for seen, answer, doubled in zip(self.maps(video), self.answers, self.doubled, strict=True):
             if doubled:
-                x = x[:, :, (x.shape[2] - 1) % 2 :: 2]
-            b, c, t, h, w = x.shape
-            images = level(x.transpose(1, 2).reshape(b * t, c, h, w))
-            x, told = (y.unflatten(0, (b, t)).transpose(1, 2) for y in (images, answer(images)))
-            out.append(told)
+                frames = frames[(len(frames) - 1) % 2 :: 2]
+            every = seen.unflatten(0, (video.shape[0], -1))
+            told = answer(every[:, frames.start : frames.stop : frames.step].flatten(0, 1))
+            out.append(told.unflatten(0, (video.shape[0], -1)).transpose(1, 2))
         return tuple(reversed(out))
-
-
-def stack(channels: int, width: int) -> nn.Sequential:
-    """Two 3x3 convolutions with norm and activation."""
-    return nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
-
-
-def _convolution(channels: int, width: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.GroupNorm(4, width), nn.SiLU()

@@ -12,7 +12,7 @@ from diffusers.models.normalization import FP32LayerNorm
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.guide import Guide, stack
+from thfm_ros.model.pyramid import Pyramid, stack
 
 CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
 
@@ -64,13 +64,13 @@ class PatchReadout(nn.Module):
         patches = self._answers(self._told(tokens, video, frames))
         return expected(patches, self.said(patches[..., 0]))
 
-    def _told(self, tokens: Tensor, video: Tensor, frames: list[int]) -> Tensor:
-        """What each patch has to say to each frame's question, (B, T, h, w, D)."""
+    def _told(self, tokens: Tensor, video: Tensor, frames: list[int], seen: Tensor | float = 0.0) -> Tensor:
+        """What each patch has to say to each frame's question, (B, T, h, w, D); seen: likewise, of the image."""
         weight = self.answer.weight
         asked = self.token(self.norm_token(tokens).to(weight.dtype))[:, :, None, None]
         known = self.patch(self.norm_patch(video).to(weight.dtype))
         known = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1, -1) for i, n in enumerate(frames)], 1)
-        return F.gelu(asked + known, approximate="tanh")
+        return F.gelu(asked + known + seen, approximate="tanh")
 
     def _answers(self, told: Tensor) -> Tensor:
         """(B, T, h, w, K, 1 + CHANNELS): see `expected`."""
@@ -79,52 +79,45 @@ class PatchReadout(nn.Module):
 
 class HeatmapReadout(PatchReadout):
     """A `PatchReadout` that looks at the image once more: each patch's chance of holding a joint is divided among its
-    cells of 4x4 pixels by what a small convolutional network sees there, in the frame's own image.
+    cells of 4x4 pixels by what a `Pyramid` sees there, in the frame's own image.
 
     Patches of 16x16 pixels that stand for four frames know roughly where a hand is; a heatmap has it to the pixel
     (Newell et al., ECCV 2016, join coarse and fine features likewise). Where the joints are found in the image then
     corrects where they are in space (`Lift`). A fresh one changes nothing yet.
 
     Args:
-        width: channels of the image's features at half its size; twice as many at a quarter.
+        width: channels of the image's features at half its size; twice as many at a quarter, and so on.
     """
 
     CELLS = 4  # a patch, along each side
 
     def __init__(self, dim: int, joints: int, width: int = 24) -> None:
         super().__init__(dim, joints)
-        self.width, fine = width, 2 * width
-        self.look = nn.Sequential(stack(12, width), nn.AvgPool2d(2), stack(width, fine))
+        self.width = width
+        self.look = Pyramid(12, width, 4, finest=1)  # of 2x2 pixels: from one feature a cell to one a patch
+        _, fine, _, coarse = self.look.widths
+        self.deep = nn.Conv2d(coarse, dim, 1)
         self.spread = nn.Linear(dim, self.CELLS**2 * width)
         self.join = stack(width + fine, fine)
         self.cell = nn.Conv2d(fine, joints, 1)
+        _silent(self.deep)
         _silent(self.cell)
         self.lift = Lift(joints)
 
-    def look_like(self, guide: Guide) -> None:
-        """Its eyes from a guide's first two levels, which are built alike and have seen people."""
-        self.look.load_state_dict(
-            {
-                f"{2 * level}.{name}": weight
-                for level in range(2)
-                for name, weight in guide.levels[level].state_dict().items()
-            }
-        )
-
     def forward(self, tokens: Tensor, video: Tensor, frames: list[int], image: Tensor | None = None) -> Keypoints:
         """image (B, 3, T, H, W) in [-1, 1], the frames that the patches were made of, or one that stands for all."""
-        told = self._told(tokens, video, frames)
-        patches = self._answers(told)
-        b, t, h, w = told.shape[:4]
+        b, t, (h, w) = *tokens.shape[:2], video.shape[2:4]
         side = 4 * self.CELLS
         if image is None or image.shape[3:] != (side * h, side * w) or image.shape[2] not in (1, t):
             found = "none" if image is None else tuple(image.shape)
             raise UserError(f"readout heatmap: expected an image (B, 3, {t}, {side * h}, {side * w}), found {found}")
         pixels = patchify(image.to(self.cell.weight.dtype), 2)
-        seen = self.look(pixels.transpose(1, 2).flatten(0, 1))
-        seen = seen.unflatten(0, (b, -1)).expand(-1, t, -1, -1, -1).flatten(0, 1)
+        maps = self.look(pixels.transpose(1, 2).flatten(0, 1))
+        seen, deep = (x.unflatten(0, (b, -1)).expand(-1, t, -1, -1, -1) for x in (maps[0], self.deep(maps[-1])))
+        told = self._told(tokens, video, frames, deep.permute(0, 1, 3, 4, 2))
+        patches = self._answers(told)
         coarse = F.pixel_shuffle(self.spread(told).flatten(0, 1).permute(0, 3, 1, 2), self.CELLS)
-        cells = self.cell(self.join(torch.cat((coarse, seen), 1))).float()
+        cells = self.cell(self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
         cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
         return self.lift(expected(patches, self.said(cells + repeat(patches[..., 0], self.CELLS))), w / h)
 

@@ -194,7 +194,7 @@ def rms_norm(norm: wan.WanRMS_norm, x: Tensor) -> Tensor:
     return y * norm.gamma + norm.bias
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
     """Nearest-exact upsampling of (N, C, H, W) by 2."""
     n, c, h, w = x.shape
     return x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(n, c, 2 * h, 2 * w)
@@ -227,7 +227,7 @@ def _resample(block: wan.WanResample, x: Tensor, time: Temporal) -> Tensor:
     if block.mode == "upsample3d":
         x = time.up(block.time_conv, x)
     if block.mode.startswith("upsample"):
-        x = _per_frame(x, lambda image: block.resample[1](_double(image)))
+        x = _per_frame(x, lambda image: block.resample[1](double(image)))
     else:
         x = _per_frame(x, block.resample)
     return time.down(block.time_conv, x) if block.mode == "downsample3d" else x

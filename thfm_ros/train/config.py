@@ -92,7 +92,7 @@ class TrainConfig:
     """One stage of training.
 
     stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder), `encoder`
-        (the encoder alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
+        and `guide` (that part alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
@@ -104,7 +104,7 @@ class TrainConfig:
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
     tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
-    loss_weights: factors on the losses of single tasks in `pixel` and `encoder` (1 where none is named).
+    loss_weights: factors on the losses of single tasks in `pixel`, `encoder` and `guide` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
     stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent). Stills stand
         there for a video at rest, in `pixel` and `encoder`.
@@ -115,13 +115,14 @@ class TrainConfig:
     background: weight of L2 outside the person for the human tasks.
     keypoints: weights of the 2D, 3D and visibility terms; a fourth, for the readouts `patches` and `heatmap`, of naming
         the patch or cell that a joint lies in.
-    train_encoder, train_decoder: what moves besides the transformer in `pixel`.
+    train_encoder, train_decoder: what moves besides the transformer in `pixel`. train_eyes: whether the pyramids of a
+        guide and of heatmaps move with the rest; not: what stage `guide` has taught them stays, and steps are cheaper.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
     lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
-    stage: Literal["vae", "latent", "pixel", "encoder"]
+    stage: Literal["vae", "latent", "pixel", "encoder", "guide"]
     preset: str = "nano"
     vae: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class TrainConfig:
     keypoints: tuple[float, ...] = (1.0, 1.0, 0.1)
     train_encoder: bool = False
     train_decoder: bool = False
+    train_eyes: bool = True
     decode_latents: int = 0
     lora: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"

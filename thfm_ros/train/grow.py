@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.guide import GuidedAutoencoderKLWan
+from thfm_ros.model.guide import Guide, GuidedAutoencoderKLWan
 from thfm_ros.model.readout import HeatmapReadout
+from thfm_ros.model.vae import is_guided
 
 
 def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
@@ -29,11 +30,17 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
         transformer.keypoint_tokens.read_from(value)
         transformer.register_to_config(readout=value)
         head = transformer.keypoint_tokens.head
-        if isinstance(head, HeatmapReadout) and vae.config.get("guide_dim") == head.width:
-            head.look_like(vae.guide)
+        if isinstance(head, HeatmapReadout) and is_guided(vae) and eyes_alike(head, vae.guide):
+            theirs = vae.guide.pyramid.state_dict()
+            head.look.load_state_dict({name: theirs[name] for name in head.look.state_dict()})
     else:
         return False
     return True
+
+
+def eyes_alike(head: HeatmapReadout, guide: Guide) -> bool:
+    """Whether the readout's pyramid and the guide's are built alike, so that one can see as the other has learned."""
+    return guide.patch == 2 and head.look.widths == guide.pyramid.widths
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Throw-away heads that answer all tasks straight from the encoder's latents, to teach the encoder cheaply."""
+"""Throw-away heads that answer all tasks straight from one part of the network, to teach it cheaply."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thfm_ros.model.readout import CHANNELS, Keypoints, expected
+from thfm_ros.model.readout import CHANNELS, Keypoints, expected, repeat
 from thfm_ros.tasks import get_task
 
 PATCH = 4  # dense answers a latent cell, along each side
@@ -43,6 +43,38 @@ class LatentHeads(nn.Module):
         pictures = out[..., : -joints[0, 0, 0, 0].numel()].permute(0, 1, 4, 2, 3)
         small = F.pixel_shuffle(pictures, PATCH).unflatten(2, (-1, 3)).movedim(1, 3)  # (B, tasks, 3, T, H, W)
         return {task: small[:, i] for i, task in enumerate(self.dense)}, expected(joints)
+
+
+class PyramidHeads(nn.Module):
+    """Every pixel of a pyramid's finest map answers the dense tasks for itself; its second map says where joints are,
+    the smallest where they are in space: as `HeatmapReadout` does.
+
+    Args:
+        widths: channels of the maps, the finest first. patch: pixels of the image in one of the finest map, along each
+        side. tasks: names of those asked for. joints: K. width: of the hidden layer of the dense tasks.
+    """
+
+    def __init__(self, widths: list[int], patch: int, tasks: list[str], joints: int, width: int = 96) -> None:
+        super().__init__()
+        self.dense = [task for task in tasks if get_task(task).kind == "dense"]
+        self.patch, self.joints, self.cells = patch, joints, 2 ** (len(widths) - 2)
+        self.hidden = nn.Conv2d(widths[0], width, 1)
+        self.picture = nn.Conv2d(width, 3 * patch**2 * len(self.dense), 1)
+        self.cell = nn.Conv2d(widths[1], joints, 1)
+        self.joint = nn.Conv2d(widths[-1], joints * (CHANNELS + 1), 1)
+
+    def forward(self, maps: list[Tensor], batch: int) -> tuple[dict[str, Tensor], Keypoints, Tensor]:
+        """(B T, C, h, w) of `Guide.maps` -> (B, 3, T, H, W) in the RGB code of every dense task; keypoints; logits
+        (B, T, rows, columns, K) of the cells that they lie in."""
+
+        def told(layer: nn.Conv2d, seen: Tensor) -> Tensor:  # (B, T, rows, columns, C)
+            return layer(seen).float().unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2)
+
+        pixels = F.pixel_shuffle(self.picture(F.silu(self.hidden(maps[0]))).float(), self.patch)
+        pictures = pixels.unflatten(1, (-1, 3)).unflatten(0, (batch, -1)).movedim(1, 3)  # (B, tasks, 3, T, H, W)
+        joints = told(self.joint, maps[-1]).unflatten(-1, (self.joints, CHANNELS + 1))
+        places = told(self.cell, maps[1]) + repeat(joints[..., 0], self.cells)
+        return {task: pictures[:, i] for i, task in enumerate(self.dense)}, expected(joints, places), places
 
 
 class Enlarge(nn.Module):

@@ -30,8 +30,8 @@ def normal_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
     difference = (prediction - target).square().sum(1, keepdim=True)
     distance = (difference + EPS**2).sqrt()
-    length = prediction.norm(dim=1, keepdim=True) * target.norm(dim=1, keepdim=True)
-    cosine = (prediction * target).sum(1, keepdim=True) / length.clamp_min(EPS)
+    squares = prediction.square().sum(1, keepdim=True) * target.square().sum(1, keepdim=True)
+    cosine = (prediction * target).sum(1, keepdim=True) / squares.clamp_min(EPS**2).sqrt()
     return masked_mean(distance + 1 - cosine, mask)
 
 

@@ -6,8 +6,6 @@ accumulation parts gives the same gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,12 +13,12 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
+from thfm_ros.model.pyramid import Pyramid
 from thfm_ros.model.readout import Keypoints, PatchReadout
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.data import Draw, task_weights
-from thfm_ros.train.heads import PATCH, Enlarge, LatentHeads
+from thfm_ros.train.data import Draw
 from thfm_ros.train.latent_cache import LatentCache
 from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, place_loss
 from thfm_ros.train.networks import add_lora
@@ -125,10 +123,8 @@ class TaskStage(Stage):
 
     def _listen(self) -> None:
         head = self.transformer.keypoint_tokens.head
-        if not isinstance(head, PatchReadout) or self.config.stage == "encoder":
-            raise UserError(
-                "keypoints: a fourth weight wants readout patches or heatmap and not stage encoder; give three"
-            )
+        if not isinstance(head, PatchReadout):
+            raise UserError("keypoints: a fourth weight wants readout patches or heatmap; give three")
 
         def hear(_: nn.Module, __: object, places: Tensor) -> None:
             self.said = places
@@ -215,6 +211,9 @@ class PixelStage(TaskStage):
             self.vae.post_quant_conv.requires_grad_(True)
             if self.decode.guide is not None:
                 self.decode.guide.requires_grad_(True)
+        if not config.train_eyes:
+            for eyes in (m for m in self.modules() if isinstance(m, Pyramid)):
+                eyes.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
@@ -284,48 +283,6 @@ class PixelStage(TaskStage):
             )
             loss = loss.index_put((_index(which, loss),), value)
         return loss
-
-
-class EncoderStage(PixelStage):
-    """The encoder alone, through throw-away heads on its latents in the place of transformer and decoder.
-
-    Not of the paper, whose encoder knows the world before: where everything starts from nothing, this shows the encoder
-    several times as many images an hour as the whole network would.
-    """
-
-    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
-        if config.data.frames != 1 and config.stream:
-            raise UserError("stream: stage encoder knows the middle of streams with still images only; stream: 0")
-        super().__init__(replace(config, train_encoder=True, train_decoder=False, lora=0), checkpoint)
-        self.transformer.requires_grad_(False)
-        joints = checkpoint.transformer.config.num_joints
-        self.heads = LatentHeads(checkpoint.vae.config.z_dim, list(task_weights(config)), joints)
-        self.decode = Enlarge(checkpoint.vae.config.scale_factor_spatial // PATCH)
-
-    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
-        return super().forward(batch.shrunk(self.decode.factor), draw)
-
-    def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
-        return self.decode(latents)  # of a still at rest, one frame stands for all 4
-
-    def transform(self, latents: Tensor, rows: Rows, draw: Draw, video: Tensor) -> tuple[Tensor, Keypoints | None]:
-        first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
-        pictures, points = self.heads(latents[first])
-        if draw.stream:  # a still at rest: all 4 frames of a later latent are alike
-            points = Keypoints(*(p.repeat_interleave(4, 1) for p in points))
-        some = next(iter(pictures.values()), None)
-        blank = latents.new_zeros(3, 1, 1, 1) if some is None else torch.zeros_like(some[0])
-        chosen = [pictures[t][c] if t in pictures else blank for c, t in zip(rows.clips, rows.tasks, strict=True)]
-        asked = any(get_task(task).kind == "sparse" for task in rows.tasks)
-        return torch.stack(chosen), Keypoints(*(p[rows.clips] for p in points)) if asked else None
-
-
-STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
-    "vae": VaeStage,
-    "latent": LatentStage,
-    "pixel": PixelStage,
-    "encoder": EncoderStage,
-}
 
 
 def _split(rows: Rows) -> tuple[list[int], list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,26 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.checkpoint import save_checkpoint
+from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
 from thfm_ros.train.augment import View, augment
 from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
+from thfm_ros.train.head_stages import EncoderStage, GuideStage
 from thfm_ros.train.heldout import HeldOut
 from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
 from thfm_ros.train.progress import Progress
 from thfm_ros.train.samples import ClipBatch, TrainingClip
-from thfm_ros.train.stages import STAGES
+from thfm_ros.train.stages import LatentStage, PixelStage, Stage, VaeStage
 from thfm_ros.train.state import checkpoints, load_state, save_state
 
+STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
+    "vae": VaeStage,
+    "latent": LatentStage,
+    "pixel": PixelStage,
+    "encoder": EncoderStage,
+    "guide": GuideStage,
+}
 DATA_MAY_CHANGE = {"path", "workers", "device"}
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
 
@@ -225,7 +234,7 @@ class Trainer:
                 self.heldout.calibrate(self.stage)
             elif self.config.lora:
                 model = replace(model, transformer=self._merged())
-            tasks = self.config.stage not in ("vae", "encoder")
+            tasks = self.config.stage not in ("vae", "encoder", "guide")
             model.config = replace(
                 model.config,
                 trained=model.config.trained or tasks,
