@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from node_harness import new_domain, wait_for
@@ -46,27 +48,32 @@ class Destroyed(Waitable):
         return NumberOfEntities(0, 0, 0, 0, 0)
 
 
-def test_a_destroyed_entity_does_not_end_the_node() -> None:
+@contextmanager
+def spinning(kind: Callable[..., NodeExecutor]) -> Iterator[tuple[Node, NodeExecutor]]:
+    """A node on an executor that ends with the block."""
     context = Context()
     context.init(domain_id=new_domain())
-    node = Node("node", context=context)
-    executor = NodeExecutor(num_threads=2, context=context)
+    node, executor = Node("node", context=context), kind(num_threads=4, context=context)
     executor.add_node(node)
-    waitable = Destroyed(node.default_callback_group, times=3)
-    node.add_waitable(waitable)
-    beats: list[int] = []
-    node.create_timer(0.01, lambda: beats.append(waitable.times))
     thread = threading.Thread(target=spin, args=(executor,), daemon=True)
     thread.start()
     try:
-        wait_for(lambda: len(beats) >= 3, what="a timer after three destroyed entities")
-        assert waitable.times == 0
+        yield node, executor
     finally:
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
         thread.join(10.0)
     assert not thread.is_alive()
+
+
+def test_a_destroyed_entity_does_not_end_the_node() -> None:
+    beats: list[int] = []
+    with spinning(NodeExecutor) as (node, _):
+        waitable = Destroyed(node.default_callback_group, times=3)
+        node.add_waitable(waitable)
+        node.create_timer(0.01, lambda: beats.append(waitable.times))
+        wait_for(lambda: beats and beats[-1] == 0, what="a timer after three destroyed entities")
 
 
 class Counting(NodeExecutor):
@@ -83,24 +90,12 @@ class Counting(NodeExecutor):
 def test_work_is_handed_over_once() -> None:
     """rclpy's own executor hands a callback over again and again until a thread has begun it: here twice, and beside a
     busy node thousands of times."""
-    context = Context()
-    context.init(domain_id=new_domain())
-    node = Node("node", context=context)
-    executor = Counting(num_threads=4, context=context)
-    executor.add_node(node)
     beats: list[int] = []
-    for _ in range(8):
-        node.create_timer(0.01, lambda: beats.append(0), callback_group=MutuallyExclusiveCallbackGroup())
-    thread = threading.Thread(target=spin, args=(executor,), daemon=True)
-    thread.start()
-    try:
+    with spinning(Counting) as (node, executor):
+        for _ in range(8):
+            node.create_timer(0.01, lambda: beats.append(0), callback_group=MutuallyExclusiveCallbackGroup())
         wait_for(lambda: beats, what="the first beat")
+        assert isinstance(executor, Counting)
         before, handed_over = len(beats), executor.handed_over
         wait_for(lambda: len(beats) >= before + 200, what="200 beats")
         assert executor.handed_over - handed_over <= 1.5 * (len(beats) - before)
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        context.try_shutdown()
-        thread.join(10.0)
-    assert not thread.is_alive()
