@@ -114,6 +114,24 @@ def test_a_depth_camera_wins_and_gives_its_metres() -> None:
     assert result.metric_source == "skeleton"
 
 
+def test_a_depth_image_that_comes_after_its_frames_pass_measures_the_frames_after_it() -> None:
+    estimator = StreamEstimator(FakeRuntime(visibility=0.05))  # nobody in view to measure by
+    image = moving_square(0)
+    luminance = image.astype(float).mean(-1)
+    measured = (1.0 / (0.1 + 0.5 * (luminance - luminance.min()) / np.ptp(luminance))).astype(np.float32)
+    estimator.push(0, image, CAMERA)
+    (result,) = estimator.step(ALL)
+    assert result.depth is None
+    assert list(estimator.measurable) == [0]
+    estimator.measure(0, measured)
+    estimator.push(83 * MS, image, CAMERA)
+    (result,) = estimator.step(ALL)
+    assert result.metric_source == "depth_camera"
+    assert np.median(np.abs(result.depth / measured[1::2, 1::2] - 1)) < 0.02
+    estimator.reset()
+    assert not estimator.measurable
+
+
 def test_people_are_where_the_network_put_them() -> None:
     runtime = FakeRuntime(root=(0.1, -0.05, 3.0))
     (result,) = run(StreamEstimator(runtime), 1, 1)

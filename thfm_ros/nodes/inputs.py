@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +130,13 @@ class Inputs:
         with self._lock:
             msg = self._depths.pop(stamp_ns(header), None)
         return None if msg is None else depth_to_metres(msg)
+
+    def late_depths(self, stamps: Collection[int]) -> list[tuple[int, np.ndarray]]:
+        """Stamp and metres of the depth images that have come for these frames meanwhile, oldest first, once each.
+        UserError where one is malformed."""
+        with self._lock:
+            found = [(stamp, self._depths.pop(stamp)) for stamp in sorted(self._depths.keys() & set(stamps))]
+        return [(stamp, depth_to_metres(msg)) for stamp, msg in found]
 
 
 def to_rgb(msg: Image | CompressedImage) -> np.ndarray:

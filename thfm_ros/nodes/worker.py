@@ -94,6 +94,11 @@ class Worker:
         if items[0].starts:
             self._close("reset")
             self._estimator.reset()
+        try:
+            for stamp_ns, depth in self._inputs.late_depths(self._estimator.measurable):
+                self._estimator.measure(stamp_ns, depth)
+        except UserError as error:
+            self._host.warn(str(error))
         self._open.update({item.stamp_ns: (item.payload.header, Camera(None, None)) for item in items})
         started = time.perf_counter()
         for item in items:

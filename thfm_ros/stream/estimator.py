@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -145,6 +145,15 @@ class StreamEstimator:
         return anew
 
     @property
+    def measurable(self) -> Collection[int]:
+        """Stamps of the last window's frames, whose depth images may still come (`measure`)."""
+        return self._reference.keys()
+
+    def measure(self, stamp_ns: int, depth: np.ndarray) -> None:
+        """A registered depth image in metres that came after its frame's pass: later frames have its scale."""
+        self._measure(stamp_ns, self._reference[stamp_ns], depth)
+
+    @property
     def ready(self) -> bool:
         """True where `step` would answer something."""
         return self._new > 0 and (self.config.warmup == "pad" or len(self._window) == self.frames)
@@ -258,11 +267,7 @@ class StreamEstimator:
         assert self._fit is not None
         self._scale.half_life_s = self.config.scale_half_life_s
         if frame.depth is not None:
-            if self._metric_source == "skeleton":
-                self._scale.reset()
-            self._metric_source = "depth_camera"
-            measured = cv2.resize(frame.depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
-            self._scale.update(frame.stamp_ns, from_depth_camera(result.disparity, measured))
+            self._measure(frame.stamp_ns, result.disparity, frame.depth)
         elif self._metric_source != "depth_camera" and result.people and result.people[0].located:
             self._metric_source = "skeleton"
             person = result.people[0]
@@ -275,6 +280,15 @@ class StreamEstimator:
             result.metric_source = self._metric_source
         else:
             self._metric_source = "none"  # a depth camera that went silent hands over to the skeleton
+
+    def _measure(self, stamp_ns: int, disparity: np.ndarray, depth: np.ndarray) -> None:
+        assert self._fit is not None
+        self._scale.half_life_s = self.config.scale_half_life_s
+        if self._metric_source == "skeleton":
+            self._scale.reset()
+        self._metric_source = "depth_camera"
+        measured = cv2.resize(depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
+        self._scale.update(stamp_ns, from_depth_camera(disparity, measured))
 
     def _enlarge(self, result: FrameResult, frame: _Frame) -> None:
         """All maps at the camera's resolution. Depth is enlarged without blending across edges."""

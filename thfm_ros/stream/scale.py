@@ -76,7 +76,7 @@ class MetricScale:
             elapsed = max(0.0, (stamp_ns - self._stamp_ns) / 1e9)
             keep = 0.5 ** (elapsed / self.half_life_s) if self.half_life_s > 0 else 0.0
             self._value = keep * self._value + (1.0 - keep) * new
-        self._stamp_ns = stamp_ns
+        self._stamp_ns = max(self._stamp_ns, stamp_ns)
 
     def at(self, stamp_ns: int) -> tuple[float, float] | None:
         """(scale, shift) for a frame of this stamp; None where nothing recent is known."""
