@@ -93,7 +93,6 @@ class HeatmapReadout(PatchReadout):
 
     def __init__(self, dim: int, joints: int, width: int = 24) -> None:
         super().__init__(dim, joints)
-        self.width = width
         self.look = Pyramid(12, width, 4, finest=1)  # of 2x2 pixels: from one feature a cell to one a patch
         _, fine, _, coarse = self.look.widths
         self.deep = nn.Conv2d(coarse, dim, 1)

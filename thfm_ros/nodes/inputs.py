@@ -135,7 +135,7 @@ class Inputs:
         """Stamp and metres of the depth images that have come for these frames meanwhile, oldest first, once each.
         UserError where one is malformed."""
         with self._lock:
-            found = [(stamp, self._depths.pop(stamp)) for stamp in sorted(self._depths.keys() & set(stamps))]
+            found = [(stamp, self._depths.pop(stamp)) for stamp in sorted(self._depths.keys() & stamps)]
         return [(stamp, depth_to_metres(msg)) for stamp, msg in found]
 
 

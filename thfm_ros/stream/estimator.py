@@ -150,8 +150,14 @@ class StreamEstimator:
         return self._reference.keys()
 
     def measure(self, stamp_ns: int, depth: np.ndarray) -> None:
-        """A registered depth image in metres that came after its frame's pass: later frames have its scale."""
-        self._measure(stamp_ns, self._reference[stamp_ns], depth)
+        """Scale by a frame of the last window and its registered depth image in metres, which may have come after the
+        frame's pass: later frames have its scale then."""
+        assert self._fit is not None
+        if self._metric_source == "skeleton":
+            self._scale.reset()
+        self._metric_source = "depth_camera"
+        measured = cv2.resize(depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
+        self._scale.update(stamp_ns, from_depth_camera(self._reference[stamp_ns], measured))
 
     @property
     def ready(self) -> bool:
@@ -267,7 +273,7 @@ class StreamEstimator:
         assert self._fit is not None
         self._scale.half_life_s = self.config.scale_half_life_s
         if frame.depth is not None:
-            self._measure(frame.stamp_ns, result.disparity, frame.depth)
+            self.measure(frame.stamp_ns, frame.depth)
         elif self._metric_source != "depth_camera" and result.people and result.people[0].located:
             self._metric_source = "skeleton"
             person = result.people[0]
@@ -280,15 +286,6 @@ class StreamEstimator:
             result.metric_source = self._metric_source
         else:
             self._metric_source = "none"  # a depth camera that went silent hands over to the skeleton
-
-    def _measure(self, stamp_ns: int, disparity: np.ndarray, depth: np.ndarray) -> None:
-        assert self._fit is not None
-        self._scale.half_life_s = self.config.scale_half_life_s
-        if self._metric_source == "skeleton":
-            self._scale.reset()
-        self._metric_source = "depth_camera"
-        measured = cv2.resize(depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
-        self._scale.update(stamp_ns, from_depth_camera(disparity, measured))
 
     def _enlarge(self, result: FrameResult, frame: _Frame) -> None:
         """All maps at the camera's resolution. Depth is enlarged without blending across edges."""

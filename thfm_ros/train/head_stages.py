@@ -37,9 +37,6 @@ class HeadStage(PixelStage):
         """Of every clip: small pictures (B, 3, T, h, w) by dense task, and keypoints."""
         raise NotImplementedError
 
-    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
-        return super().forward(batch.shrunk(self.decode.factor), draw)
-
     def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         return self.decode(latents)  # of a still at rest, one frame stands for all 4
 
@@ -67,6 +64,9 @@ class EncoderStage(HeadStage):
     def _listen(self) -> None:
         raise UserError("keypoints: a fourth weight wants readout patches or heatmap and not stage encoder; give three")
 
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        return super().forward(batch.shrunk(self.decode.factor), draw)
+
     def answers(self, latents: Tensor, rows: Rows, video: Tensor) -> tuple[dict[str, Tensor], Keypoints]:
         first = [rows.clips.index(clip) for clip in range(max(rows.clips) + 1)]  # every clip has a row
         return self.heads(latents[first])
@@ -89,16 +89,15 @@ class GuideStage(HeadStage):
         joints = checkpoint.transformer.config.num_joints
         self.heads = PyramidHeads(guide.pyramid.widths, guide.patch, list(task_weights(config)), joints)
         self.encode = _Frames()
-        self.guide = guide
 
     def compile_networks(self) -> None:
-        self.guide.pyramid.compile()
+        self.vae.guide.pyramid.compile()
 
     def _listen(self) -> None:
         """The heads' own places are heard, not the readout's."""
 
     def answers(self, latents: Tensor, rows: Rows, video: Tensor) -> tuple[dict[str, Tensor], Keypoints]:
-        pictures, points, places = self.heads(self.guide.maps(video), len(video))
+        pictures, points, places = self.heads(self.vae.guide.maps(video), len(video))
         sparse = [c for c, task in zip(rows.clips, rows.tasks, strict=True) if get_task(task).kind == "sparse"]
         self.said = places[sparse] if len(self.config.keypoints) > 3 else None
         return pictures, points
