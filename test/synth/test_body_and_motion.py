@@ -86,6 +86,28 @@ def test_mirroring_twice_is_nothing(assets):
     assert np.allclose(motion.mirrored(m).rotations[:, left, :2], m.rotations[:, right, :2])
 
 
+def test_a_capture_is_the_motion_that_it_was_made_of(assets):
+    made = motion.random_motion(np.random.default_rng(3), 2.0)
+    walk = motion.from_humanoid("walk", assets.motions["walk"].astype(float), True)  # not at a capture's frame rate
+    for m in (made, walk):
+        again = motion.from_capture(m.name, **motion.to_capture(m))
+        times = np.arange(int(m.duration * motion.CAPTURE_FPS)) / motion.CAPTURE_FPS
+        (turned, moved), (turned_again, moved_again) = motion.sample(m, times), motion.sample(again, times)
+        assert np.abs(turned - turned_again).max() < 1e-3
+        assert np.abs(moved - moved[0] * [1, 1, 0] - moved_again).max() < 1e-3
+        assert np.allclose(np.linalg.norm(again.rotations, axis=-1), 1)
+
+
+def test_bundled_captures_are_trained_on_and_look_like_people(shared, assets):
+    known = [m for m in known_motions(assets, "train", None) if f"{m.name}.root" in assets.captures]
+    assert len(known) > 100
+    for m in known:
+        up = motion.global_rotations(m.rotations)[:, JOINTS.index("chest"), 1:3]  # no lean about x and y: upright
+        assert m.duration > 1
+        assert np.median(np.linalg.norm(up, axis=1)) < 0.6, m.name
+        assert np.linalg.norm(np.diff(m.root, axis=0), axis=1).max() < 0.35, m.name  # leg lengths a frame
+
+
 def test_looping_motion_walks_on(assets):
     m = motion.from_humanoid("walk", assets.motions["walk"].astype(float), True)
     _, root = motion.sample(m, np.array([0.1, 0.1 + m.duration, 0.1 + 2 * m.duration]))

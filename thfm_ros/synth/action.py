@@ -16,11 +16,22 @@ from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
 from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.synth.motion import Motion, blended, from_humanoid, joint_noise, mirrored, random_motion, sample
+from thfm_ros.synth.motion import (
+    Motion,
+    blended,
+    from_capture,
+    from_humanoid,
+    joint_noise,
+    mirrored,
+    random_motion,
+    sample,
+)
 from thfm_ros.synth.outfit import Dressed
 from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 
 TEST_MOTIONS = ("dance_b", "kick", "getup_faceup", "run")
+# Radians that joints stray from the motion at the most. More in training, whose motions are to cover what is not there.
+STRAY = {"train": 0.12, "test": 0.07}
 
 
 @dataclass(frozen=True)
@@ -47,11 +58,15 @@ def _motions(digest: str, split: str, bvh: BvhFolder | None) -> tuple[Motion, ..
     assets = _ASSETS[digest]
     names = sorted(k for k in assets.motions if not k.endswith(".loop"))
     found = [from_humanoid(n, assets.motions[n].astype(float), bool(assets.motions[f"{n}.loop"])) for n in names]
+    arrays = assets.captures
+    captures = sorted(k.removesuffix(".root") for k in arrays if k.endswith(".root"))
+    found += [from_capture(n, arrays[f"{n}.rotations"], arrays[f"{n}.root"]) for n in captures]
     held = [m for m in found if (m.name in TEST_MOTIONS) == (split == "test")]
     if bvh is not None:
-        files = bvh.load()
+        # What is bundled is trained on, whatever folder it lies in besides.
+        files = [m for m in bvh.load() if m.name not in captures]
         own = [m for m in files if _held_out(m.name) == (split == "test")]
-        if not own and split == "train":
+        if files and not own and split == "train":
             raise UserError(
                 f"all {len(files)} BVH files in {bvh.folder} are held out for the test split, by the hash of their "
                 "names: add more or rename one"
@@ -105,7 +120,7 @@ def make_action(
         else rng.uniform(0, motion.duration)
     )
     rotations, root = sample(motion, start + times * speed)
-    rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, 0.07))
+    rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, STRAY[config.split]))
     hands = _hands(rng, times)
     yaw = rng.uniform(-np.pi, np.pi)
     turn = from_rotvec(np.array([0, 0, yaw]))

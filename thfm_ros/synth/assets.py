@@ -13,17 +13,19 @@ import numpy as np
 from thfm_ros.errors import UserError
 
 FORMAT_VERSION = 1
-FILES = ("body.npz", "motions.npz", "environments.npz", "textures.npz")
+FILES = ("body.npz", "motions.npz", "captures.npz", "environments.npz", "textures.npz")
 
 
 @dataclass(frozen=True)
 class Assets:
-    """The artefact in memory. `body`: see docs/synth.md; `motions`: (N, 44) frames by name; `environments`:
-    (256, 512, 3) float32 linear radiance by name; `textures`: uint8 images by name; `digest`: of all files."""
+    """The artefact in memory. `body`: see docs/synth.md; `motions`: (N, 44) frames by name; `captures`: arrays of
+    `motion.to_capture` by name and kind ("94_04.root"); `environments`: (256, 512, 3) float32 linear radiance by name;
+    `textures`: uint8 images by name; `digest`: of all files."""
 
     path: Path
     body: dict[str, np.ndarray]
     motions: dict[str, np.ndarray]
+    captures: dict[str, np.ndarray]
     environments: dict[str, np.ndarray]
     textures: dict[str, np.ndarray]
     digest: str
@@ -61,12 +63,13 @@ def load_assets(path: str | Path | None = None) -> Assets:
     missing = [name for name in FILES if name not in manifest["files"]]
     if missing:
         raise UserError(f"{manifest_path} does not list {', '.join(missing)}: rebuild the assets")
-    body, motions, environments, textures = (_read(folder / f, manifest["files"][f]) for f in FILES)
+    body, motions, captures, environments, textures = (_read(folder / f, manifest["files"][f]) for f in FILES)
     digest = hashlib.sha256("".join(manifest["files"][f] for f in FILES).encode()).hexdigest()
     return Assets(
         path=folder,
         body=body,
         motions=motions,
+        captures=captures,
         environments={k: v.astype(np.float32) for k, v in environments.items()},
         textures=textures,
         digest=digest,

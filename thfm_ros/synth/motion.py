@@ -47,6 +47,8 @@ LIMITS = {
 # pybullet's humanoid: x forward, y up, z right, to the body's axes.
 _HUMANOID_AXES = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float)
 _HUMANOID_LEG = 0.83  # hip to ankle of its model, metres
+CAPTURE_FPS = 30.0
+_UNIT = 1000  # what 1 is in a capture: steps of a tenth of a degree, or a thousandth of a leg
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,22 @@ def from_humanoid(name: str, frames: np.ndarray, loop: bool) -> Motion:
         rotations[:, k, 0], rotations[:, k, 1:] = q[:, 0], q[:, 1:] @ _HUMANOID_AXES.T
     root = frames[:, 1:4] @ _HUMANOID_AXES.T / _HUMANOID_LEG
     return Motion(name, 1 / dt, rotations, root, loop)
+
+
+def to_capture(motion: Motion) -> dict[str, np.ndarray]:
+    """Rotations (N, 13, 4) and root (N, 3) for `from_capture`: int16 steps of 1 / `_UNIT` from frame to frame, which
+    compress well, at `CAPTURE_FPS` frames a second."""
+    times = np.arange(int(motion.duration * CAPTURE_FPS) + 1) / CAPTURE_FPS
+    rotations, root = sample(motion, times)
+    rotations /= np.linalg.norm(rotations, axis=-1, keepdims=True)
+    counts = {"rotations": rotations, "root": root - root[0] * np.array([1, 1, 0])}
+    return {k: np.diff(np.round(v * _UNIT), axis=0, prepend=0).astype(np.int16) for k, v in counts.items()}
+
+
+def from_capture(name: str, rotations: np.ndarray, root: np.ndarray) -> Motion:
+    """The Motion that begins at (0, 0), from the arrays of `to_capture`."""
+    turned, moved = (np.cumsum(v, axis=0) / _UNIT for v in (rotations, root))
+    return Motion(name, CAPTURE_FPS, turned / np.linalg.norm(turned, axis=-1, keepdims=True), moved)
 
 
 def sample(motion: Motion, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
