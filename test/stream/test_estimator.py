@@ -194,6 +194,14 @@ def test_only_the_asked_tasks_run() -> None:
     assert set(runtime.last_tasks) == {"human_depth", "foreground"}
 
 
+@pytest.mark.parametrize("kind", ["depth", "normals"])
+def test_tasks_that_share_a_map_are_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=f"scene_{kind} and human_{kind} share"):
+        run(StreamEstimator(FakeRuntime()), 1, 1, [f"human_{kind}", "foreground", f"scene_{kind}"])
+    (result,) = run(StreamEstimator(FakeRuntime()), 1, 1, [f"human_{kind}"])
+    assert (result.disparity if kind == "depth" else result.normals) is not None
+
+
 def test_human_depth_has_no_background() -> None:
     image = np.repeat(np.linspace(60, 240, 96)[None, :, None], 64, 0).repeat(3, 2).astype(np.uint8)
     estimator = StreamEstimator(FakeRuntime())

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from thfm_ros.errors import UserError
+from thfm_ros.stream.estimator import conflict
 from thfm_ros.tasks import TASKS
 
 Effect = Literal["start", "configure", "activate", "now"]
@@ -142,14 +143,7 @@ PARAMETERS: dict[str, Spec] = {
 }
 
 
-def _check_tasks(tasks: list[str]) -> str | None:
-    for kind in ("depth", "normals"):
-        if {f"scene_{kind}", f"human_{kind}"} <= set(tasks):
-            return f"tasks: scene_{kind} and human_{kind} share their topics, choose one"
-    return None
-
-
-_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks}
+_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": conflict}
 
 
 def _descriptor(spec: Spec) -> ParameterDescriptor:

@@ -87,7 +87,7 @@ def run_video(
     from thfm_ros.errors import UserError
     from thfm_ros.geometry import Intrinsics
     from thfm_ros.paths import writable
-    from thfm_ros.stream.estimator import StreamEstimator
+    from thfm_ros.stream.estimator import StreamEstimator, conflict
     from thfm_ros.stream.offline import run_stream
     from thfm_ros.stream.shipped import shipped_bundle
     from thfm_ros.tasks import get_task
@@ -96,6 +96,8 @@ def run_video(
     reader = VideoReader(video)
     for name in tasks:
         get_task(name)
+    if problem := conflict(tasks):
+        raise UserError(problem)
     if out.suffix.lower() != ".mp4":
         raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}")
     writable(out)

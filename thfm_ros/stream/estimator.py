@@ -34,6 +34,15 @@ FIELDS = {  # task -> field of FrameResult
     "keypoints_3d": "people",
 }
 
+
+def conflict(tasks: Collection[str]) -> str | None:
+    """Why these tasks cannot run together: a frame has one depth map and one normal map. None where they can."""
+    for kind in ("depth", "normals"):
+        if {f"scene_{kind}", f"human_{kind}"} <= set(tasks):
+            return f"tasks: scene_{kind} and human_{kind} share their topics, choose one"
+    return None
+
+
 MetricSource = Literal["none", "skeleton", "depth_camera"]
 
 
@@ -168,8 +177,11 @@ class StreamEstimator:
         """One pass over the window; a result for every frame that has none yet, oldest first.
 
         Frames longer ago than one window get none. [] while holding for the first full window. An error of the
-        runtime passes through: the frames of that pass then stay unanswered, and the stream goes on.
+        runtime passes through: the frames of that pass then stay unanswered, and the stream goes on. UserError for
+        tasks that cannot run together (`conflict`).
         """
+        if problem := conflict(tasks):
+            raise UserError(problem)
         if not self.ready:
             return []
         started = time.perf_counter()
@@ -184,7 +196,7 @@ class StreamEstimator:
         prepared = time.perf_counter()
         prediction = self.runtime.predict(video, wanted)
         predicted = time.perf_counter()
-        results = self._results(frames, first, padding, wanted, prediction)
+        results = self._results(frames, first, padding, prediction)
         self.timings_ms = {
             "prepare": 1e3 * (prepared - started),
             **prediction.timings_ms,
@@ -200,9 +212,7 @@ class StreamEstimator:
             known.append("foreground")
         return list(dict.fromkeys(known))
 
-    def _results(
-        self, frames: list[_Frame], first: int, padding: int, tasks: list[str], prediction: Any
-    ) -> list[FrameResult]:
+    def _results(self, frames: list[_Frame], first: int, padding: int, prediction: Any) -> list[FrameResult]:
         assert self._fit is not None
         maps = {
             name: TASKS[name].codec.from_rgb(self._fit.crop(np.asarray(rgb))).astype(np.float32)  # type: ignore[union-attr]
@@ -217,7 +227,7 @@ class StreamEstimator:
         for index in range(first, len(frames)):
             frame = frames[index]
             result = self._blank(frame)
-            for name in maps.keys() & set(tasks):
+            for name in maps:
                 setattr(result, FIELDS[name], maps[name][index])
             if prediction.keypoints is not None:
                 result.people = self._people(frame, prediction.keypoints, index)
