@@ -30,8 +30,13 @@ from thfm_ros.synth.outfit import Dressed
 from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 
 TEST_MOTIONS = ("dance_b", "kick", "getup_faceup", "run")
-# Radians that joints stray from the motion at the most. More in training, whose motions are to cover what is not there.
+# Motions that are rarer than others by this factor: upright ones dominate, as people do; rolls and crawls stay in.
+RARE = dict.fromkeys(("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll"), 0.25)
+CAPTURES = 2 / 3  # of the motion capture in training: many, but of few kinds
+# Training is to cover what its motions do not hold: radians that joints stray from them at the most, and the chance of
+# a person leaning, falling or lying, whatever they do.
 STRAY = {"train": 0.12, "test": 0.07}
+FALLEN = {"train": 0.08, "test": 0.0}
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,10 @@ def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig,
     if roll < 0.42:
         motion = random_motion(rng, duration)
     else:
-        # Upright motions dominate, as people do; rolls and crawls stay in.
-        rare = ("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll")
-        p = np.array([0.25 if m.name in rare else 1.0 for m in known])
+        p = np.array([RARE.get(m.name, 1.0) for m in known])
+        captured = np.array([f"{m.name}.root" in assets.captures for m in known])
+        if captured.any():
+            p[captured] = CAPTURES / (1 - CAPTURES) * p[~captured].sum() / captured.sum()
         motion = known[rng.choice(len(known), p=p / p.sum())]
         if roll > 0.85:
             motion = blended(motion, random_motion(rng, motion.duration + 0.1), rng.uniform(0.2, 0.6))
@@ -124,6 +130,10 @@ def make_action(
     hands = _hands(rng, times)
     yaw = rng.uniform(-np.pi, np.pi)
     turn = from_rotvec(np.array([0, 0, yaw]))
+    if FALLEN[config.split] and rng.random() < FALLEN[config.split]:
+        way = rng.uniform(-np.pi, np.pi)
+        tilt = from_rotvec(rng.uniform(0.4, 1.8) * np.array([np.cos(way), np.sin(way), 0]))
+        turn = multiply(turn, tilt)
     rotations[:, 0] = multiply(np.broadcast_to(turn, rotations[:, 0].shape), rotations[:, 0])
     c, s = np.cos(yaw), np.sin(yaw)
     root = (root - root[0] * np.array([1, 1, 0])) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
