@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from stream_fakes import FakeManifest, FakeRuntime, moving_square
@@ -157,6 +160,29 @@ def test_ids_are_stable_and_a_jump_or_absence_is_another_person() -> None:
     runtime.visibility = 0.9
     ids += [r.people[0].id for r in run(estimator, 1, 1, start=21)]
     assert ids == ["p0001"] * 5 + ["p0002"] * 2 + ["p0003"]
+
+
+def test_joints_are_smoothed_from_pass_to_pass_but_not_from_one_person_to_the_next() -> None:
+    rng = np.random.default_rng(0)
+
+    class Trembling(FakeRuntime):
+        def predict(self, video: np.ndarray, tasks: Sequence[str]) -> SimpleNamespace:
+            found = super().predict(video, tasks)
+            found.keypoints.xyz += rng.normal(0, 0.03, found.keypoints.xyz.shape)
+            return found
+
+    def poses(noise: float) -> np.ndarray:
+        estimator = StreamEstimator(Trembling(), StreamConfig(joint_noise_m=noise))
+        return np.stack([r.people[0].xyz_relative for r in run(estimator, 40, 4)])
+
+    assert poses(0.03).std(0).mean() < 0.85 * poses(0.0).std(0).mean()
+    runtime = FakeRuntime()
+    estimator = StreamEstimator(runtime)
+    run(estimator, 4, 2)
+    runtime.root = (1.3, 0.0, 3.0)
+    (person,) = run(estimator, 1, 1, start=4)[0].people
+    assert person.id == "p0002"
+    np.testing.assert_allclose(person.xyz[0], runtime.root, atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 64), (160, 40), (40, 160), (33, 47)])

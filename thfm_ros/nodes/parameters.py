@@ -121,6 +121,13 @@ PARAMETERS: dict[str, Spec] = {
             "Smoothing of the metric scale: the age in seconds at which an estimate counts half; 0: none.",
             (0.0, 60.0),
         ),
+        Spec(
+            "joint_noise_m",
+            0.03,
+            "now",
+            "Smoothing of the joints: by how much they tremble, metres; 0: as the network says them.",
+            (0.0, 0.5),
+        ),
         Spec("gap_s", 1.0, "now", "A larger step between two stamps starts the clip anew, seconds.", (0.05, 60.0)),
         Spec("max_failures", 3, "now", "Failed passes in a row after which the model is reloaded.", (1, 100)),
         Spec("retry_s", 2.0, "now", "Seconds until the first retry; doubles up to 30 s.", (0.05, 30.0)),

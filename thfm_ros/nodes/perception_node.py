@@ -255,6 +255,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             min_score=p["min_score"],
             max_depth_m=p["max_depth_m"],
             scale_half_life_s=p["scale_half_life_s"],
+            joint_noise_m=p["joint_noise_m"],
         )
         return Settings(list(p["tasks"]), stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"])
 

@@ -17,6 +17,7 @@ from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.people import Person, PersonTracker, locate
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
+from thfm_ros.stream.smooth import JointSmoother
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import Fit
 
@@ -61,6 +62,7 @@ class StreamConfig:
     min_score: float = 0.3  # people below it are not reported
     max_depth_m: float = 100.0
     scale_half_life_s: float = 1.0
+    joint_noise_m: float = 0.03  # by how much joints tremble, which is smoothed; 0: as the network says them
 
 
 @dataclass
@@ -112,6 +114,8 @@ class StreamEstimator:
         self.timings_ms: dict[str, float] = {}  # of the last step
         self._window: deque[_Frame] = deque(maxlen=self.frames)
         self._tracker = PersonTracker()
+        self._smoother = JointSmoother()
+        self._smoothed = ""  # whose joints
         self._scale = MetricScale()
         self._units = StreamUnits()
         self._fit: Fit | None = None
@@ -126,6 +130,7 @@ class StreamEstimator:
         self._reference_task = ""
         self._metric_source: MetricSource = "none"
         self._tracker.reset()
+        self._smoother.reset()
         self._scale.reset()
         self._units.reset()
 
@@ -224,13 +229,13 @@ class StreamEstimator:
         if depth_task:
             maps[depth_task] = self._aligned(depth_task, maps[depth_task], frames, padding)
         results = []
+        people = {} if prediction.keypoints is None else self._people(frames, prediction.keypoints, first)
         for index in range(first, len(frames)):
             frame = frames[index]
             result = self._blank(frame)
             for name in maps:
                 setattr(result, FIELDS[name], maps[name][index])
-            if prediction.keypoints is not None:
-                result.people = self._people(frame, prediction.keypoints, index)
+            result.people = people.get(index, [])
             if depth_task:
                 self._to_metres(result, frame)
             if self.config.output == "input":
@@ -262,17 +267,32 @@ class StreamEstimator:
         self._reference = {stamps[i]: disparity[i] for i in range(padding, len(frames))}
         return disparity
 
-    def _people(self, frame: _Frame, keypoints: Any, index: int) -> list[Person]:
+    def _people(self, frames: list[_Frame], keypoints: Any, first: int) -> dict[int, list[Person]]:
+        """Who is seen in frames `first` and later, by their numbers."""
         assert self._fit is not None
-        confidence = np.asarray(keypoints.visibility[index], dtype=float)
-        relative = np.asarray(keypoints.xyz[index], dtype=float)
-        xy = self._fit.points_to_source(np.asarray(keypoints.xy[index], dtype=float) * np.array(self.size))
-        finite = np.isfinite(confidence).all() and np.isfinite(relative).all() and np.isfinite(xy).all()
-        if not finite or confidence.mean() < self.config.min_score:
-            return []
-        identity = self._tracker.identify(frame.stamp_ns, xy, confidence)
-        xyz = locate(xy, relative, confidence, frame.intrinsics)
-        return [Person(identity, self.joint_set, xy, xyz, relative, confidence, self._fit.source)]
+        self._smoother.noise_m = self.config.joint_noise_m
+        confidence, relative, xy = (np.asarray(a, float) for a in (keypoints.visibility, keypoints.xyz, keypoints.xy))
+        xy = self._fit.points_to_source(xy * np.array(self.size))
+        sure = confidence.mean(1) >= self.config.min_score
+        finite = np.isfinite(np.concatenate((confidence[..., None], relative, xy), -1)).all((1, 2))
+        runs: dict[str, list[int]] = {}  # frames of one person, who is never seen again once another came
+        for i in range(first, len(frames)):
+            if not (sure[i] and finite[i]):
+                continue
+            runs.setdefault(self._tracker.identify(frames[i].stamp_ns, xy[i], confidence[i]), []).append(i)
+        people = {}
+        for identity, seen in runs.items():
+            if identity != self._smoothed:
+                self._smoother.reset()
+                self._smoothed = identity
+            places = np.concatenate((xy[seen], relative[seen]), -1)
+            smooth = self._smoother.advance([frames[i].stamp_ns for i in seen], places.reshape(len(seen), -1))
+            for i, place in zip(seen, smooth.reshape(places.shape), strict=True):
+                xyz = locate(place[:, :2], place[:, 2:], confidence[i], frames[i].intrinsics)
+                people[i] = [
+                    Person(identity, self.joint_set, place[:, :2], xyz, place[:, 2:], confidence[i], self._fit.source)
+                ]
+        return people
 
     def _to_metres(self, result: FrameResult, frame: _Frame) -> None:
         """Metric depth of this frame, from the depth camera where there is one, else from the skeleton.
