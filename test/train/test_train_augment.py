@@ -113,13 +113,23 @@ def test_a_window_narrower_than_the_person_shows_nothing_else_and_any_part_where
 def test_joints_outside_the_window_are_outside_and_unknown_ones_stay_unknown(batch: ClipBatch) -> None:
     visibility = batch.keypoints.visibility.clone()
     visibility[:, :, 5] = -1
-    batch = replace(batch, keypoints=batch.keypoints._replace(visibility=visibility))
+    batch = replace(batch, keypoints=batch.keypoints._replace(visibility=visibility), alpha=0 * batch.alpha)
     seen = augment(batch, [SAME._replace(zoom=0.5, x=0.25, y=0.25)] * 3).keypoints
     gone = (batch.keypoints.xy > 0.5).any(-1)
     known = visibility >= 0
     assert (seen.visibility[gone & known] == 0).all()
     assert (seen.visibility[~gone & known] == 1).all()
     assert (seen.visibility[~known] == -1).all()
+
+
+def test_a_person_who_is_mostly_cut_away_while_another_is_seen_has_unknown_joints(batch: ClipBatch) -> None:
+    alpha = torch.ones_like(batch.alpha)
+    alpha[2] = 0
+    quarter, most = (SAME._replace(zoom=zoom, x=zoom / 2, y=zoom / 2) for zoom in (0.5, 0.9))
+    seen = augment(replace(batch, alpha=alpha), [quarter, most, quarter]).keypoints.visibility
+    assert (seen[0] == -1).all()
+    assert (seen[1:] >= 0).all()
+    assert 0 < (seen[2] > 0).float().mean() < 0.5  # nobody else is there who might be meant
 
 
 def test_colours_change_the_picture_alone(batch: ClipBatch) -> None:

@@ -80,7 +80,7 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
         normals=normals,
         scene_disparity=_stretch(seen["scene_disparity"], torch.ones_like(alpha, dtype=torch.bool)),
         human_disparity=_stretch(seen["human_disparity"], alpha > 0.5),
-        keypoints=_keypoints(batch.keypoints, mirror, window, centre),
+        keypoints=_keypoints(batch.keypoints, mirror, window, centre, (alpha > 0.5).flatten(1).any(1)),
     )
 
 
@@ -111,12 +111,16 @@ def _stretch(disparity: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, scaled, 0.0)
 
 
-def _keypoints(points: Keypoints, mirror: Tensor, window: Tensor, centre: Tensor) -> Keypoints:
+def _keypoints(points: Keypoints, mirror: Tensor, window: Tensor, centre: Tensor, someone: Tensor) -> Keypoints:
+    """someone: (B,) whether the view shows anybody."""
     flip = mirror.view(-1, 1, 1)
     xy = (points.xy - centre[:, None, None]) / window[:, None, None].to(points.xy) + 0.5
     xyz = torch.where(flip[..., None], points.xyz * points.xyz.new_tensor([-1, 1, 1]), points.xyz)
     inside = ((xy >= 0) & (xy <= 1)).all(-1)
     visibility = torch.where(inside, points.visibility, points.visibility.clamp_max(0))
+    # Mostly cut away, they may not be the most prominent person any more: these are not the joints of who is seen.
+    left, before = ((v > 0).sum((1, 2), keepdim=True) for v in (visibility, points.visibility))
+    visibility = torch.where((2 * left < before) & someone.view(-1, 1, 1), -1.0, visibility)
 
     def swap(x: Tensor) -> Tensor:
         return torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x[:, :, FLIPPED], x)

@@ -39,7 +39,7 @@ class Generator:
     """Clips made by `thfm_ros.synth` when they are asked for, on `device` (of Warp: cpu, cuda:0).
 
     Held-out ones come from the generator's split "test": other motions, outfits and seeds. They are the same whatever
-    the data's seed is, so that runs on other people can be compared.
+    the data's seed and settings are, so that runs on other people can be compared.
     """
 
     def __init__(self, data: DataConfig, device: str) -> None:
@@ -53,7 +53,7 @@ class Generator:
         except TypeError as error:
             raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
         self.group = self.config.identities
-        self.test = replace(self.config, split="test", identities=1)
+        self.test = SynthConfig(**settings, split="test")
         self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
     def __call__(self, index: int) -> TrainingClip:
