@@ -40,8 +40,8 @@ def people(estimator: StreamEstimator, clip: Clip) -> list[Person]:
     return found
 
 
-def score(found: list[Person], clip: Clip, truth: np.ndarray) -> dict[str, float]:
-    """truth: (T, K, 3)."""
+def score(found: list[Person], clip: Clip) -> dict[str, float]:
+    truth = clip.keypoints_3d
     xyz = np.stack([p.xyz_relative for p in found])
     ours, true = (convert(x, DEFAULT_JOINT_SET, "h36m14") for x in (xyz, truth - truth[:, PELVIS]))
     inside = clip.visibility > 0
@@ -72,7 +72,7 @@ def main() -> None:
         clip = generate_clip(config, arguments.seed, index, assets)
         for noise in NOISE_M:
             estimator.config = replace(estimator.config, joint_noise_m=noise)
-            rows[noise].append(score(people(estimator, clip), clip, clip.keypoints_3d))
+            rows[noise].append(score(people(estimator, clip), clip))
     table = {n: {k: float(np.nanmean([s[k] for s in scores])) for k in scores[0]} for n, scores in rows.items()}
     print("joint_noise_m  PCK@0.05  PA-MPJPE  accel m/s^2  jitter (truth)")
     for noise, mean in table.items():

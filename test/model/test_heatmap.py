@@ -8,7 +8,7 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.keypoints import KeypointTokens
 from thfm_ros.model.presets import PRESETS
-from thfm_ros.model.readout import Keypoints, expected, repeat
+from thfm_ros.model.readout import Keypoints, expected, focused, repeat
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -45,7 +45,10 @@ def test_it_goes_on_where_patches_were() -> None:
     assert not tokens.looks
     tokens.read_from("heatmap")
     assert tokens.looks
-    for ours, old in zip(tokens(hidden, video, image=image), before, strict=True):
+    tokens.head.said.register_forward_hook(lambda *call: heard.append(call[-1]))
+    heard: list[torch.Tensor] = []
+    after = tokens(hidden, video, image=image)
+    for ours, old in zip(after, focused(before, heard[0], 4), strict=True):
         torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
     tokens.read_from("patches")
     assert all(torch.equal(a, b) for a, b in zip(tokens(hidden, video), before, strict=True))
@@ -60,6 +63,43 @@ def test_a_cell_that_is_sure_answers_with_its_patch() -> None:
     torch.testing.assert_close(points.xy[0, 1, 5], torch.tensor([(7.5 / 4 + 0.25) / 4, (9.5 / 4 - 0.5) / 3]))
     torch.testing.assert_close(points.xyz[0, 1, 5], torch.tensor([1.0, 2.0, 3.0]))
     torch.testing.assert_close(points.visibility[0, 1, 5], torch.tensor(-4.0))
+
+
+def heat(*spots: tuple[float, float, float]) -> torch.Tensor:
+    """Logits (1, 1, 24, 40, 1) of Gaussian spots (row, column, weight), two cells wide."""
+    row, column = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
+    spread = (w * torch.exp(-((row - y) ** 2 + (column - x) ** 2) / 8) for y, x, w in spots)
+    return (sum(spread, torch.zeros(24, 40)) + 1e-6).log()[None, None, ..., None]
+
+
+def told(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean, and where it is when focused, as (column, row) in cells."""
+    mean = expected(torch.zeros(1, 1, 6, 10, 1, 7), places)
+    return tuple(p.xy[0, 0, 0] * torch.tensor([40.0, 24.0]) - 0.5 for p in (mean, focused(mean, places, 4)))
+
+
+def test_of_two_places_the_likelier_is_told_and_not_their_middle() -> None:
+    mean, focus = told(heat((12, 8, 0.6), (12, 30, 0.4)))
+    assert 15 < mean[0] < 20
+    torch.testing.assert_close(focus, torch.tensor([8.0, 12.0]), atol=0.8, rtol=0)
+    _, other = told(heat((12, 8, 0.4), (12, 30, 0.6)))
+    torch.testing.assert_close(other, torch.tensor([30.0, 12.0]), atol=0.8, rtol=0)
+
+
+def test_a_single_place_is_told_as_its_mean() -> None:
+    mean, focus = told(heat((9.3, 21.6, 1.0)))
+    torch.testing.assert_close(focus, mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(focus, torch.tensor([21.6, 9.3]), atol=0.05, rtol=0)
+
+
+def test_what_is_learned_is_the_mean() -> None:
+    gradients = []
+    for focus in (False, True):
+        places = heat((12, 8, 0.55), (12, 30, 0.45)).requires_grad_(True)
+        points = expected(torch.zeros(1, 1, 6, 10, 1, 7), places)
+        (focused(points, places, 4) if focus else points).xy[..., 0].sum().backward()
+        gradients.append(places.grad)
+    torch.testing.assert_close(*gradients)
 
 
 def test_patches_repeat_in_their_cells() -> None:

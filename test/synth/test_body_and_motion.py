@@ -98,7 +98,7 @@ def test_a_capture_is_the_motion_that_it_was_made_of(assets):
         assert np.allclose(np.linalg.norm(again.rotations, axis=-1), 1)
 
 
-def test_bundled_captures_are_trained_on_and_look_like_people(shared, assets):
+def test_bundled_captures_are_trained_on_and_look_like_people(assets):
     known = [m for m in known_motions(assets, "train", None) if f"{m.name}.root" in assets.captures]
     assert len(known) > 100
     for m in known:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from thfm_ros.synth.assets import FILES, load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig, parse_size
 from thfm_ros.synth.materials import HELD_OUT_PATTERNS, PATTERNS, random_cloth
+from thfm_ros.synth.motion import Motion
 from thfm_ros.synth.on_device import generate_tensors
 
+DRAWN = "dance_b~ run~ random random~ kick+random~ run getup_faceup~ run random dance_b+random~ dance_b+random~ random"
+WORN = "zigzag checks camo plaid zigzag houndstooth plain floral checks zigzag camo denim"
 SMALL = {"frames": 2, "height": 48, "width": 64}
 
 
@@ -113,6 +117,29 @@ def test_splits_share_no_motion(assets):
     assert train
     assert test
     assert not train & test
+
+
+def test_held_out_people_stay_who_they_are(assets):
+    """Whatever training is given besides: figures of years can be compared."""
+    config = SynthConfig(split="test")
+    drawn = [action.choose_motion(np.random.default_rng(i), assets, config, 1.0).name for i in range(12)]
+    worn = [PATTERNS[random_cloth(np.random.default_rng(i), "test").pattern] for i in range(12)]
+    assert drawn == DRAWN.split()
+    assert worn == WORN.split()
+
+
+def test_many_bundled_takes_leave_room_for_the_others(assets, monkeypatch):
+    def share(motions: tuple[Motion, ...], names: set[str]) -> float:
+        monkeypatch.setattr(action, "known_motions", lambda *_: motions)
+        drawn = (action.choose_motion(np.random.default_rng(i), assets, SynthConfig(), 1.0).name for i in range(600))
+        captured = [name.split("+")[0].rstrip("~") for name in drawn if not name.startswith("random")]
+        return sum(name in names for name in captured) / len(captured)
+
+    known = action.known_motions(assets, "train", None)
+    bundled = {m.name for m in known if f"{m.name}.root" in assets.captures}
+    assert share(known, bundled) == pytest.approx(2 / 3, abs=0.08)
+    mine = tuple(replace(known[0], name=f"mine{i}") for i in range(200))
+    assert share(known + mine, {m.name for m in mine}) > 0.8
 
 
 def test_train_never_wears_the_patterns_of_test():

@@ -122,7 +122,7 @@ def test_joints_outside_the_window_are_outside_and_unknown_ones_stay_unknown(bat
     assert (seen.visibility[~known] == -1).all()
 
 
-def test_a_person_who_is_mostly_cut_away_while_another_is_seen_has_unknown_joints(batch: ClipBatch) -> None:
+def test_joints_are_unknown_where_most_of_them_are_cut_away_and_somebody_is_seen(batch: ClipBatch) -> None:
     alpha = torch.ones_like(batch.alpha)
     alpha[2] = 0
     quarter, most = (SAME._replace(zoom=zoom, x=zoom / 2, y=zoom / 2) for zoom in (0.5, 0.9))

@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
 from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, to_table
-from thfm_ros.train.data import HELD_OUT, Folder, draw, feed, open_source
+from thfm_ros.train.data import HELD_OUT, Folder, Generator, draw, feed, open_source
 from thfm_ros.train.publish import publish
 from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
 from thfm_ros.train.trainer import Trainer
@@ -48,6 +49,14 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
 def test_mistakes_are_named(table: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(TrainConfig, table, "file.yaml")
+
+
+def test_held_out_clips_do_not_follow_the_settings_and_keys_of_data_are_not_settings() -> None:
+    config = DataConfig(height=48, width=64, frames=2, fps=12.0, settings={"people": 3, "empty": 1.0, "identities": 2})
+    made, plain = (Generator(c, "cpu")(HELD_OUT) for c in (config, replace(config, settings={})))
+    assert all(np.array_equal(getattr(made, f.name), getattr(plain, f.name)) for f in fields(made))
+    with pytest.raises(UserError, match=r"found height: set data\.height instead"):
+        Generator(replace(config, settings={"height": 32}), "cpu")
 
 
 def test_files_and_overrides(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def conflict(tasks: Collection[str]) -> str | None:
     """Why these tasks cannot run together: a frame has one depth map and one normal map. None where they can."""
     for kind in ("depth", "normals"):
         if {f"scene_{kind}", f"human_{kind}"} <= set(tasks):
-            return f"tasks: scene_{kind} and human_{kind} share their topics, choose one"
+            both = f"scene_{kind} and human_{kind}"
+            return f"tasks: expected one of {both} at most, found both: a frame has one map of {kind}; choose one"
     return None
 
 

@@ -17,16 +17,15 @@ SPEED = 1.0  # m / s, of a joint that was never seen before
 
 
 class JointSmoother:
-    """Any number of coordinates (N, D) that share one uncertainty. Pixels will do too: only the ratio of `noise_m` to
-    how bodies move counts.
+    """Any number of coordinates that share one uncertainty. Pixels will do too: only the ratio of `noise_m` to how
+    bodies move counts.
 
     Args:
         noise_m: by how much a joint trembles, standard deviation in metres; 0: joints stay as they are.
-        gap_s: longer without a frame, and the next one is a beginning.
     """
 
-    def __init__(self, noise_m: float = 0.03, gap_s: float = 0.5) -> None:
-        self.noise_m, self.gap_s = noise_m, gap_s
+    def __init__(self, noise_m: float = 0.03) -> None:
+        self.noise_m = noise_m
         self._last: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def reset(self) -> None:
@@ -34,23 +33,11 @@ class JointSmoother:
         self._last = None
 
     def advance(self, stamps_ns: Sequence[int], places: np.ndarray) -> np.ndarray:
-        """The frames of one pass, stamps ascending also from call to call: places (N, D) -> smoothed (N, D)."""
-        if not self.noise_m:
-            return places
-        out = np.array(places, float)
-        start = 0
-        for i, stamp in enumerate(stamps_ns):
-            before = stamps_ns[i - 1] if i else self._last and self._last[0]
-            if before is not None and stamp - before > self.gap_s * NS:
-                out[start:i] = self._smooth(stamps_ns[start:i], out[start:i])
-                self.reset()
-                start = i
-        out[start:] = self._smooth(stamps_ns[start:], out[start:])
-        return out
+        """The frames of one pass, stamps ascending also from call to call: places (N, D) -> smoothed (N, D).
 
-    def _smooth(self, stamps_ns: Sequence[int], places: np.ndarray) -> np.ndarray:
-        """Forward through the frames, then back; what is kept for the next call has only seen the past."""
-        if not len(places):
+        Forward through the frames, then back; what is kept for the next call has only seen the past.
+        """
+        if not self.noise_m:
             return places
         states, spreads, expected = [], [], []  # after each frame; and (transition, state, spread) before it
         for stamp, place in zip(stamps_ns, places, strict=True):

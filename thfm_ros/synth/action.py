@@ -32,11 +32,11 @@ from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 TEST_MOTIONS = ("dance_b", "kick", "getup_faceup", "run")
 # Motions that are rarer than others by this factor: upright ones dominate, as people do; rolls and crawls stay in.
 RARE = dict.fromkeys(("backflip", "cartwheel", "crawl", "getup_facedown", "getup_faceup", "roll"), 0.25)
-CAPTURES = 2 / 3  # of the motion capture in training: many, but of few kinds
+CAPTURES = 2 / 3  # of the bundled motion capture, so that many takes of few kinds leave room for the others
 # Training is to cover what its motions do not hold: radians that joints stray from them at the most, and the chance of
-# a person leaning, falling or lying, whatever they do.
+# a person leaning or lying, whatever they do.
 STRAY = {"train": 0.12, "test": 0.07}
-FALLEN = {"train": 0.08, "test": 0.0}
+LEANING = {"train": 0.08, "test": 0.0}
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def _motions(digest: str, split: str, bvh: BvhFolder | None) -> tuple[Motion, ..
     found += [from_capture(n, arrays[f"{n}.rotations"], arrays[f"{n}.root"]) for n in captures]
     held = [m for m in found if (m.name in TEST_MOTIONS) == (split == "test")]
     if bvh is not None:
-        # What is bundled is trained on, whatever folder it lies in besides.
-        files = [m for m in bvh.load() if m.name not in captures]
-        own = [m for m in files if _held_out(m.name) == (split == "test")]
-        if files and not own and split == "train":
+        files = bvh.load()
+        # What is bundled is trained on, so another copy of it cannot be held out.
+        own = [m for m in files if (_held_out(m.name) and m.name not in captures) == (split == "test")]
+        if not own and split == "train":
             raise UserError(
                 f"all {len(files)} BVH files in {bvh.folder} are held out for the test split, by the hash of their "
                 "names: add more or rename one"
@@ -99,7 +99,8 @@ def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig,
         p = np.array([RARE.get(m.name, 1.0) for m in known])
         captured = np.array([f"{m.name}.root" in assets.captures for m in known])
         if captured.any():
-            p[captured] = CAPTURES / (1 - CAPTURES) * p[~captured].sum() / captured.sum()
+            first = np.array([m.name in assets.motions for m in known])
+            p[captured] = CAPTURES / (1 - CAPTURES) * p[first].sum() / captured.sum()
         motion = known[rng.choice(len(known), p=p / p.sum())]
         if roll > 0.85:
             motion = blended(motion, random_motion(rng, motion.duration + 0.1), rng.uniform(0.2, 0.6))
@@ -130,7 +131,7 @@ def make_action(
     hands = _hands(rng, times)
     yaw = rng.uniform(-np.pi, np.pi)
     turn = from_rotvec(np.array([0, 0, yaw]))
-    if FALLEN[config.split] and rng.random() < FALLEN[config.split]:
+    if LEANING[config.split] and rng.random() < LEANING[config.split]:
         way = rng.uniform(-np.pi, np.pi)
         tilt = from_rotvec(rng.uniform(0.4, 1.8) * np.array([np.cos(way), np.sin(way), 0]))
         turn = multiply(turn, tilt)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -263,8 +264,12 @@ def build_motions() -> dict[str, np.ndarray]:
 
 
 def build_captures(folder: Path) -> dict[str, np.ndarray]:
-    """The BVH files below the folder, by their names without suffix."""
-    return {f"{m.name}.{k}": v for m in load_folder(folder) for k, v in to_capture(m).items()}
+    """The BVH files below the folder, by their names without suffix, which have to differ."""
+    motions = load_folder(folder)
+    twice = [name for name, count in Counter(m.name for m in motions).items() if count > 1]
+    if twice:
+        raise SystemExit(f"{folder}: expected names that differ, found more than one {', '.join(twice)}; rename them")
+    return {f"{m.name}.{k}": v for m in motions for k, v in to_capture(m).items()}
 
 
 def build_environments(folder: Path) -> dict[str, np.ndarray]:
@@ -320,6 +325,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--bvh", type=Path, help="folder with motion capture as .bvh")
     parser.add_argument("--only", nargs="*", choices=("body", "motions", "captures", "environments", "textures"))
     options = parser.parse_args(arguments)
+    for name, option in (("environments", "hdris"), ("captures", "bvh")):
+        if (not options.only or name in options.only) and getattr(options, option) is None:
+            parser.error(f"--{option} DIR is needed to build the {name}")
     options.out.mkdir(parents=True, exist_ok=True)
     manifest_path = options.out / "manifest.json"
     manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
@@ -334,10 +342,6 @@ def main(arguments: list[str] | None = None) -> None:
     for name, build in builders.items():
         if options.only and name not in options.only:
             continue
-        if name == "environments" and options.hdris is None:
-            parser.error("--hdris DIR is needed to build the environments")
-        if name == "captures" and options.bvh is None:
-            parser.error("--bvh DIR is needed to build the captures")
         digest = write_arrays(options.out / f"{name}.npz", build())
         manifest["files"][f"{name}.npz"] = digest
     manifest_path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -118,7 +118,8 @@ def _keypoints(points: Keypoints, mirror: Tensor, window: Tensor, centre: Tensor
     xyz = torch.where(flip[..., None], points.xyz * points.xyz.new_tensor([-1, 1, 1]), points.xyz)
     inside = ((xy >= 0) & (xy <= 1)).all(-1)
     visibility = torch.where(inside, points.visibility, points.visibility.clamp_max(0))
-    # Mostly cut away, they may not be the most prominent person any more: these are not the joints of who is seen.
+    # Mostly cut away, they may not be the most prominent person any more: who is seen may have other joints. (Alone,
+    # their joints are not asked for either: nobody counts the people of a window.)
     left, before = ((v > 0).sum((1, 2), keepdim=True) for v in (visibility, points.visibility))
     visibility = torch.where((2 * left < before) & someone.view(-1, 1, 1), -1.0, visibility)
 

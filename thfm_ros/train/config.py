@@ -24,7 +24,7 @@ class DataConfig:
         there the next time; `folder` reads `path` only, and a missing file is an error.
     clips: how many different ones training draws from; 0: without end (every sample is new).
     height, width, frames, fps: 0 means the preset's. frames 1: still images.
-    settings: further keys of the generator's configuration.
+    settings: further keys of the generator's configuration, for what is trained on; held-out clips have none of them.
     device: where the generator runs; `auto`: on the GPU if there is one.
     workers: processes that prepare clips ahead of time; 0: the trainer makes them itself, when it needs them.
     """

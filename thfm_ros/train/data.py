@@ -48,6 +48,8 @@ class Generator:
         from thfm_ros.synth.config import SynthConfig
 
         settings = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
+        if twice := sorted(settings.keys() & data.settings.keys()):
+            raise UserError(f"data.settings: expected other keys, found {twice[0]}: set data.{twice[0]} instead")
         try:
             self.config = SynthConfig(**{**settings, **data.settings})
         except TypeError as error:
