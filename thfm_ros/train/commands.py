@@ -1,4 +1,4 @@
-"""`thfm train`, `thfm train-recipe`, `thfm plot-training` and `thfm publish`."""
+"""`thfm train`, `thfm train-recipe`, `thfm plot-training`, `thfm average` and `thfm publish`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("train-recipe")(train_recipe)
     app.command("plot-training")(plot_training)
+    app.command("average")(average)
     app.command("publish")(publish)
 
 
@@ -53,6 +54,17 @@ def plot_training(
     from thfm_ros.train.plots import plot_runs
 
     plot_runs(runs, out, metric)
+    typer.echo(f"wrote {out}")
+
+
+def average(
+    models: list[Path] = typer.Argument(..., help="checkpoint folders that came from one another, the latest last"),
+    out: Path = typer.Option(..., help="folder of the new checkpoint"),
+) -> None:
+    """The mean of the weights of several checkpoints: often better than each of them."""
+    from thfm_ros.train.average import average as run
+
+    run(models, out)
     typer.echo(f"wrote {out}")
 
 

@@ -1,0 +1,43 @@
+"""The mean of checkpoints that came from one another: often better than each (Wortsman et al., ICML 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import load_checkpoint, save_checkpoint
+
+
+def average(models: Sequence[Path], out: Path) -> None:
+    """Writes to `out` the last of `models` with the mean of all their weights.
+
+    Raises:
+        UserError: fewer than two, or networks that are not built alike.
+    """
+    if len(models) < 2:
+        raise UserError(f"expected two checkpoints or more to average, found {len(models)}")
+    *others, last = (load_checkpoint(model) for model in models)
+    for model, other in zip(models, others, strict=False):
+        for name in ("vae", "transformer"):
+            _check_alike(getattr(last, name), getattr(other, name), f"{model}, {name}", str(models[-1]))
+    for name in ("vae", "transformer"):
+        states = [getattr(checkpoint, name).state_dict() for checkpoint in (*others, last)]
+        mean = {
+            key: torch.stack([s[key].double() for s in states]).mean(0).to(w.dtype) for key, w in states[-1].items()
+        }
+        getattr(last, name).load_state_dict(mean)
+    save_checkpoint(out, last)
+
+
+def _check_alike(ours: nn.Module, other: nn.Module, where: str, like: str) -> None:
+    shapes, found = ({k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, other))
+    differing = next((k for k in sorted({*shapes, *found}) if shapes.get(k) != found.get(k)), None)
+    if differing is not None:
+        raise UserError(
+            f"{where}: expected weights like those of {like}, found {differing} of shape {found.get(differing)}, not "
+            f"{shapes.get(differing)}: only checkpoints that came from one another have a mean"
+        )
