@@ -163,7 +163,7 @@ def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
     height, width = patches.shape[2:4]
     cells = places.shape[2] // height
     chance = places.flatten(2, 3).softmax(2)  # (B, T, n h n w, K)
-    place = chance.transpose(2, 3) @ _centres(places, cells)
+    place = _mean(chance, _centres(places, cells))
     held = chance.unflatten(2, (height, cells, width, cells)).sum((3, 5)).flatten(2, 3)
     mean = (held.unsqueeze(-1) * patches[..., 1:].flatten(2, 3)).sum(2)  # (B, T, K, 6)
     xy = (place + mean[..., :2]) / patches.new_tensor([width, height])
@@ -181,12 +181,17 @@ def focused(points: Keypoints, places: Tensor, cells: int) -> Keypoints:
     points, places: as `expected` gives and takes them; cells: n.
     """
     said, centre = places.flatten(2, 3), _centres(places, cells)
-    mean = said.softmax(2).transpose(2, 3) @ centre
-    likeliest = (SHARP * said).softmax(2).transpose(2, 3) @ centre  # (B, T, K, 2)
+    mean = _mean(said.softmax(2), centre)
+    likeliest = _mean((SHARP * said).softmax(2), centre)
     away = (centre[:, None] - likeliest.unsqueeze(2)).square().sum(-1)  # (B, T, n h n w, K)
-    near = (said - away / (2 * NEAR**2)).softmax(2).transpose(2, 3) @ centre
+    near = _mean((said - away / (2 * NEAR**2)).softmax(2), centre)
     height, width = (n / cells for n in places.shape[2:4])
     return points._replace(xy=points.xy + (near - mean).detach() / near.new_tensor([width, height]))
+
+
+def _mean(chance: Tensor, centre: Tensor) -> Tensor:
+    """Chances (B, T, n h n w, K) of cells with those centres (n h n w, 2) -> the place expected, (B, T, K, 2)."""
+    return chance.transpose(2, 3) @ centre
 
 
 def _centres(places: Tensor, cells: int) -> Tensor:

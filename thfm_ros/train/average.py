@@ -21,15 +21,13 @@ def average(models: Sequence[Path], out: Path) -> None:
     if len(models) < 2:
         raise UserError(f"expected two checkpoints or more to average, found {len(models)}")
     *others, last = (load_checkpoint(model) for model in models)
-    for model, other in zip(models, others, strict=False):
-        for name in ("vae", "transformer"):
-            _check_alike(getattr(last, name), getattr(other, name), f"{model}, {name}", str(models[-1]))
     for name in ("vae", "transformer"):
-        states = [getattr(checkpoint, name).state_dict() for checkpoint in (*others, last)]
-        mean = {
-            key: torch.stack([s[key].double() for s in states]).mean(0).to(w.dtype) for key, w in states[-1].items()
-        }
-        getattr(last, name).load_state_dict(mean)
+        network, *rest = (getattr(checkpoint, name) for checkpoint in (last, *others))
+        for model, other in zip(models, rest, strict=False):
+            _check_alike(network, other, f"{model}, {name}", str(models[-1]))
+        states = [n.state_dict() for n in (*rest, network)]
+        mean = {key: torch.stack([s[key].double() for s in states]).mean(0) for key in states[-1]}
+        network.load_state_dict(mean)  # in the type that it has
     save_checkpoint(out, last)
 
 
