@@ -77,6 +77,24 @@ def test_random_motion_stays_within_the_limits():
         assert steps < 0.2  # smooth
 
 
+def test_agile_motion_is_smooth_and_goes_far_beyond_standing():
+    thighs = [JOINTS.index(f"{side}hip") for side in "lr"]
+
+    def raised(made: motion.Motion) -> float:
+        """Share of frames with a thigh more than 60 degrees from hanging straight down."""
+        matrices = rotations.to_matrix(motion.global_rotations(made.rotations)[:, thighs])
+        return float((matrices[..., 2, 2].min(1) < 0.5).mean())
+
+    agile = [motion.agile_motion(np.random.default_rng(seed), 3.0) for seed in range(30)]
+    for m in agile:
+        assert m.duration >= 3.0
+        assert np.allclose(np.linalg.norm(m.rotations, axis=-1), 1)
+        between = np.abs((m.rotations[1:] * m.rotations[:-1]).sum(-1)).clip(0, 1)
+        assert 2 * np.arccos(between).max() < 0.45  # radians a frame
+    usual = [raised(motion.random_motion(np.random.default_rng(seed), 3.0)) for seed in range(30)]
+    assert np.mean([raised(m) for m in agile]) > 0.3 > 4 * np.mean(usual)
+
+
 def test_mirroring_twice_is_nothing(assets):
     m = motion.from_humanoid("walk", assets.motions["walk"].astype(float), True)
     twice = motion.mirrored(motion.mirrored(m))

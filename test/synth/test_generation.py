@@ -128,11 +128,21 @@ def test_held_out_people_stay_who_they_are(assets):
     assert worn == WORN.split()
 
 
+def test_only_those_to_train_on_go_to_extremes(assets):
+    def agile(split: str) -> int:
+        config = SynthConfig(split=split)
+        names = (action.choose_motion(np.random.default_rng(i), assets, config, 1.0).name for i in range(200))
+        return sum("agile" in name for name in names)
+
+    assert agile("test") == 0
+    assert 0.25 < agile("train") / 200 < 0.45
+
+
 def test_many_bundled_takes_leave_room_for_the_others(assets, monkeypatch):
     def share(motions: tuple[Motion, ...], names: set[str]) -> float:
         monkeypatch.setattr(action, "known_motions", lambda *_: motions)
         drawn = (action.choose_motion(np.random.default_rng(i), assets, SynthConfig(), 1.0).name for i in range(600))
-        captured = [name.split("+")[0].rstrip("~") for name in drawn if not name.startswith("random")]
+        captured = [name.split("+")[0].rstrip("~") for name in drawn if not name.startswith(("random", "agile"))]
         return sum(name in names for name in captured) / len(captured)
 
     known = action.known_motions(assets, "train", None)

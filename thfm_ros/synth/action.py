@@ -18,6 +18,7 @@ from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.motion import (
     Motion,
+    agile_motion,
     blended,
     from_capture,
     from_humanoid,
@@ -36,7 +37,8 @@ CAPTURES = 2 / 3  # of the bundled motion capture, so that many takes of few kin
 # Training is to cover what its motions do not hold: radians that joints stray from them at the most, and the chance of
 # a person leaning or lying, whatever they do.
 STRAY = {"train": 0.12, "test": 0.07}
-LEANING = {"train": 0.08, "test": 0.0}
+LEANING = {"train": 0.05, "test": 0.0}
+AGILE = {"train": 0.35, "test": 0.0}  # the chance of a motion through wide postures, alone or blended with another
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,14 @@ def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Mo
 
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
     """Motion capture, random motion or a blend of two, mirrored half of the time."""
+    motion = _drawn(rng, assets, config, duration)
+    if AGILE[config.split] and rng.random() < AGILE[config.split]:
+        wide = agile_motion(rng, duration)
+        motion = wide if rng.random() < 0.6 else blended(motion, wide, rng.uniform(0.3, 0.8))
+    return mirrored(motion) if rng.random() < 0.5 else motion
+
+
+def _drawn(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
     known = known_motions(assets, config.split, config.bvh)
     roll = rng.random()
     if roll < 0.42:
@@ -104,7 +114,7 @@ def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig,
         motion = known[rng.choice(len(known), p=p / p.sum())]
         if roll > 0.85:
             motion = blended(motion, random_motion(rng, motion.duration + 0.1), rng.uniform(0.2, 0.6))
-    return mirrored(motion) if rng.random() < 0.5 else motion
+    return motion
 
 
 def make_action(

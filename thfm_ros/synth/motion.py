@@ -151,6 +151,57 @@ def random_motion(rng: np.random.Generator, duration: float) -> Motion:
     return Motion("random", fps, from_rotvec(vectors), root)
 
 
+def agile_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """From one wide posture to the next (`_wide`): kicks, lunges, bends, balances and floor work, 30 fps."""
+    fps = 30.0
+    times = np.arange(int(duration * fps) + 2) / fps
+    period = rng.uniform(0.5, 1.4)
+    postures = np.stack([_wide(rng) for _ in range(int(np.ceil(times[-1] / period)) + 2)])
+    phase = times / period + rng.random()
+    i = np.minimum(phase.astype(int), len(postures) - 2)
+    w = phase - i
+    w = w * w * (3 - 2 * w)  # at rest in every posture
+    root = np.tile([0.0, 0.0, 1.0], (len(times), 1))
+    return Motion("agile", fps, slerp(postures[i], postures[i + 1], w[:, None, None]), root)
+
+
+def _wide(rng: np.random.Generator) -> np.ndarray:
+    """(13, 4) a posture at the ends of what joints do: on one leg with the other anywhere, on both, or on the floor."""
+    roll = rng.random()
+    lean, way = (rng.uniform(0.2, 1.6), rng.normal(0, 1.0)) if rng.random() < 0.55 else (rng.normal(0.1, 0.25), 0.0)
+    vectors = {
+        "root": np.array([lean * np.cos(way), lean * np.sin(way), 0]),
+        "chest": rng.uniform((-0.4, -0.4, -0.7), (0.9, 0.4, 0.7)) * rng.beta(1, 1.3),
+        "neck": rng.uniform((-0.7, -0.4, -1.1), (0.6, 0.4, 1.1)) * rng.beta(1, 1.3),
+    }
+    for side in "lr":
+        bent = rng.beta(0.9, 1.6)
+        vectors[f"{side}hip"] = rng.uniform((-2.1, -1.4, -0.6), (0.7, 0.3, 0.6))
+        vectors[f"{side}knee"] = np.array([0.03 + 2.3 * bent, 0, 0])
+        vectors[f"{side}ankle"] = rng.uniform((-0.5, -0.15, -0.15), (0.7, 0.15, 0.15))
+        vectors[f"{side}shoulder"] = rng.uniform((-3.0, -2.2, -0.9), (1.0, 0.1, 0.9)) * rng.beta(1.2, 0.8)
+        vectors[f"{side}elbow"] = np.array([-0.05 - 2.3 * rng.beta(0.9, 1.4), 0, 0])
+    for k in vectors:
+        if k[0] == "r" and k != "root":
+            vectors[k] = vectors[k] * np.array([1, -1, -1])
+    posture = np.stack([from_rotvec(vectors[j]) for j in JOINTS])
+    if roll < 0.15:  # on the floor: the pelvis lies any way
+        way = rng.uniform(-np.pi, np.pi)
+        posture[0] = from_rotvec(rng.uniform(1.0, 1.9) * np.array([np.cos(way), np.sin(way), 0]))
+        return posture
+    upright = posture[0] * np.array([1, -1, -1, -1])
+    for side in ("l", "r") if roll < 0.45 else (str(rng.choice(["l", "r"])),):  # legs that carry stand under the body
+        both = roll < 0.45
+        bent = 1.9 * rng.beta(0.8, 2.0)
+        stride = rng.uniform(-0.7, 0.7) if both else rng.normal(0, 0.15)
+        apart = abs(rng.normal(0, 0.35 if both else 0.15)) * (-1 if side == "l" else 1)
+        thigh = from_rotvec(np.array([stride - 0.5 * bent, apart, rng.normal(0, 0.2)]))
+        posture[JOINTS.index(f"{side}hip")] = multiply(upright, thigh)
+        posture[JOINTS.index(f"{side}knee")] = from_rotvec(np.array([0.03 + bent, 0, 0]))
+        posture[JOINTS.index(f"{side}ankle")] = from_rotvec(np.array([rng.normal(0, 0.1) - 0.4 * bent - stride, 0, 0]))
+    return posture
+
+
 def blended(a: Motion, b: Motion, weight: float) -> Motion:
     """Constant blend of two motions over the time of the shorter one; the root follows a."""
     times = np.arange(int(min(a.duration, b.duration) * 30)) / 30

@@ -41,9 +41,10 @@ class HeadStage(PixelStage):
         return self.decode(latents)  # of a still at rest, one frame stands for all 4
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw, video: Tensor) -> tuple[Tensor, Keypoints | None]:
-        pictures, points = self.answers(latents, rows, video)
+        answers, points = self.answers(latents, rows, video)
         if draw.stream:  # a still at rest: all 4 frames of a later latent are alike
             points = Keypoints(*(p.repeat_interleave(4, 1) for p in points))
+        pictures = {task: told.unbind() for task, told in answers.items()}  # one gradient a task, not one a row
         some = next(iter(pictures.values()), None)
         blank = latents.new_zeros(3, 1, 1, 1) if some is None else torch.zeros_like(some[0])
         chosen = [pictures[t][c] if t in pictures else blank for c, t in zip(rows.clips, rows.tasks, strict=True)]
