@@ -13,6 +13,7 @@ from thfm_ros.train.losses import (
     masked_mean,
     masked_median,
     normal_loss,
+    overlap_loss,
     place_loss,
     ssi_loss,
     standardise,
@@ -102,6 +103,24 @@ def test_l2_is_the_mean_square() -> None:
     inside = mask.expand(-1, 3, -1, -1, -1)
     expected = torch.stack([((a - b) ** 2)[i][inside[i]].mean() for i in range(2)])
     assert torch.allclose(l2_loss(a, b, mask), expected)
+
+
+def test_overlap_is_one_minus_the_iou_of_frames_with_somebody() -> None:
+    truth, told = -torch.ones(2, 3, 2, 6, 8), -torch.ones(2, 3, 2, 6, 8)
+    truth[0, :, 0, 1:3, 1:3], told[0, :, 0, 1:3, 2:4] = 1, 1  # 2 of 6 pixels shared; nobody in the second frame
+    told[1] = 1  # nobody at all
+    assert torch.allclose(overlap_loss(told, truth), torch.tensor([2 / 3, 0.0]))
+    assert overlap_loss(truth, truth).max() == 0
+
+
+def test_overlap_counts_small_people_as_much_as_large_ones() -> None:
+    truth = -torch.ones(2, 3, 1, 16, 16)
+    truth[0, :, :, :2, :2], truth[1, :, :, :8, :8] = 1, 1
+    told = truth.clone()
+    told[0, :, :, 0, :2], told[1, :, :, :4, :8] = -1, -1  # half of each is missed
+    assert torch.allclose(overlap_loss(told, truth), torch.tensor(0.5))
+    small, large = l2_loss(told, truth).tolist()
+    assert large > 10 * small
 
 
 @pytest.mark.parametrize("kind", ["normal", "ssi_disparity"])

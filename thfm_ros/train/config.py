@@ -113,6 +113,7 @@ class TrainConfig:
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
+    overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel`, `encoder` and `guide`.
     keypoints: weights of the 2D, 3D and visibility terms; a fourth, for the readouts `patches` and `heatmap`, of naming
         the patch or cell that a joint lies in.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`. train_eyes: whether the pyramids of a
@@ -145,6 +146,7 @@ class TrainConfig:
     latent_noise: float = 0.05
     anchor: float = 0.1
     background: float = 1.0
+    overlap: float = 0.0
     keypoints: tuple[float, ...] = (1.0, 1.0, 0.1)
     train_encoder: bool = False
     train_decoder: bool = False

@@ -53,6 +53,18 @@ def l2_loss(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> T
     return square.flatten(1).mean(1) if mask is None else masked_mean(square, mask)
 
 
+def overlap_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - IoU of soft masks in RGB space (B, 3, T, H, W): mean of the frames that show somebody, 0 without any, (B,).
+
+    A small person counts as much as a large one, as in what a mask is measured by; by L2 its pixels are few (Rahman and
+    Wang, ISVC 2016).
+    """
+    told, truth = (x.mean(1).mul(0.5).add(0.5).clamp(0, 1).flatten(2) for x in (prediction, target))
+    shared = (told * truth).sum(-1)
+    iou = shared / (told.sum(-1) + truth.sum(-1) - shared).clamp_min(EPS)
+    return masked_mean(1 - iou, truth.amax(-1) > 0.5)
+
+
 def dense_loss(
     kind: str, prediction: Tensor, target: Tensor, mask: Tensor, human: bool, anchor: float, background: float
 ) -> Tensor:

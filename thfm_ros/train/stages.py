@@ -20,7 +20,7 @@ from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
 from thfm_ros.train.data import Draw
 from thfm_ros.train.latent_cache import LatentCache
-from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, place_loss
+from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, overlap_loss, place_loss
 from thfm_ros.train.networks import add_lora
 from thfm_ros.train.samples import ClipBatch
 
@@ -281,6 +281,8 @@ class PixelStage(TaskStage):
                 self.config.anchor,
                 self.config.background,
             )
+            if name == "foreground" and self.config.overlap:
+                value = value + self.config.overlap * overlap_loss(video[which], target[which][:, :, frames])
             loss = loss.index_put((_index(which, loss),), value)
         return loss
 
