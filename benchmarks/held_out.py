@@ -13,16 +13,21 @@ from thfm_ros.train.samples import TrainingClip
 FRAMES = 5
 
 
-def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Checkpoint, list[TrainingClip]]:
-    """The command line (`clips`: how many by default), the checkpoint it names, and its held-out clips of FRAMES."""
+def arguments(doc: str | None, clips: int) -> argparse.ArgumentParser:
+    """The command line; clips: how many by default."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
     parser.add_argument("--clips", type=int, default=clips)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    checkpoint = load_checkpoint(arguments.checkpoint)
+    return parser
+
+
+def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Checkpoint, list[TrainingClip]]:
+    """What the command line says, the checkpoint it names, and its held-out clips of FRAMES."""
+    given = arguments(doc, clips).parse_args()
+    checkpoint = load_checkpoint(given.checkpoint)
     size = checkpoint.config
-    data = DataConfig(seed=arguments.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
+    data = DataConfig(seed=given.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
     source = open_source(data)
-    return arguments, checkpoint, [source(HELD_OUT + index) for index in range(arguments.clips)]
+    return given, checkpoint, [source(HELD_OUT + index) for index in range(given.clips)]

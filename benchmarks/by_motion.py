@@ -1,0 +1,88 @@
+"""Which motions and which framings are answered well, and which badly.
+
+    python benchmarks/by_motion.py --checkpoint weights/nano --clips 96 --json by_motion.json
+
+On held-out clips of 5 frames. Motions that were blended with random ones end in +; occluders, light and clothes differ
+from clip to clip, so groups of a few clips say little.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from held_out import FRAMES, arguments
+
+from thfm_ros.evaluate.report import write_json
+from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.model.vae import FlatDecoder, FlatEncoder
+from thfm_ros.synth.assets import load_assets
+from thfm_ros.synth.clip import generate_clip
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.train.heldout import dense_metrics, keypoint_metrics
+from thfm_ros.train.samples import ClipBatch, TrainingClip
+
+TASKS = ("foreground", "human_normals", "dense_pose", "keypoints_2d", "keypoints_3d")
+SHOWN = {
+    "iou/foreground": "IoU",
+    "mean_deg/human_normals": "normals",
+    "epe/dense_pose": "dense pose",
+    "pck_0.05/keypoints_2d": "PCK@0.05",
+    "pa_mpjpe_mm/keypoints_3d": "PA mm",
+}
+
+
+@torch.no_grad()
+def measure(checkpoint: Checkpoint, clip: TrainingClip) -> dict[str, float]:
+    """The training's held-out metrics of one clip."""
+    batch = ClipBatch.of([clip])
+    latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
+    found: dict[str, torch.Tensor] = {}
+    for task in TASKS:
+        sparse = task.startswith("keypoints")
+        prompt = checkpoint.prompts[task][:1].float()
+        out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
+        if sparse:
+            found |= keypoint_metrics({"xy": out.keypoints.xy, "xyz": out.keypoints.xyz}, batch, task)
+        else:
+            found |= dense_metrics(task, decode(-out.sample, batch.rgb), batch)
+    return {name: float(found[name]) for name in SHOWN}
+
+
+def group(motion: str) -> str:
+    """'kick+random~' -> 'kick+'."""
+    first, plus, _ = motion.rstrip("~").partition("+")
+    return first.rstrip("~") + plus
+
+
+def main() -> None:
+    given = arguments(__doc__, 96).parse_args()
+    checkpoint, assets = load_checkpoint(given.checkpoint), load_assets()
+    size = checkpoint.config
+    config = SynthConfig(frames=FRAMES, height=size.height, width=size.width, fps=size.fps, split="test")
+    rows: dict[str, dict[str, list[dict[str, float]]]] = {"motion": defaultdict(list), "framing": defaultdict(list)}
+    for index in range(given.clips):
+        clip = generate_clip(config, given.seed, index, assets)
+        if not clip.people:
+            continue
+        row = measure(checkpoint, TrainingClip.of(clip))
+        for key, name in (("motion", group(clip.meta["motion"][0])), ("framing", clip.meta["framing"][0])):
+            rows[key][name].append(row)
+    table = {
+        key: {
+            name: {"clips": len(of)} | {m: float(np.nanmean([row[m] for row in of])) for m in SHOWN}
+            for name, of in sorted(groups.items())
+        }
+        for key, groups in rows.items()
+    }
+    for key, groups in table.items():
+        print(f"{key:16}{'clips':>6}" + "".join(f"{title:>12}" for title in SHOWN.values()))
+        for name, of in groups.items():
+            print(f"{name:16}{of['clips']:6}" + "".join(f"{of[m]:12.3f}" for m in SHOWN))
+    if given.json:
+        write_json(given.json, {"clips": given.clips, "seed": given.seed, **table})
+
+
+if __name__ == "__main__":
+    main()
