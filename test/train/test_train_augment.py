@@ -161,3 +161,15 @@ def test_training_sees_other_views_and_kept_latents_refuse_them(tmp_path) -> Non
     assert loss("views", augment=views) != loss("plain2")
     with pytest.raises(UserError, match="kept ones know one view"):
         Trainer(tiny(latents="memory", augment=views), tmp_path / "latent", Discs())
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_window_that_is_not_zoomed_is_as_sharp_as_the_image(batch: ClipBatch, mirror: bool) -> None:
+    width = batch.rgb.shape[-1]
+    views = [SAME._replace(mirror=mirror).around(0 * alpha, 0.5, i) for i, alpha in enumerate(batch.alpha)]
+    seen = augment(batch, views, width // 2)
+    for view, window, whole in zip(views, seen.rgb, batch.rgb, strict=True):
+        left = round((view.x - 0.25) * width)
+        part = whole[..., left : left + width // 2]
+        assert_close(window, part.flip(-1) if mirror else part, atol=1e-4, rtol=0)
+    assert len({view.x for view in views}) > 1
