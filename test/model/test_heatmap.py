@@ -8,7 +8,7 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.keypoints import KeypointTokens
 from thfm_ros.model.presets import PRESETS
-from thfm_ros.model.readout import Keypoints, expected, focused, repeat
+from thfm_ros.model.readout import Keypoints, expected, focused, one_person, repeat
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -45,10 +45,15 @@ def test_it_goes_on_where_patches_were() -> None:
     assert not tokens.looks
     tokens.read_from("heatmap")
     assert tokens.looks
-    tokens.head.said.register_forward_hook(lambda *call: heard.append(call[-1]))
     heard: list[torch.Tensor] = []
+    for part in (tokens.head.answer, tokens.head.said):
+        part.register_forward_hook(lambda *call: heard.append(call[-1]))
     after = tokens(hidden, video, image=image)
-    for ours, old in zip(after, focused(before, heard[0], 4), strict=True):
+    patches, said = heard[0].unflatten(-1, (tokens.head.joints, -1)), heard[1]
+    theirs = one_person(said, 4)
+    for ours, old in zip(expected(patches, said), before, strict=True):
+        torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
+    for ours, old in zip(after, focused(expected(patches, said + theirs), said, 4, theirs), strict=True):
         torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
     tokens.read_from("patches")
     assert all(torch.equal(a, b) for a, b in zip(tokens(hidden, video), before, strict=True))
@@ -90,6 +95,41 @@ def test_a_single_place_is_told_as_its_mean() -> None:
     mean, focus = told(heat((9.3, 21.6, 1.0)))
     torch.testing.assert_close(focus, mean, atol=0.05, rtol=0)
     torch.testing.assert_close(focus, torch.tensor([21.6, 9.3]), atol=0.05, rtol=0)
+
+
+def crowd(shares: list[float]) -> torch.Tensor:
+    """Logits (1, 1, 24, 40, K) of the joints of two people side by side; shares: of the left one, joint by joint."""
+    rows = torch.linspace(4, 20, len(shares)).tolist()
+    return torch.cat([heat((y, 9, share), (y, 29, 1 - share)) for y, share in zip(rows, shares, strict=True)], -1)
+
+
+def columns(places: torch.Tensor, choose: bool) -> torch.Tensor:
+    """(K,) where joints are told to be, in cells."""
+    theirs = one_person(places, 4) if choose else torch.zeros(())
+    mean = expected(torch.zeros(1, 1, 6, 10, places.shape[-1], 7), places + theirs)
+    return focused(mean, places, 4, theirs).xy[0, 0, :, 0] * 40 - 0.5
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_of_two_people_all_joints_are_the_same_ones(left: bool) -> None:
+    shares = [0.56, 0.62, 0.45, 0.6, 0.57, 0.46, 0.6, 0.58]  # most of the joints are surer of the left one
+    places = crowd(shares if left else [1 - share for share in shares])
+    apart = columns(places, choose=False)
+    assert apart.min() < 12
+    assert apart.max() > 26
+    torch.testing.assert_close(columns(places, choose=True), torch.full((8,), 9.0 if left else 29.0), atol=0.8, rtol=0)
+
+
+def test_one_person_stays_where_they_are_with_an_arm_stretched_out() -> None:
+    spots = [(3, 20), (7, 20), (8, 16), (8, 24), (8, 31), (8, 37), (14, 19), (14, 22), (18, 19), (22, 18), (21, 23)]
+    places = torch.cat([heat((y, x, 1.0)) for y, x in spots], -1)
+    truth = torch.tensor([float(x) for _, x in spots])
+    torch.testing.assert_close(columns(places, choose=True), truth, atol=0.6, rtol=0)  # hills of two cells, moved by half a one
+
+
+def test_choosing_a_person_is_not_learned() -> None:
+    places = crowd([0.6, 0.4]).requires_grad_(True)
+    assert not one_person(places, 4).requires_grad
 
 
 def test_what_is_learned_is_the_mean() -> None:
