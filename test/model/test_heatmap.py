@@ -46,14 +46,9 @@ def test_it_goes_on_where_patches_were() -> None:
     tokens.read_from("heatmap")
     assert tokens.looks
     heard: list[torch.Tensor] = []
-    for part in (tokens.head.answer, tokens.head.said):
-        part.register_forward_hook(lambda *call: heard.append(call[-1]))
-    after = tokens(hidden, video, image=image)
-    patches, said = heard[0].unflatten(-1, (tokens.head.joints, -1)), heard[1]
-    theirs = one_person(said, 4)
-    for ours, old in zip(expected(patches, said), before, strict=True):
-        torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
-    for ours, old in zip(after, focused(expected(patches, said + theirs), said, 4, theirs), strict=True):
+    tokens.head.said.register_forward_hook(lambda *call: heard.append(call[-1]))
+    after, said = tokens(hidden, video, image=image), heard[0]
+    for ours, old in zip(after, focused(before, said, 4, one_person(said, 4)), strict=True):
         torch.testing.assert_close(ours, old, atol=1e-4, rtol=0)
     tokens.read_from("patches")
     assert all(torch.equal(a, b) for a, b in zip(tokens(hidden, video), before, strict=True))
@@ -105,9 +100,9 @@ def crowd(shares: list[float]) -> torch.Tensor:
 
 def columns(places: torch.Tensor, choose: bool) -> torch.Tensor:
     """(K,) where joints are told to be, in cells."""
-    theirs = one_person(places, 4) if choose else torch.zeros(())
-    mean = expected(torch.zeros(1, 1, 6, 10, places.shape[-1], 7), places + theirs)
-    return focused(mean, places, 4, theirs).xy[0, 0, :, 0] * 40 - 0.5
+    prior = one_person(places, 4) if choose else 0.0
+    mean = expected(torch.zeros(1, 1, 6, 10, places.shape[-1], 7), places)
+    return focused(mean, places, 4, prior).xy[0, 0, :, 0] * 40 - 0.5
 
 
 @pytest.mark.parametrize("left", [True, False])

@@ -10,7 +10,7 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.presets import PRESETS, build
-from thfm_ros.model.readout import expected, focused, one_person
+from thfm_ros.model.readout import Keypoints, focused, one_person
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.train.config import TrainConfig
@@ -85,13 +85,9 @@ def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(checkpoint: Chec
     heatmap = open_networks(TrainConfig("pixel", "tiny", {}, {"readout": "heatmap"}, init=str(init)))
     head, guide = heatmap.transformer.keypoint_tokens.head, patches.vae.guide
     heard: list[torch.Tensor] = []
-    for part in (head.answer, head.said):
-        part.register_forward_hook(lambda *call: heard.append(call[-1]))
+    head.said.register_forward_hook(lambda *call: heard.append(call[-1]))
     after, before = answers(heatmap), answers(patches)
-    said, places = heard[0].unflatten(-1, (head.joints, -1)), heard[1]
-    theirs = one_person(places, head.CELLS)
-    torch.testing.assert_close(before[3], expected(said, places).xyz, atol=1e-5, rtol=0)
-    before[2:] = focused(expected(said, places + theirs), places, head.CELLS, theirs)
+    before[2:] = focused(Keypoints(*before[2:]), heard[0], head.CELLS, one_person(heard[0], head.CELLS))
     for ours, old in zip(after, before, strict=True):
         torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
     theirs = guide.pyramid.state_dict()

@@ -121,8 +121,8 @@ class HeatmapReadout(PatchReadout):
         cells = self.cell(self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
         cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
         places = self.said(cells + repeat(patches[..., 0], self.CELLS))
-        theirs = one_person(places, self.CELLS)
-        return focused(self.lift(expected(patches, places + theirs), w / h), places, self.CELLS, theirs)
+        points = self.lift(expected(patches, places), w / h)
+        return focused(points, places, self.CELLS, one_person(places, self.CELLS))
 
 
 class Lift(nn.Module):
@@ -172,20 +172,20 @@ def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
     return Keypoints(xy, mean[..., 2:5], mean[..., 5])
 
 
-FREEDOM = 3.0  # of the t-distribution: a limb may be far out
-SPREAD = 1.0  # patches, by how much joints spread at the least
+FREEDOM = 3.0  # degrees of, of the t-distribution: a limb may be far out
+SCALE = 1.0  # patches, of the smallest person's joints
 ROUNDS = 2  # of choosing a person
 
 
 def one_person(places: Tensor, cells: int) -> Tensor:
-    """How much likelier the joints of a frame, taken together, make each cell: (B, T, n h, n w, 1), to be added to the
-    logits. Told apart, the joints of two people who look alike would come now from the one and now from the other.
+    """What the joints of a frame, taken together, say of each cell: log-probabilities (B, T, n h, n w, 1), to be added
+    to those of each joint. Chosen apart, joints of two people who look alike would be now the one's, now the other's.
 
-    The joints' likeliest places are taken for draws from a t-distribution, whose place and spread along x and y are
+    The joints' likeliest places are taken for draws from a t-distribution, whose location and scale along x and y are
     found by reweighting (Lange et al., JASA 1989): those few who lie at another person hardly count. Where it says that
-    a person is, joints are looked for again. One person's heatmaps have one hill, which it does not move.
+    a person is, joints are looked for again. Of one person's joints it draws the unsure ones a little to the others.
 
-    places: logits (B, T, n h, n w, K). cells: n.
+    places: logits (B, T, n h, n w, K), from which no gradient comes back. cells: n.
     """
     said, centre = places.detach().flatten(2, 3), _centres(places, cells)
     prior = torch.zeros_like(said[..., :1])
@@ -195,10 +195,10 @@ def one_person(places: Tensor, cells: int) -> Tensor:
         for _ in range(3):
             share = weight / weight.sum(2, keepdim=True)
             middle = (share * joints).sum(2, keepdim=True)
-            spread = (share * (joints - middle).square()).sum(2, keepdim=True) + SPREAD**2
-            away = ((joints - middle).square() / spread).sum(-1, keepdim=True)
+            scale = (share * (joints - middle).square()).sum(2, keepdim=True) + SCALE**2
+            away = ((joints - middle).square() / scale).sum(-1, keepdim=True)
             weight = (FREEDOM + 2) / (FREEDOM + away)
-        away = ((centre - middle).square() / spread).sum(-1, keepdim=True)  # (B, T, n h n w, 1)
+        away = ((centre - middle).square() / scale).sum(-1, keepdim=True)  # (B, T, n h n w, 1)
         prior = -(FREEDOM + 2) / 2 * torch.log1p(away / FREEDOM)
     return prior.unflatten(2, places.shape[2:4])
 
@@ -207,17 +207,15 @@ SHARP = 8.0  # the chance to this power has its mean at the likeliest place
 NEAR = 0.5  # patches, the standard deviation of what counts as the same place
 
 
-def focused(points: Keypoints, places: Tensor, cells: int, theirs: Tensor | float = 0.0) -> Keypoints:
+def focused(points: Keypoints, places: Tensor, cells: int, prior: Tensor | float = 0.0) -> Keypoints:
     """The mean of a heatmap lies between two people, or between two hands: 2D joints are told where the likeliest of
     such places is instead, by the mean of what is near it. The gradient stays that of the mean over all.
 
-    points: what `expected` gives for places + theirs. theirs: of `one_person`, which chooses the place and does not
-    move it. cells: n.
+    points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, for the choice of the place.
     """
     said, centre = places.flatten(2, 3), _centres(places, cells)
-    chosen = (places + theirs).flatten(2, 3)
-    mean = _mean(chosen.softmax(2), centre)
-    likeliest = _mean((SHARP * chosen).softmax(2), centre)
+    mean = _mean(said.softmax(2), centre)
+    likeliest = _mean((SHARP * (places + prior).flatten(2, 3)).softmax(2), centre)
     away = (centre[:, None] - likeliest.unsqueeze(2)).square().sum(-1)  # (B, T, n h n w, K)
     near = _mean((said - away / (2 * NEAR**2)).softmax(2), centre)
     height, width = (n / cells for n in places.shape[2:4])

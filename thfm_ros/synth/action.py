@@ -92,11 +92,12 @@ def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Mo
 
 
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
-    """Motion capture, random motion or a blend of two, mirrored half of the time."""
+    """Motion capture, random motion or a blend of the two, in `train` also agile motion or a blend with it; mirrored
+    half of the time."""
     motion = _drawn(rng, assets, config, duration)
     if AGILE[config.split] and rng.random() < AGILE[config.split]:
         wide = agile_motion(rng, duration)
-        motion = wide if rng.random() < 0.6 else blended(motion, wide, rng.uniform(0.3, 0.8))
+        motion = wide if rng.random() < 0.6 else blended(wide, motion, rng.uniform(0.2, 0.7), wide.duration)
     return mirrored(motion) if rng.random() < 0.5 else motion
 
 

@@ -1,4 +1,4 @@
-"""Body motion on a 13-joint skeleton: motion capture, BVH, smooth random motion, and their variations.
+"""Body motion on a 13-joint skeleton: motion capture, BVH, smooth random and agile motion, and their variations.
 
 Axes are the body's: x to the person's left, y to the back, z up; the zero pose stands upright with the arms
 straight down. Rotations are local quaternions (w, x, y, z); the root moves in leg lengths.
@@ -158,7 +158,7 @@ def agile_motion(rng: np.random.Generator, duration: float) -> Motion:
     period = rng.uniform(0.5, 1.4)
     postures = np.stack([_wide(rng) for _ in range(int(np.ceil(times[-1] / period)) + 2)])
     phase = times / period + rng.random()
-    i = np.minimum(phase.astype(int), len(postures) - 2)
+    i = phase.astype(int)
     w = phase - i
     w = w * w * (3 - 2 * w)  # at rest in every posture
     root = np.tile([0.0, 0.0, 1.0], (len(times), 1))
@@ -190,21 +190,22 @@ def _wide(rng: np.random.Generator) -> np.ndarray:
         posture[0] = from_rotvec(rng.uniform(1.0, 1.9) * np.array([np.cos(way), np.sin(way), 0]))
         return posture
     upright = posture[0] * np.array([1, -1, -1, -1])
-    for side in ("l", "r") if roll < 0.45 else (str(rng.choice(["l", "r"])),):  # legs that carry stand under the body
-        both = roll < 0.45
+    both = roll < 0.45
+    for side in "lr" if both else str(rng.choice(["l", "r"])):  # legs that carry stand upright, however the body leans
         bent = 1.9 * rng.beta(0.8, 2.0)
         stride = rng.uniform(-0.7, 0.7) if both else rng.normal(0, 0.15)
         apart = abs(rng.normal(0, 0.35 if both else 0.15)) * (-1 if side == "l" else 1)
         thigh = from_rotvec(np.array([stride - 0.5 * bent, apart, rng.normal(0, 0.2)]))
         posture[JOINTS.index(f"{side}hip")] = multiply(upright, thigh)
         posture[JOINTS.index(f"{side}knee")] = from_rotvec(np.array([0.03 + bent, 0, 0]))
-        posture[JOINTS.index(f"{side}ankle")] = from_rotvec(np.array([rng.normal(0, 0.1) - 0.4 * bent - stride, 0, 0]))
+        flat = np.clip(rng.normal(0, 0.1) - 0.5 * bent - stride, -0.7, 0.7)
+        posture[JOINTS.index(f"{side}ankle")] = from_rotvec(np.array([flat, 0, 0]))
     return posture
 
 
-def blended(a: Motion, b: Motion, weight: float) -> Motion:
-    """Constant blend of two motions over the time of the shorter one; the root follows a."""
-    times = np.arange(int(min(a.duration, b.duration) * 30)) / 30
+def blended(a: Motion, b: Motion, weight: float, duration: float | None = None) -> Motion:
+    """Constant blend of two motions over a duration in seconds (None: of the shorter one); the root follows a."""
+    times = np.arange(int((min(a.duration, b.duration) if duration is None else duration) * 30)) / 30
     (qa, root), (qb, _) = sample(a, times), sample(b, times)
     mixed = qa.copy()
     mixed[:, 1:] = slerp(qa[:, 1:], qb[:, 1:], np.full((*qa[:, 1:].shape[:2], 1), weight))
