@@ -56,7 +56,7 @@ def main() -> None:
         for name, values in metrics.items():
             print(f"{kind:8} {name:28}" + "".join(f"{value:9.3f}" for value in values))
     if arguments.json:
-        write_json(arguments.json, {"clips": arguments.clips, "seed": arguments.seed, **table})
+        write_json(arguments.json, {"clips": arguments.clips, **table})
 
 
 if __name__ == "__main__":

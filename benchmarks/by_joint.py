@@ -97,7 +97,7 @@ def main() -> None:
     print("PA-MPJPE   " + ", ".join(f"{name} {value:.0f}" for name, value in quartiles.items()))
     if arguments.json:
         table = {"joints": rows, "heading": faces, "pa_mpjpe_mm": quartiles}
-        write_json(arguments.json, {"clips": arguments.clips, "seed": arguments.seed, **table})
+        write_json(arguments.json, {"clips": arguments.clips, **table})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ def arguments(doc: str | None, clips: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
     parser.add_argument("--clips", type=int, default=clips)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     return parser
 
@@ -28,6 +27,6 @@ def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Che
     given = arguments(doc, clips).parse_args()
     checkpoint = load_checkpoint(given.checkpoint)
     size = checkpoint.config
-    data = DataConfig(seed=given.seed, height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
+    data = DataConfig(height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
     source = open_source(data)
     return given, checkpoint, [source(HELD_OUT + index) for index in range(given.clips)]

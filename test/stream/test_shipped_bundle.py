@@ -23,3 +23,23 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(UserError, match=f"cannot export {tmp_path / 'none'} to a bundle: .*none"):
         shipped.cpu_bundle(tmp_path / "none")
+
+
+def test_a_bundle_is_made_anew_when_the_weights_or_the_networks_code_change(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("cpu.yaml", "weights/w.safetensors", "thfm_ros/model/readout.py")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before")
+
+    def place() -> Path:
+        return shipped._place(tmp_path / "weights", files[0], tmp_path / "thfm_ros")
+
+    first = place()
+    assert place() == first
+    (tmp_path / "thfm_ros" / "nodes.py").write_text("nothing of the network's")
+    assert place() == first
+    places = {first}
+    for file in files:
+        file.write_text("after")
+        places.add(place())
+    assert len(places) == 4

@@ -28,8 +28,7 @@ def cpu_bundle(checkpoint: Path) -> Path:
     UserError where the export fails; it says what to do.
     """
     recipe = resource("engines", "cpu.yaml")
-    # the format is in the name: a bundle from before an update is made anew, not refused
-    bundle = cache_folder("bundles") / f"cpu-{FORMAT}-{_fingerprint([recipe, *sorted(checkpoint.rglob('*'))])}"
+    bundle = _place(checkpoint, recipe, Path(__file__).parents[1])
     if (bundle / "manifest.json").is_file():
         return bundle
     command = [sys.executable, "-m", "thfm_ros.cli", "export", str(checkpoint)]
@@ -50,6 +49,13 @@ def cpu_bundle(checkpoint: Path) -> Path:
 def shipped_bundle() -> Path:
     """The CPU bundle of the shipped weights; UserError where there are none, or the export fails."""
     return cpu_bundle(shipped_checkpoint())
+
+
+def _place(checkpoint: Path, recipe: Path, package: Path) -> Path:
+    """Format and code are in the name: after an update the bundle is made anew, neither refused nor outdated."""
+    code = [file for layer in ("model", "engine") for file in sorted((package / layer).glob("*.py"))]
+    content = _fingerprint([recipe, *code, *sorted(checkpoint.rglob("*"))])
+    return cache_folder("bundles") / f"cpu-{FORMAT}-{content}"
 
 
 def _fingerprint(paths: list[Path]) -> str:

@@ -56,8 +56,8 @@ def l2_loss(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> T
 def overlap_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - IoU of soft masks in RGB space (B, 3, T, H, W): mean of the frames that show somebody, 0 without any, (B,).
 
-    A small person counts as much as a large one, as in what a mask is measured by; by L2 its pixels are few (Rahman and
-    Wang, ISVC 2016).
+    A small person counts as much as a large one, as in what a mask is measured by; by L2 its pixels are few (soft IoU,
+    Rahman and Wang, ISVC 2016). What lies outside [-1, 1] is cut off and learns from the L2 alone.
     """
     told, truth = (x.mean(1).mul(0.5).add(0.5).clamp(0, 1).flatten(2) for x in (prediction, target))
     shared = (told * truth).sum(-1)
