@@ -90,7 +90,9 @@ def test_agile_motion_is_smooth_and_goes_far_beyond_standing():
         assert m.duration >= 3.0
         assert np.allclose(np.linalg.norm(m.rotations, axis=-1), 1)
         between = np.abs((m.rotations[1:] * m.rotations[:-1]).sum(-1)).clip(0, 1)
-        assert 2 * np.arccos(between).max() < 0.45  # radians a frame
+        speed = 2 * np.arccos(between).max(1)  # of the fastest joint, radians a frame
+        assert speed.max() < 0.45
+        assert speed.min() < 0.15 * speed.max()  # at rest in each posture
     usual = [raised(motion.random_motion(np.random.default_rng(seed), 3.0)) for seed in range(30)]
     assert np.mean([raised(m) for m in agile]) > 0.3 > 4 * np.mean(usual)
 

@@ -21,7 +21,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.model.vae import is_guided
 from thfm_ros.train import state as state_module
-from thfm_ros.train.data import HELD_OUT, draw
+from thfm_ros.train.data import HELD_OUT, Draw, draw
 from thfm_ros.train.publish import publish
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import Rows
@@ -477,3 +477,19 @@ def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:
     )
     trainer = Trainer(config, tmp_path, Discs(1))
     finds_the_person(trainer)
+
+
+@torch.no_grad()
+def test_overlap_weighs_on_masks_alone(tmp_path: Path) -> None:
+    batch = ClipBatch.of([Discs()(i) for i in range(2)])
+    tasks = ("foreground", "dense_pose", "human_normals")
+    draw = Draw(0, (0, 1), (tasks, tasks), ((0, 0, 0), (0, 0, 0)), "full", False, 0.0)
+    losses = {}
+    for overlap in (0.0, 0.5, 1.0):
+        stage = Trainer(tiny(stage="pixel", overlap=overlap), tmp_path / str(overlap), Discs()).stage
+        losses[overlap], rows = stage(batch, draw)
+    mask = torch.tensor([task == "foreground" for task in rows.tasks])
+    half, whole = losses[0.5] - losses[0.0], losses[1.0] - losses[0.0]
+    assert not half[~mask].any()
+    assert (half[mask] > 0.1).all()  # untrained masks overlap little
+    torch.testing.assert_close(whole[mask], 2 * half[mask])
