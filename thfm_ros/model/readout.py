@@ -175,6 +175,7 @@ def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
 FREEDOM = 3.0  # degrees of, of the t-distribution: a limb may be far out
 SCALE = 1.0  # patches, of the smallest person's joints
 ROUNDS = 2  # of choosing a person
+STRENGTH = 2.0  # the choice counts for more than its density, or faces would be told that are clearer elsewhere
 
 
 def one_person(places: Tensor, cells: int) -> Tensor:
@@ -199,7 +200,7 @@ def one_person(places: Tensor, cells: int) -> Tensor:
             away = ((joints - middle).square() / scale).sum(-1, keepdim=True)
             weight = (FREEDOM + 2) / (FREEDOM + away)
         away = ((centre - middle).square() / scale).sum(-1, keepdim=True)  # (B, T, n h n w, 1)
-        prior = -(FREEDOM + 2) / 2 * torch.log1p(away / FREEDOM)
+        prior = -STRENGTH * (FREEDOM + 2) / 2 * torch.log1p(away / FREEDOM)
     return prior.unflatten(2, places.shape[2:4])
 
 
