@@ -184,7 +184,7 @@ def one_person(places: Tensor, cells: int) -> Tensor:
 
     The joints' likeliest places are taken for draws from a t-distribution, whose location and scale along x and y are
     found by reweighting (Lange et al., JASA 1989): those few who lie at another person hardly count. Where it says that
-    a person is, joints are looked for again. Of one person's joints it draws the unsure ones a little to the others.
+    a person is, joints are looked for again.
 
     places: logits (B, T, n h, n w, K), from which no gradient comes back. cells: n.
     """
@@ -205,6 +205,7 @@ def one_person(places: Tensor, cells: int) -> Tensor:
 
 
 SHARP = 8.0  # the chance to this power has its mean at the likeliest place
+HILL = 1.0  # patches, within which the top of the same hill lies
 NEAR = 0.5  # patches, the standard deviation of what counts as the same place
 
 
@@ -212,12 +213,15 @@ def focused(points: Keypoints, places: Tensor, cells: int, prior: Tensor | float
     """The mean of a heatmap lies between two people, or between two hands: 2D joints are told where the likeliest of
     such places is instead, by the mean of what is near it. The gradient stays that of the mean over all.
 
-    points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, for the choice of the place.
+    points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, which chooses between places and
+    moves none.
     """
     said, centre = places.flatten(2, 3), _centres(places, cells)
     mean = _mean(said.softmax(2), centre)
     likeliest = _mean((SHARP * (places + prior).flatten(2, 3)).softmax(2), centre)
     away = (centre[:, None] - likeliest.unsqueeze(2)).square().sum(-1)  # (B, T, n h n w, K)
+    summit = _mean((SHARP * (said - away / (2 * HILL**2))).softmax(2), centre)  # without the prior's pull
+    away = (centre[:, None] - summit.unsqueeze(2)).square().sum(-1)
     near = _mean((said - away / (2 * NEAR**2)).softmax(2), centre)
     height, width = (n / cells for n in places.shape[2:4])
     return points._replace(xy=points.xy + (near - mean).detach() / near.new_tensor([width, height]))
