@@ -116,11 +116,11 @@ def test_of_two_people_all_joints_are_the_same_ones(left: bool) -> None:
 
 
 def test_one_person_stays_where_they_are_with_an_arm_stretched_out() -> None:
-    """Within a quarter of a cell, of hills of two cells."""
+    """Within a third of a cell, of hills of two cells."""
     spots = [(3, 20), (7, 20), (8, 16), (8, 24), (8, 31), (8, 37), (14, 19), (14, 22), (18, 19), (22, 18), (21, 23)]
     places = torch.cat([heat((y, x, 1.0)) for y, x in spots], -1)
     truth = torch.tensor([float(x) for _, x in spots])
-    torch.testing.assert_close(columns(places, choose=True), truth, atol=0.25, rtol=0)
+    torch.testing.assert_close(columns(places, choose=True), truth, atol=0.33, rtol=0)
 
 
 def test_choosing_a_person_is_not_learned() -> None:

@@ -213,8 +213,8 @@ def focused(points: Keypoints, places: Tensor, cells: int, prior: Tensor | float
     """The mean of a heatmap lies between two people, or between two hands: 2D joints are told where the likeliest of
     such places is instead, by the mean of what is near it. The gradient stays that of the mean over all.
 
-    points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, which chooses between places and
-    moves none.
+    points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, which chooses between places
+    and moves none.
     """
     said, centre = places.flatten(2, 3), _centres(places, cells)
     mean = _mean(said.softmax(2), centre)
