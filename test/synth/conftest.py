@@ -1,5 +1,9 @@
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
 import pytest
 
+from thfm_ros.synth import action
 from thfm_ros.synth.assets import Assets, load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
@@ -11,8 +15,22 @@ def assets() -> Assets:
     return load_assets()
 
 
+@contextmanager
+def calm() -> Iterator[None]:
+    """Nobody moves in an agile way: limits on what may change between frames suppose that little does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(action.AGILE, "train", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", name="calm")
+def calm_fixture() -> Callable[[], AbstractContextManager[None]]:
+    return calm
+
+
 @pytest.fixture(scope="session")
 def clips(assets: Assets) -> list[Clip]:
-    """Three clips without sensor effects, indoors and outdoors."""
+    """Six clips without sensor effects, indoors and outdoors."""
     config = SynthConfig(frames=3, height=128, width=128, samples=3, empty=0.0, sensor=False, fps=10)
-    return [generate_clip(config, 11, i, assets) for i in range(6)]
+    with calm():
+        return [generate_clip(config, 11, i, assets) for i in range(6)]

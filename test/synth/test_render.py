@@ -43,7 +43,7 @@ def test_more_samples_change_the_edges_only(assets):
 
     shots = {}
     for samples in (2, 4):
-        config = SynthConfig(frames=1, height=64, width=64, samples=samples, empty=0.0, sensor=False)
+        config = SynthConfig(split="test", frames=1, height=64, width=64, samples=samples, empty=0.0, sensor=False)
         original = SynthConfig.digest
         SynthConfig.digest = lambda self: "ab"  # the same scene for both
         try:

@@ -11,10 +11,11 @@ SIZE, FRAMES = 128, 3
 
 
 @pytest.fixture(scope="module")
-def staged(assets):
+def staged(assets, calm):
     """Six rendered scenes whose vertices' screen positions are still known."""
     config = SynthConfig(frames=FRAMES, height=SIZE, width=SIZE, samples=3, empty=0.0, sensor=False, fps=10)
-    return [stage(config, 11, i, i, assets, "cpu", np.arange(FRAMES) / 10, False).rendered for i in range(6)]
+    with calm():
+        return [stage(config, 11, i, i, assets, "cpu", np.arange(FRAMES) / 10, False).rendered for i in range(6)]
 
 
 def maps(rendered, name: str) -> np.ndarray:
