@@ -172,7 +172,7 @@ def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
     return Keypoints(xy, mean[..., 2:5], mean[..., 5])
 
 
-FREEDOM = 3.0  # degrees of, of the t-distribution: a limb may be far out
+FREEDOM = 3.0  # degrees of freedom of the t-distribution: a limb may be far out
 SCALE = 1.0  # patches, of the smallest person's joints
 ROUNDS = 2  # of choosing a person
 STRENGTH = 2.0  # the choice counts for more than its density, or faces would be told that are clearer elsewhere
