@@ -10,13 +10,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
-import torch
-from held_out import FRAMES, open_benchmark
+from held_out import FRAMES, answers, open_benchmark
 
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.vae import FlatDecoder, FlatEncoder
-from thfm_ros.train.heldout import dense_metrics, keypoint_metrics
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 TASKS = ("foreground", "human_normals", "dense_pose", "keypoints_2d")
@@ -27,36 +24,26 @@ def stopped(clip: TrainingClip) -> TrainingClip:
     return TrainingClip(*(np.repeat(getattr(clip, f.name)[:1], clip.frames, 0) for f in fields(clip)))
 
 
-@torch.no_grad()
 def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list[float]]:
     """The training's held-out metrics, a value a frame."""
-    batch = ClipBatch.of(clips)
     single = [ClipBatch.of([clip.window(t, 1) for clip in clips]) for t in range(FRAMES)]
-    latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
     found: dict[str, list[float]] = {}
-    for task in TASKS:
-        prompt = checkpoint.prompts[task][:1].float().expand(len(clips), -1, -1)
-        sparse = task == "keypoints_2d"
-        out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
-        video = None if sparse else decode(-out.sample, batch.rgb)
+    for answer in answers(checkpoint, ClipBatch.of(clips), TASKS):
         for t, truth in enumerate(single):
-            if video is None:
-                values = keypoint_metrics({"xy": out.keypoints.xy[:, t : t + 1]}, truth, task)
-            else:
-                values = dense_metrics(task, video[:, :, t : t + 1], truth)
-            for name, value in values.items():
+            for name, value in answer.metrics(truth, t).items():
                 found.setdefault(name, []).append(float(value.nanmean()))
     return found
 
 
 def main() -> None:
-    arguments, checkpoint, clips = open_benchmark(__doc__, 16)
+    given, checkpoint, rendered = open_benchmark(__doc__, 16)
+    clips = [TrainingClip.of(clip) for clip in rendered]
     table = {"moving": measure(checkpoint, clips), "stopped": measure(checkpoint, [stopped(clip) for clip in clips])}
     for kind, metrics in table.items():
         for name, values in metrics.items():
             print(f"{kind:8} {name:28}" + "".join(f"{value:9.3f}" for value in values))
-    if arguments.json:
-        write_json(arguments.json, {"clips": arguments.clips, **table})
+    if given.json:
+        write_json(given.json, {"clips": given.clips, **table})
 
 
 if __name__ == "__main__":

@@ -10,26 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from held_out import open_benchmark
+from held_out import answers, open_benchmark
 
 from thfm_ros.evaluate.joints import pa_mpjpe
 from thfm_ros.evaluate.report import write_json
-from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.readout import Keypoints
-from thfm_ros.model.vae import FlatEncoder
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS, convert
-from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 BATCH = 8
 JOINTS = ["head", "neck", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot"]
 NAMES = JOINT_SETS[DEFAULT_JOINT_SET].joints
-
-
-@torch.no_grad()
-def answers(checkpoint: Checkpoint, batch: ClipBatch) -> Keypoints:
-    prompt = checkpoint.prompts["keypoints_3d"][:1].float().expand(len(batch), -1, -1)
-    latents = FlatEncoder(checkpoint.vae)(batch.rgb)
-    return checkpoint.transformer(latents, prompt, keypoints=True, image=batch.rgb).keypoints
 
 
 def flat(points: list[Keypoints]) -> list[np.ndarray]:
@@ -76,11 +67,11 @@ def heading(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    arguments, checkpoint, clips = open_benchmark(__doc__, 32)
+    given, checkpoint, clips = open_benchmark(__doc__, 32)
     found, truth = [], []
     for start in range(0, len(clips), BATCH):
-        batch = ClipBatch.of(clips[start : start + BATCH])
-        found.append(answers(checkpoint, batch))
+        batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips[start : start + BATCH]])
+        found += [answer.keypoints for answer in answers(checkpoint, batch, ["keypoints_3d"]) if answer.keypoints]
         truth.append(batch.keypoints)
     predicted, true = flat(found), flat(truth)
     rows = joint_rows(predicted, true, checkpoint.config.width / checkpoint.config.height)
@@ -95,9 +86,9 @@ def main() -> None:
         )
     print("heading    " + ", ".join(f"{name} {value:.2f}" for name, value in faces.items()))
     print("PA-MPJPE   " + ", ".join(f"{name} {value:.0f}" for name, value in quartiles.items()))
-    if arguments.json:
+    if given.json:
         table = {"joints": rows, "heading": faces, "pa_mpjpe_mm": quartiles}
-        write_json(arguments.json, {"clips": arguments.clips, **table})
+        write_json(given.json, {"clips": given.clips, **table})
 
 
 if __name__ == "__main__":

@@ -11,17 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-import torch
-from held_out import FRAMES, arguments
+from held_out import answers, open_benchmark
+from torch import Tensor
 
 from thfm_ros.evaluate.report import write_json
-from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
-from thfm_ros.model.vae import FlatDecoder, FlatEncoder
-from thfm_ros.synth.assets import load_assets
-from thfm_ros.synth.clip import generate_clip
-from thfm_ros.synth.config import SynthConfig
-from thfm_ros.train.data import HELD_OUT
-from thfm_ros.train.heldout import dense_metrics, keypoint_metrics
+from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 TASKS = ("foreground", "human_normals", "dense_pose", "keypoints_2d", "keypoints_3d")
@@ -34,20 +28,12 @@ SHOWN = {
 }
 
 
-@torch.no_grad()
 def measure(checkpoint: Checkpoint, clip: TrainingClip) -> dict[str, float]:
     """The training's held-out metrics of one clip."""
     batch = ClipBatch.of([clip])
-    latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
-    found: dict[str, torch.Tensor] = {}
-    for task in TASKS:
-        sparse = task.startswith("keypoints")
-        prompt = checkpoint.prompts[task][:1].float()
-        out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
-        if sparse:
-            found |= keypoint_metrics({"xy": out.keypoints.xy, "xyz": out.keypoints.xyz}, batch, task)
-        else:
-            found |= dense_metrics(task, decode(-out.sample, batch.rgb), batch)
+    found: dict[str, Tensor] = {}
+    for answer in answers(checkpoint, batch, TASKS):
+        found |= answer.metrics(batch)
     return {name: float(found[name]) for name in SHOWN}
 
 
@@ -58,13 +44,9 @@ def group(motion: str) -> str:
 
 
 def main() -> None:
-    given = arguments(__doc__, 96).parse_args()
-    checkpoint, assets = load_checkpoint(given.checkpoint), load_assets()
-    size = checkpoint.config
-    config = SynthConfig(frames=FRAMES, height=size.height, width=size.width, fps=size.fps, split="test")
+    given, checkpoint, clips = open_benchmark(__doc__, 96)
     rows: dict[str, dict[str, list[dict[str, float]]]] = {"motion": defaultdict(list), "framing": defaultdict(list)}
-    for index in range(given.clips):
-        clip = generate_clip(config, 0, HELD_OUT + index, assets)
+    for clip in clips:
         if not clip.people:
             continue
         row = measure(checkpoint, TrainingClip.of(clip))

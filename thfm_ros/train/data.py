@@ -26,6 +26,7 @@ from thfm_ros.train.samples import TrainingClip
 
 if TYPE_CHECKING:
     from thfm_ros.synth.config import SynthConfig
+    from thfm_ros.synth.sample import Clip
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 IN_MEMORY = 4000  # clips that a process keeps decoded
@@ -58,9 +59,13 @@ class Generator:
         self.test = SynthConfig(**settings, split="test")
         self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
-    def __call__(self, index: int) -> TrainingClip:
+    def clip(self, index: int) -> Clip:
+        """As it was rendered, with what it says of itself."""
         config, seed = (self.test, 0) if index >= HELD_OUT else (self.config, self.seed)
-        return TrainingClip.of(self.generate(config, seed, index, self.assets, self.device))
+        return self.generate(config, seed, index, self.assets, self.device)
+
+    def __call__(self, index: int) -> TrainingClip:
+        return TrainingClip.of(self.clip(index))
 
 
 class Folder:
