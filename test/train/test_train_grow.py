@@ -10,11 +10,12 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.presets import PRESETS, build
+from thfm_ros.model.pyramid import Pyramid
 from thfm_ros.model.readout import Keypoints, focused, one_person
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.grow import widen
+from thfm_ros.train.grow import eyes_alike, widen
 from thfm_ros.train.networks import inflate, open_networks
 
 
@@ -94,11 +95,42 @@ def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(checkpoint: Chec
     assert all(torch.equal(weight, theirs[name]) for name, weight in head.look.state_dict().items())
 
 
+def test_eyes_of_a_heatmap_are_as_deep_as_its_guides(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    guide = {"guide_dim": 24, "guide_blocks": [2, 1]}
+    grown = open_networks(TrainConfig("pixel", "tiny", guide, {"readout": "heatmap"}, init=str(init)))
+    assert grown.transformer.config.look_blocks == [2, 1]
+    ours, theirs = grown.transformer.keypoint_tokens.head.look.state_dict(), grown.vae.guide.pyramid.state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+    init = save_checkpoint(tmp_path / "grown", grown)
+    deeper = open_networks(TrainConfig("guide", "tiny", {}, {"look_blocks": [2, 2]}, init=str(init)))
+    with pytest.raises(UserError, match=r"expected those of vae.guide_blocks, \[2, 1, 0.*found \[2, 2, 0\]"):
+        eyes_alike(deeper.transformer.keypoint_tokens.head, deeper.vae.guide)
+
+
+def test_eyes_gain_blocks_and_stay_alike(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    config = TrainConfig("pixel", "tiny", {"guide_dim": 24}, {"readout": "heatmap"}, init=str(init))
+    init = save_checkpoint(tmp_path / "heatmap", before := open_networks(config))
+    config = TrainConfig("pixel", "tiny", {"guide_blocks": [2, 1]}, {"look_blocks": [2, 1]}, init=str(init))
+    deeper = open_networks(config)
+    for ours, old in zip(answers(deeper), answers(before), strict=True):
+        assert torch.equal(ours, old)
+    assert eyes_alike(deeper.transformer.keypoint_tokens.head, deeper.vae.guide)
+    for blocks in (eyes.blocks for eyes in deeper.vae.modules() if isinstance(eyes, Pyramid)):
+        torch.nn.init.normal_(blocks[0][1].change[-1].weight)
+    again = load_checkpoint(save_checkpoint(tmp_path / "deeper", deeper))
+    for ours, theirs in zip(answers(again), answers(deeper), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("vae", "transformer", "message"),
     [
         ({"z_dim": 2}, {}, "vae.z_dim: .* has 4, the config wants 2"),
         ({}, {"num_layers": 3}, "transformer.num_layers: .* has 2, the config wants 3"),
+        ({"guide_blocks": [1]}, {}, "vae.guide_blocks: .* has None, the config wants"),
+        ({}, {"look_blocks": [1]}, "transformer.look_blocks: .* the config wants"),
         ({}, {"readout": "hands"}, "readout must be token, .* or heatmap .* found 'hands'"),
     ],
 )

@@ -19,7 +19,7 @@ class GuidedAutoencoderKLWan(AutoencoderKLWan):
     16x16 pixels in 32: the outlines that a mask or a normal map shares with the image are cheaper seen than remembered.
 
     Args:
-        guide_dim: channels of the guide at its finest size; a multiple of 4.
+        guide_dim: channels of the guide at its finest size; a multiple of 4. guide_blocks: of its `Pyramid`.
     """
 
     @register_to_config
@@ -42,6 +42,7 @@ class GuidedAutoencoderKLWan(AutoencoderKLWan):
         scale_factor_temporal: int | None = 4,
         scale_factor_spatial: int | None = 8,
         guide_dim: int = 24,
+        guide_blocks: Sequence[int] = (),
     ) -> None:
         super().__init__(
             base_dim=base_dim,
@@ -64,7 +65,7 @@ class GuidedAutoencoderKLWan(AutoencoderKLWan):
         blocks = self.decoder.up_blocks
         entering = [block.resnets[0].conv1.in_channels for block in reversed(blocks)]
         doubled = [bool(halved) for halved in temperal_downsample]  # by the blocks from the last but one to the first
-        self.guide = Guide(in_channels, guide_dim, entering, doubled, patch_size or 1)
+        self.guide = Guide(in_channels, guide_dim, entering, doubled, patch_size or 1, guide_blocks)
 
     @classmethod
     def grown(cls, vae: AutoencoderKLWan, guide_dim: int) -> GuidedAutoencoderKLWan:
@@ -84,13 +85,21 @@ class Guide(nn.Module):
     Args:
         channels: of the image after `patch` x `patch` pixels went into them. dim: of the finest features.
         entering: channels of what enters the decoder's blocks, the last block first.
-        doubled: whether time doubles between those blocks, from the last one back.
+        doubled: whether time doubles between those blocks, from the last one back. blocks: of the pyramid.
     """
 
-    def __init__(self, channels: int, dim: int, entering: Sequence[int], doubled: Sequence[bool], patch: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        entering: Sequence[int],
+        doubled: Sequence[bool],
+        patch: int,
+        blocks: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.patch, self.doubled = patch, (False, *doubled)
-        self.pyramid = Pyramid(channels, dim, len(entering))
+        self.pyramid = Pyramid(channels, dim, len(entering), blocks=blocks)
         self.answers = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(self.pyramid.widths, entering, strict=True))
         for answer in self.answers:
             nn.init.zeros_(answer.weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from diffusers.configuration_utils import FrozenDict
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from thfm_ros.errors import UserError
 from thfm_ros.model.readout import CHANNELS, HeatmapReadout, Keypoints, PatchReadout, TokenReadout
 
-PATCHED: dict[str, type[PatchReadout]] = {"patches": PatchReadout, "heatmap": HeatmapReadout}
 ROPE_THETA = 10000.0  # WanRotaryPosEmbed's default, which no Wan checkpoint changes
 
 
@@ -60,6 +60,7 @@ class KeypointTokens(nn.Module):
         dim: width of the transformer. head_dim: of one attention head. num_joints: K.
         readout: `token`, the paper's MLP of the token; `patches`, where the token asks the patches (`PatchReadout`); or
             `heatmap`, where they look at the image too (`HeatmapReadout`).
+        look_blocks: of the `Pyramid` that `heatmap` looks through.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class KeypointTokens(nn.Module):
         tokens_per_frame: int = 1,
         token_frames: int = 81,
         readout: str = "token",
+        look_blocks: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if tokens_per_frame < 1 or num_joints % tokens_per_frame:
@@ -82,7 +84,7 @@ class KeypointTokens(nn.Module):
         self.tokens_per_frame, self.token_frames = tokens_per_frame, token_frames
         self.embedding = nn.Parameter(torch.randn(token_frames, tokens_per_frame, dim) * 0.02)
         self.position = nn.Parameter(spread(tokens_per_frame).repeat(token_frames, 1, 1))
-        self.read_from(readout)
+        self.read_from(readout, look_blocks)
 
     @classmethod
     def of(cls, config: FrozenDict) -> KeypointTokens:
@@ -94,15 +96,19 @@ class KeypointTokens(nn.Module):
             config.tokens_per_frame,
             config.token_frames,
             config.readout,
+            config.look_blocks,
         )
 
-    def read_from(self, readout: str) -> None:
+    def read_from(self, readout: str, look_blocks: Sequence[int] = ()) -> None:
         """A head of that kind, with what one before it knew of the same parts."""
         dim, before = self.embedding.shape[-1], getattr(self, "head", None)
         if readout == "token":
             self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
-        elif readout in PATCHED and self.tokens_per_frame == 1:
-            self.head = PATCHED[readout](dim, self.num_joints)
+        elif readout in ("patches", "heatmap") and self.tokens_per_frame == 1:
+            if readout == "heatmap":
+                self.head = HeatmapReadout(dim, self.num_joints, look_blocks)
+            else:
+                self.head = PatchReadout(dim, self.num_joints)
             if isinstance(before, PatchReadout):
                 self.head.load_state_dict(before.state_dict(), strict=False)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,14 +89,16 @@ class HeatmapReadout(PatchReadout):
     (`one_person`).
 
     Args:
-        width: channels of the image's features at half its size; twice as many at a quarter, and so on.
+        blocks: of the `Pyramid`. width: channels of the image's features at half its size; twice as many at a
+            quarter, and so on.
     """
 
     CELLS = 4  # a patch, along each side
 
-    def __init__(self, dim: int, joints: int, width: int = 24) -> None:
+    def __init__(self, dim: int, joints: int, blocks: Sequence[int] = (), width: int = 24) -> None:
         super().__init__(dim, joints)
-        self.look = Pyramid(12, width, 4, finest=1)  # of 2x2 pixels: from one feature a cell to one a patch
+        # Of 2x2 pixels: from one feature a cell to one a patch.
+        self.look = Pyramid(12, width, 4, finest=1, blocks=blocks)
         _, fine, _, coarse = self.look.widths
         self.deep = nn.Conv2d(coarse, dim, 1)
         self.spread = nn.Linear(dim, self.CELLS**2 * width)

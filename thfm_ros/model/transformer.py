@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         tokens_per_frame: keypoint tokens a frame; 1 is the paper's (see `KeypointTokens`).
         token_frames: distinct tokens along time; the clip length T is the paper's, 5 suits streams of any length.
         readout: what keypoints are read from: `token` (the paper), `patches` or `heatmap` (see `KeypointTokens`).
+        look_blocks: of the pyramid through which `heatmap` looks at the image.
         attention: `full` (the paper) or `causal` over latent frames; the default of `forward`.
         window: latent frames that a causal query sees, its own included; None: all earlier ones.
         end_timestep: of the multi-step process, where its input is free of noise (rectified flow runs from 1000 to 0).
@@ -82,6 +84,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         tokens_per_frame: int = 1,
         token_frames: int = 81,
         readout: str = "token",
+        look_blocks: Sequence[int] = (),
         attention: str = "full",
         window: int | None = None,
         end_timestep: float = 0.0,

@@ -19,7 +19,8 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
 
     vae.guide_dim: a guide beside the decoder. vae.z_dim: wider latents. transformer.readout: another head for the
     keypoints; of these the only one that may have to be trained before its answers are worth anything again (`heatmap`
-    goes on where `patches` was, and begins with the eyes of a guide of its width).
+    goes on where `patches` was, and begins with the eyes of a guide of its width). vae.guide_blocks,
+    transformer.look_blocks: more blocks in the eyes of the guide and of `heatmap`.
     """
     vae, transformer = checkpoint.vae, checkpoint.transformer
     if (name, key) == ("vae", "guide_dim") and key not in vae.config:
@@ -27,12 +28,19 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     elif (name, key) == ("vae", "z_dim") and value > vae.config.z_dim:
         widen(checkpoint, value)
     elif (name, key) == ("transformer", "readout"):
-        transformer.keypoint_tokens.read_from(value)
-        transformer.register_to_config(readout=value)
+        blocks = vae.config.guide_blocks if is_guided(vae) else ()
+        transformer.keypoint_tokens.read_from(value, blocks)
+        transformer.register_to_config(readout=value, look_blocks=blocks)
         head = transformer.keypoint_tokens.head
         if isinstance(head, HeatmapReadout) and is_guided(vae) and eyes_alike(head, vae.guide):
             theirs = vae.guide.pyramid.state_dict()
             head.look.load_state_dict({name: theirs[name] for name in head.look.state_dict()})
+    elif (name, key) == ("vae", "guide_blocks") and is_guided(vae):
+        vae.guide.pyramid.deepen(value)
+        vae.register_to_config(guide_blocks=value)
+    elif (name, key) == ("transformer", "look_blocks") and transformer.keypoint_tokens.looks:
+        transformer.keypoint_tokens.head.look.deepen(value)
+        transformer.register_to_config(look_blocks=value)
     else:
         return False
     return True
@@ -40,7 +48,12 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
 
 def eyes_alike(head: HeatmapReadout, guide: Guide) -> bool:
     """Whether the readout's pyramid and the guide's are built alike, so that one can see as the other has learned."""
-    return guide.patch == 2 and head.look.widths == guide.pyramid.widths
+    if guide.patch != 2 or head.look.widths != guide.pyramid.widths:
+        return False
+    ours, theirs = ([len(blocks) for blocks in eyes.blocks] for eyes in (head.look, guide.pyramid))
+    if ours != theirs[: len(ours)]:
+        raise UserError(f"transformer.look_blocks: expected those of vae.guide_blocks, {theirs}, found {ours}")
+    return True
 
 
 @torch.no_grad()
