@@ -67,10 +67,11 @@ def heading(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    given, checkpoint, clips = open_benchmark(__doc__, 32)
+    given, checkpoint, rendered = open_benchmark(__doc__, 32)
+    clips = [TrainingClip.of(clip) for clip in rendered]
     found, truth = [], []
     for start in range(0, len(clips), BATCH):
-        batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips[start : start + BATCH]])
+        batch = ClipBatch.of(clips[start : start + BATCH])
         found += [answer.keypoints for answer in answers(checkpoint, batch, ["keypoints_3d"]) if answer.keypoints]
         truth.append(batch.keypoints)
     predicted, true = flat(found), flat(truth)

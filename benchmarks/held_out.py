@@ -23,9 +23,9 @@ from thfm_ros.train.samples import ClipBatch
 FRAMES = 5
 
 
-def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Checkpoint, list[Clip]]:
-    """What the command line says, the checkpoint it names, and its held-out clips of FRAMES. clips: how many by
-    default."""
+def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Checkpoint, Iterator[Clip]]:
+    """What the command line says, the checkpoint it names, and its held-out clips of FRAMES, each rendered when it is
+    asked for. clips: how many by default."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path("weights/nano"))
     parser.add_argument("--clips", type=int, default=clips)
@@ -35,7 +35,7 @@ def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Che
     size = checkpoint.config
     data = DataConfig(height=size.height, width=size.width, frames=FRAMES, fps=size.fps)
     source = Generator(data, "cpu")
-    return given, checkpoint, [source.clip(HELD_OUT + index) for index in range(given.clips)]
+    return given, checkpoint, (source.clip(HELD_OUT + index) for index in range(given.clips))
 
 
 class Answer(NamedTuple):

@@ -222,12 +222,17 @@ def focused(points: Keypoints, places: Tensor, cells: int, prior: Tensor | float
     said, centre = places.flatten(2, 3), _centres(places, cells)
     mean = _mean(said.softmax(2), centre)
     likeliest = _mean((SHARP * (places + prior).flatten(2, 3)).softmax(2), centre)
-    away = (centre[:, None] - likeliest.unsqueeze(2)).square().sum(-1)  # (B, T, n h n w, K)
-    summit = _mean((SHARP * (said - away / (2 * HILL**2))).softmax(2), centre)  # without the prior's pull
-    away = (centre[:, None] - summit.unsqueeze(2)).square().sum(-1)
-    near = _mean((said - away / (2 * NEAR**2)).softmax(2), centre)
+    summit = _mean((SHARP * _about(said, centre, likeliest, HILL)).softmax(2), centre)  # without the prior's pull
+    near = _mean(_about(said, centre, summit, NEAR).softmax(2), centre)
     height, width = (n / cells for n in places.shape[2:4])
     return points._replace(xy=points.xy + (near - mean).detach() / near.new_tensor([width, height]))
+
+
+def _about(said: Tensor, centre: Tensor, place: Tensor, width: float) -> Tensor:
+    """Logits (B, T, n h n w, K), their chances multiplied by a Gaussian of that standard deviation, in patches, around
+    places (B, T, K, 2)."""
+    away = (centre[:, None] - place.unsqueeze(2)).square().sum(-1)
+    return said - away / (2 * width**2)
 
 
 def _mean(chance: Tensor, centre: Tensor) -> Tensor:

@@ -47,7 +47,11 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
 
 
 def eyes_alike(head: HeatmapReadout, guide: Guide) -> bool:
-    """Whether the readout's pyramid and the guide's are built alike, so that one can see as the other has learned."""
+    """Whether the readout's pyramid and the guide's are built alike, so that one can see as the other has learned.
+
+    Raises:
+        UserError: where only their blocks differ, which nobody wants.
+    """
     if guide.patch != 2 or head.look.widths != guide.pyramid.widths:
         return False
     ours, theirs = ([len(blocks) for blocks in eyes.blocks] for eyes in (head.look, guide.pyramid))
