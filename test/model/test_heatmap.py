@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from thfm_ros.errors import UserError
+from thfm_ros.model import readout as readout_module
 from thfm_ros.model.keypoints import KeypointTokens
 from thfm_ros.model.presets import PRESETS
-from thfm_ros.model.readout import Keypoints, expected, focused, one_person, repeat
+from thfm_ros.model.readout import HEARD, Keypoints, expected, focused, one_person, repeat
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -36,7 +37,8 @@ def inputs(latents: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_it_goes_on_where_patches_were() -> None:
+def test_it_goes_on_where_patches_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readout_module, "HEARD", 0.0)  # who is meant is asked by heatmaps alone
     hidden, video, image = inputs()
     torch.manual_seed(0)
     tokens = KeypointTokens(48, 24, token_frames=5, readout="patches")
@@ -115,12 +117,29 @@ def test_of_two_people_all_joints_are_the_same_ones(left: bool) -> None:
     torch.testing.assert_close(columns(places, choose=True), torch.full((8,), 9.0 if left else 29.0), atol=0.8, rtol=0)
 
 
+def test_a_minority_that_is_sure_of_the_other_person_follows() -> None:
+    """Nine joints to seven; the seven neither move the middle nor widen what counts as one person."""
+    shares = [0.85 if k % 16 < 9 else 0.15 for k in range(0, 16 * 7, 7)]
+    assert columns(crowd(shares), choose=False).max() > 26
+    torch.testing.assert_close(columns(crowd(shares), choose=True), torch.full((16,), 9.0), atol=0.8, rtol=0)
+
+
 def test_one_person_stays_where_they_are_with_an_arm_stretched_out() -> None:
     """Within a third of a cell, of hills of two cells."""
     spots = [(3, 20), (7, 20), (8, 16), (8, 24), (8, 31), (8, 37), (14, 19), (14, 22), (18, 19), (22, 18), (21, 23)]
     places = torch.cat([heat((y, x, 1.0)) for y, x in spots], -1)
     truth = torch.tensor([float(x) for _, x in spots])
     torch.testing.assert_close(columns(places, choose=True), truth, atol=0.33, rtol=0)
+
+
+def test_joints_in_space_are_the_chosen_persons() -> None:
+    """Who stands at the left says -1, who stands at the right +1."""
+    places = crowd([0.56, 0.62, 0.48, 0.6, 0.57, 0.49, 0.6, 0.58])
+    patches = torch.zeros(1, 1, 6, 10, 8, 7)
+    patches[..., 3:6] = torch.linspace(-2, 2, 10).sign()[:, None, None]
+    apart, together = (expected(patches, places + share * one_person(places, 4)).xyz for share in (0.0, HEARD))
+    assert apart.max() > 0
+    assert together.max() < -0.5
 
 
 def test_choosing_a_person_is_not_learned() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from thfm_ros.errors import UserError
+from thfm_ros.model import readout
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.model.pyramid import Pyramid
@@ -77,7 +78,10 @@ def test_a_config_grows_what_it_starts_from_the_same_way_every_time(checkpoint: 
         torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
 
 
-def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_heatmaps_go_on_where_patches_were_with_the_guides_eyes(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readout, "HEARD", 0.0)  # who is meant is asked by heatmaps alone
     init = save_checkpoint(tmp_path / "init", checkpoint)
     config = TrainConfig("pixel", "tiny", {"guide_dim": 24}, {"readout": "patches"}, init=str(init))
     patches = open_networks(config)

@@ -86,7 +86,7 @@ class HeatmapReadout(PatchReadout):
     (Newell et al., ECCV 2016, join coarse and fine features likewise). Where the joints are found in the image then
     corrects where they are in space (`Lift`). A fresh one changes nothing yet, but that of several places where patches
     think a joint to be it tells the likeliest and not their middle (`focused`), and the same person's for all joints
-    (`one_person`).
+    (`one_person`), in space too.
 
     Args:
         blocks: of the `Pyramid`. width: channels of the image's features at half its size; twice as many at a
@@ -124,8 +124,10 @@ class HeatmapReadout(PatchReadout):
         cells = self.cell(self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
         cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
         places = self.said(cells + repeat(patches[..., 0], self.CELLS))
-        points = self.lift(expected(patches, places), w / h)
-        return focused(points, places, self.CELLS, one_person(places, self.CELLS))
+        choice = one_person(places, self.CELLS)
+        heard = places + HEARD * choice
+        points = self.lift(expected(patches, heard), w / h)
+        return focused(points, places, self.CELLS, choice, heard)
 
 
 class Lift(nn.Module):
@@ -177,17 +179,21 @@ def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
 
 FREEDOM = 3.0  # degrees of freedom of the t-distribution: a limb may be far out
 SCALE = 1.0  # patches, of the smallest person's joints
-ROUNDS = 2  # of choosing a person
+REACH = 2.5  # of a person's scale in median distances from the middle: feet belong to it
+ROUNDS = 3  # of choosing a person
+CLOSE = 2.0  # patches, within which joints are close to one another
 STRENGTH = 2.0  # the choice counts for more than its density, or faces would be told that are clearer elsewhere
+HEARD = 0.25  # of the choice, in means over all places: more would pull in the limbs of who is alone
 
 
 def one_person(places: Tensor, cells: int) -> Tensor:
     """What the joints of a frame, taken together, say of each cell: log-probabilities (B, T, n h, n w, 1), to be added
     to those of each joint. Chosen apart, joints of two people who look alike would be now the one's, now the other's.
 
-    The joints' likeliest places are taken for draws from a t-distribution, whose location and scale along x and y are
-    found by reweighting (Lange et al., JASA 1989): those few who lie at another person hardly count. Where it says that
-    a person is, joints are looked for again.
+    Each joint is at its likeliest place. Where joints are closest to all the others is a person's middle, and the
+    median distance from it tells the person's scale along x and y: half of the joints suffice for both, and those who
+    lie at another person count little, were they nearly as many. A t-distribution of that middle and scale says where
+    a person is, and joints are looked for again.
 
     places: logits (B, T, n h, n w, K), from which no gradient comes back. cells: n.
     """
@@ -195,13 +201,10 @@ def one_person(places: Tensor, cells: int) -> Tensor:
     prior = torch.zeros_like(said[..., :1])
     for _ in range(ROUNDS):
         joints = _mean((SHARP * (said + prior)).softmax(2), centre)  # (B, T, K, 2)
-        weight = torch.ones_like(joints[..., :1])
-        for _ in range(3):
-            share = weight / weight.sum(2, keepdim=True)
-            middle = (share * joints).sum(2, keepdim=True)
-            scale = (share * (joints - middle).square()).sum(2, keepdim=True) + SCALE**2
-            away = ((joints - middle).square() / scale).sum(-1, keepdim=True)
-            weight = (FREEDOM + 2) / (FREEDOM + away)
+        apart = (joints[:, :, :, None] - joints[:, :, None]).square().sum(-1)
+        cost = torch.log1p(apart / (FREEDOM * CLOSE**2)).sum(-1)  # far ones hardly count more than those aside
+        middle = (-cost / 2).softmax(2).unsqueeze(2) @ joints  # (B, T, 1, 2)
+        scale = (REACH * _median((joints - middle).abs())).square() + SCALE**2
         away = ((centre - middle).square() / scale).sum(-1, keepdim=True)  # (B, T, n h n w, 1)
         prior = -STRENGTH * (FREEDOM + 2) / 2 * torch.log1p(away / FREEDOM)
     return prior.unflatten(2, places.shape[2:4])
@@ -212,15 +215,17 @@ HILL = 1.0  # patches, within which the top of the same hill lies
 NEAR = 0.5  # patches, the standard deviation of what counts as the same place
 
 
-def focused(points: Keypoints, places: Tensor, cells: int, prior: Tensor | float = 0.0) -> Keypoints:
+def focused(
+    points: Keypoints, places: Tensor, cells: int, prior: Tensor | float = 0.0, heard: Tensor | None = None
+) -> Keypoints:
     """The mean of a heatmap lies between two people, or between two hands: 2D joints are told where the likeliest of
     such places is instead, by the mean of what is near it. The gradient stays that of the mean over all.
 
     points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, which chooses between places
-    and moves none.
+    and moves none. heard: what points are the mean over, where that is not `places`.
     """
     said, centre = places.flatten(2, 3), _centres(places, cells)
-    mean = _mean(said.softmax(2), centre)
+    mean = _mean((places if heard is None else heard).flatten(2, 3).softmax(2), centre)
     likeliest = _mean((SHARP * (places + prior).flatten(2, 3)).softmax(2), centre)
     summit = _mean((SHARP * _about(said, centre, likeliest, HILL)).softmax(2), centre)  # without the prior's pull
     near = _mean(_about(said, centre, summit, NEAR).softmax(2), centre)
@@ -238,6 +243,11 @@ def _about(said: Tensor, centre: Tensor, place: Tensor, width: float) -> Tensor:
 def _mean(chance: Tensor, centre: Tensor) -> Tensor:
     """Chances (B, T, n h n w, K) of cells with those centres (n h n w, 2) -> the place expected, (B, T, K, 2)."""
     return chance.transpose(2, 3) @ centre
+
+
+def _median(x: Tensor) -> Tensor:
+    """Of joints (B, T, K, 2), the lower one of two in the middle: (B, T, 1, 2)."""
+    return x.transpose(2, 3).topk((x.shape[2] + 1) // 2, largest=False).values[..., -1].unsqueeze(2)
 
 
 def _centres(places: Tensor, cells: int) -> Tensor:
