@@ -246,7 +246,7 @@ def _mean(chance: Tensor, centre: Tensor) -> Tensor:
 
 
 def _median(x: Tensor) -> Tensor:
-    """Of joints (B, T, K, 2), the lower one of two in the middle: (B, T, 1, 2)."""
+    """Of joints (B, T, K, 2), the lower one of two in the middle: (B, T, 1, 2). `Tensor.median` has no form in ONNX."""
     return x.transpose(2, 3).topk((x.shape[2] + 1) // 2, largest=False).values[..., -1].unsqueeze(2)
 
 
