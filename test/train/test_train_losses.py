@@ -7,6 +7,7 @@ import torch
 
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.train.losses import (
+    aligned_loss,
     dense_loss,
     keypoint_loss,
     l2_loss,
@@ -15,6 +16,7 @@ from thfm_ros.train.losses import (
     normal_loss,
     overlap_loss,
     place_loss,
+    procrustes,
     ssi_loss,
     standardise,
 )
@@ -153,6 +155,49 @@ def test_joints_outside_the_image_have_no_2d_loss_and_unknown_ones_none_at_all()
     assert keypoint_loss(predicted, outside, (1.0, 0.0, 0.0)).max() == 0
     assert keypoint_loss(predicted, outside, (0.0, 1.0, 0.0)).min() > 0
     assert keypoint_loss(predicted, unknown, (1.0, 1.0, 1.0)).max() == 0
+
+
+def turned(xyz: torch.Tensor) -> torch.Tensor:
+    """Turned half a turn about an oblique axis, larger and elsewhere."""
+    axis = torch.nn.functional.normalize(torch.tensor([1.0, 2.0, 3.0]), dim=0)
+    return 2.5 * xyz @ (2 * axis[:, None] * axis - torch.eye(3)) + torch.tensor([1.0, -2.0, 0.5])
+
+
+def test_alignment_undoes_turn_scale_and_place_and_no_mirror() -> None:
+    xyz = keypoints(0, 1.0).xyz
+    assert torch.allclose(procrustes(turned(xyz), xyz), xyz, atol=1e-5)
+    mirror = xyz * torch.tensor([-1.0, 1.0, 1.0])
+    assert (procrustes(mirror, xyz) - xyz).norm(dim=-1).mean() > 0.1
+    assert (procrustes(mirror, xyz) - xyz).square().sum() < (mirror - xyz).square().sum()
+
+
+def test_aligned_loss_is_blind_to_similarities_and_hears_known_joints_alone() -> None:
+    truth, predicted = keypoints(0, 1.0), keypoints(1, 1.0)
+    known = torch.ones(2, 3, 8, dtype=torch.bool)
+    known[..., 5:] = False
+    loss = aligned_loss(predicted.xyz, truth.xyz, known)
+    assert torch.allclose(aligned_loss(turned(predicted.xyz), truth.xyz, known), loss, atol=1e-5)
+    wild = torch.where(known.unsqueeze(-1), predicted.xyz, 9.0)
+    assert torch.allclose(aligned_loss(wild, truth.xyz, known), loss, atol=1e-5)
+    assert torch.allclose(loss, aligned_loss(predicted.xyz[..., :5, :], truth.xyz[..., :5, :], known[..., :5]))
+    assert aligned_loss(predicted.xyz, truth.xyz, ~known).max() > 0
+    assert aligned_loss(predicted.xyz, truth.xyz, known & ~known).max() == 0
+    both = keypoint_loss(predicted, truth, (0.0, 1.0, 0.0), 3.0) - keypoint_loss(predicted, truth, (0.0, 1.0, 0.0))
+    assert torch.allclose(both, 3 * aligned_loss(predicted.xyz, truth.xyz, known | ~known), atol=1e-5)
+
+
+def test_following_the_aligned_loss_finds_the_shape() -> None:
+    truth = keypoints(0, 1.0).xyz
+    known = torch.ones(2, 3, 8, dtype=torch.bool)
+    told = keypoints(1, 1.0).xyz.requires_grad_()
+    optimizer = torch.optim.Adam([told], 0.02)
+    before = aligned_loss(told, truth, known).mean().item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = aligned_loss(told, truth, known).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * before
 
 
 def at(xy: list[float], visibility: float = 1.0) -> Keypoints:

@@ -332,6 +332,32 @@ def test_eyes_move_with_the_rest_or_stay_as_they_were_taught(tmp_path: Path, mov
     assert all(answer.weight.any() for answer in guide.answers)
 
 
+KEYPOINTS = {"keypoints_2d": 1, "keypoints_3d": 1}
+
+
+@pytest.mark.parametrize("stage", ["latent", "pixel"])
+def test_the_readout_alone_learns_where_joints_are(tmp_path: Path, stage: str) -> None:
+    config = tiny(stage=stage, tasks=KEYPOINTS, train_transformer=False, aligned=1.0, steps=40, **GUIDED)
+    trainer = Trainer(config, tmp_path, Discs())
+    networks = trainer.checkpoint
+    before = {n: p.clone() for n, p in trainer.stage.named_parameters()}
+    trainer.fit()
+    moved = {n for n, p in trainer.stage.named_parameters() if not torch.equal(before[n], p)}
+    assert moved
+    assert all(n.startswith("transformer.keypoint_tokens.head.") for n in moved)
+    assert "transformer.keypoint_tokens.head.look.down.0.0.weight" in moved
+    assert networks.config.trained
+    told = list(losses(tmp_path).values())
+    assert sum(told[-5:]) < 0.8 * sum(told[:5])
+
+
+def test_the_readout_alone_wants_keypoints_and_no_adapters(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="keypoints alone, found foreground; tasks"):
+        Trainer(tiny(train_transformer=False, tasks={**KEYPOINTS, "foreground": 1}, **GUIDED), tmp_path, Discs())
+    with pytest.raises(UserError, match="lora: adapters are the transformer's"):
+        Trainer(tiny(train_transformer=False, tasks=KEYPOINTS, lora=2), tmp_path, Discs())
+
+
 def test_stage_guide_wants_a_guide_and_single_frames(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a VAE with a guide, found one without"):
         Trainer(tiny(stage="guide"), tmp_path, Discs())

@@ -116,6 +116,8 @@ class TrainConfig:
     overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel`, `encoder` and `guide`.
     keypoints: weights of the 2D, 3D and visibility terms; a fourth, for the readouts `patches` and `heatmap`, of naming
         the patch or cell that a joint lies in.
+    aligned: weight of the 3D joints' distance after similarity alignment, beside the plain one of `keypoints`.
+    train_transformer: not: of it only the readout of keypoints moves, which is cheap with nothing but their tasks.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`. train_eyes: whether the pyramids of a
         guide and of heatmaps move with the rest; not: what stage `guide` has taught them stays, and steps are cheaper.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
@@ -148,6 +150,8 @@ class TrainConfig:
     background: float = 1.0
     overlap: float = 0.0
     keypoints: tuple[float, ...] = (1.0, 1.0, 0.1)
+    aligned: float = 0.0
+    train_transformer: bool = True
     train_encoder: bool = False
     train_decoder: bool = False
     train_eyes: bool = True

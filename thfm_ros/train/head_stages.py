@@ -28,7 +28,12 @@ class HeadStage(PixelStage):
     """Base: `answers` in the place of the transformer, `Enlarge` in that of the decoder."""
 
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint, factor: int) -> None:
-        moving = {"train_encoder": config.stage == "encoder", "train_decoder": False, "lora": 0}
+        moving = {
+            "train_encoder": config.stage == "encoder",
+            "train_decoder": False,
+            "train_transformer": True,
+            "lora": 0,
+        }
         super().__init__(replace(config, **moving), checkpoint)
         self.transformer.requires_grad_(False)
         self.decode = Enlarge(factor)

@@ -9,7 +9,7 @@ from thfm_ros.skeleton import DEFAULT_JOINT_SET, convert
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
 from thfm_ros.train.data import HELD_OUT, ClipSource, Draw, task_weights
-from thfm_ros.train.losses import masked_mean
+from thfm_ros.train.losses import masked_mean, procrustes
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import Rows, Stage, TaskStage
 
@@ -140,17 +140,6 @@ def keypoint_metrics(points: dict[str, Tensor], batch: ClipBatch, task: str) -> 
         "mpjpe_mm/keypoints_3d": 1000 * (predicted - target).norm(dim=-1).flatten(1).mean(1),
         "pa_mpjpe_mm/keypoints_3d": 1000 * (procrustes(predicted, target) - target).norm(dim=-1).flatten(1).mean(1),
     }
-
-
-def procrustes(x: Tensor, y: Tensor) -> Tensor:
-    """x (..., K, 3) after the similarity transform that brings it closest to y."""
-    mx, my = x.mean(-2, keepdim=True), y.mean(-2, keepdim=True)
-    a, b = (x - mx).double(), (y - my).double()
-    u, s, v = torch.linalg.svd(a.transpose(-1, -2) @ b)
-    sign = torch.ones_like(s)
-    sign[..., -1] = torch.linalg.det(u @ v).sign()
-    scale = (s * sign).sum(-1) / a.square().sum((-1, -2)).clamp_min(1e-12)
-    return (scale[..., None, None] * a @ (u * sign[..., None, :]) @ v + my.double()).to(x.dtype)
 
 
 def score(metrics: Metrics) -> float:

@@ -85,11 +85,13 @@ def dense_loss(
     return loss + background * l2_loss(prediction, target, ~mask) if human else loss
 
 
-def keypoint_loss(prediction: Keypoints, target: Keypoints, weights: tuple[float, float, float]) -> Tensor:
+def keypoint_loss(
+    prediction: Keypoints, target: Keypoints, weights: tuple[float, float, float], aligned: float = 0.0
+) -> Tensor:
     """L2 (Euclidean distance, joint by joint) on 2D and 3D plus cross-entropy on visibility, (B,).
 
     target.visibility: 1 visible, 0.5 hidden but inside the image, 0 outside (no 2D loss there), negative: unknown
-    joint (no loss at all).
+    joint (no loss at all). aligned: weight of `aligned_loss`.
     """
     known = target.visibility >= 0
     inside = target.visibility > 0
@@ -98,7 +100,34 @@ def keypoint_loss(prediction: Keypoints, target: Keypoints, weights: tuple[float
     seen = F.binary_cross_entropy_with_logits(
         prediction.visibility, (target.visibility > 0.75).to(prediction.visibility.dtype), reduction="none"
     )
-    return weights[0] * xy + weights[1] * xyz + weights[2] * masked_mean(seen, known)
+    loss = weights[0] * xy + weights[1] * xyz + weights[2] * masked_mean(seen, known)
+    return loss + aligned * aligned_loss(prediction.xyz, target.xyz, known) if aligned else loss
+
+
+def aligned_loss(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Distance of 3D joints after each frame's similarity alignment, (B,): what PA-MPJPE measures.
+
+    Which way the body faces, and how large it is, outweighs in a plain distance how its limbs stand to one another.
+    Turn and scale pass on no gradient: the distance is close to its least in both.
+    prediction, target: (B, T, K, 3). known: (B, T, K) bool, joints that are aligned and measured.
+    """
+    return masked_mean(_distance(procrustes(prediction, target, known), target), known)
+
+
+def procrustes(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
+    """x (..., K, 3) after the similarity transform that brings it closest to y, by the joints known (..., K) (None:
+    all). Turn and scale pass on no gradient."""
+    weight = torch.ones_like(x[..., :1]) if known is None else known.unsqueeze(-1).to(x.dtype)
+    weight = weight / weight.sum(-2, keepdim=True).clamp_min(EPS)
+    mx, my = ((weight * v).sum(-2, keepdim=True) for v in (x, y))
+    with torch.no_grad():
+        a, b = (x - mx).double(), (y - my).double()
+        u, s, v = torch.linalg.svd(a.transpose(-1, -2) @ (weight * b))
+        sign = torch.ones_like(s)
+        sign[..., -1] = torch.linalg.det(u @ v).sign()
+        scale = (s * sign).sum(-1) / (weight * a.square()).sum((-1, -2)).clamp_min(1e-12)
+        turn = (scale[..., None, None] * (u * sign[..., None, :]) @ v).to(x.dtype)
+    return (x - mx) @ turn + my
 
 
 def place_loss(said: Tensor, target: Keypoints) -> Tensor:

@@ -18,7 +18,7 @@ from thfm_ros.model.readout import Keypoints, PatchReadout
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.data import Draw
+from thfm_ros.train.data import Draw, task_weights
 from thfm_ros.train.latent_cache import LatentCache
 from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, overlap_loss, place_loss
 from thfm_ros.train.networks import add_lora
@@ -111,7 +111,9 @@ class TaskStage(Stage):
         self.prompts = nn.Module()
         for name, prompt in checkpoint.prompts.items():
             self.prompts.register_buffer(name, prompt, persistent=False)
-        if config.lora:
+        if not config.train_transformer:
+            self._read_only()
+        elif config.lora:
             add_lora(self.transformer, config.lora)
         else:
             self.transformer.requires_grad_(True)
@@ -120,6 +122,17 @@ class TaskStage(Stage):
         self.said: Tensor | None = None  # of where each joint lies, logits (sparse rows, T, h, w, K)
         if len(config.keypoints) > 3:
             self._listen()
+
+    def _read_only(self) -> None:
+        if self.config.lora:
+            raise UserError("lora: adapters are the transformer's, which train_transformer: false keeps; drop one")
+        dense = [task for task in task_weights(self.config) if get_task(task).kind == "dense"]
+        if dense:
+            raise UserError(
+                f"tasks: train_transformer: false teaches keypoints alone, found {dense[0]}; "
+                "tasks: {keypoints_2d: 1, keypoints_3d: 1}"
+            )
+        self.transformer.keypoint_tokens.head.requires_grad_(True)
 
     def _listen(self) -> None:
         head = self.transformer.keypoint_tokens.head
@@ -153,7 +166,7 @@ class TaskStage(Stage):
         xy, xyz, visibility, *place = self.config.keypoints
         chosen = Keypoints(*(p[which].float() for p in predicted))
         target = Keypoints(*(t[:, skip:].expand_as(p) for t, p in zip(truth, chosen, strict=True)))
-        loss = keypoint_loss(chosen, target, (xy, xyz, visibility))
+        loss = keypoint_loss(chosen, target, (xy, xyz, visibility), self.config.aligned)
         if place:
             assert self.said is not None, "keypoints came from the head"
             loss = loss + place[0] * place_loss(self.said, target)
