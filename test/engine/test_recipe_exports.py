@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import current_gpu
-from thfm_ros.engine.export import export_bundle
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, base_name
+from thfm_ros.engine.export import NUDGE, export_bundle, steady_seed
+from thfm_ros.engine.golden import SEED, golden_inputs
+from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
+from thfm_ros.engine.modules import StageModule
 from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.engine.runtime import load_runtime
 from thfm_ros.errors import UserError
@@ -66,3 +69,29 @@ def test_recipe_for_onnx_runtime(int8: bool, tiny_checkpoint: Path, tmp_path: Pa
         assert 1e-5 < difference < 0.2  # quantised, and of some use
     else:
         assert difference < 2e-5
+
+
+class Choice(torch.nn.Module):
+    """Tells of every value whether it is above the middle: where one is close to it, rounding decides."""
+
+    def __init__(self, middle: float) -> None:
+        super().__init__()
+        self.middle = middle
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(1e6 * (x - self.middle))
+
+
+def test_the_golden_seed_is_one_where_rounding_decides_nothing() -> None:
+    spec = TensorSpec("latents", (1, 1, 1, 2, 2))
+
+    def stages(middle: float, name: str = "keypoints") -> dict[str, StageModule]:
+        return {name: StageModule(Choice(middle), (spec,), (TensorSpec("xy", spec.shape),))}
+
+    assert steady_seed(stages(100.0), {}) == SEED  # nothing is near the middle
+    on_the_edge = float(golden_inputs("keypoints", [spec], {}, SEED)[0].flatten()[0])
+    chosen = steady_seed(stages(on_the_edge), {})
+    assert chosen != SEED
+    values = golden_inputs("keypoints", [spec], {}, chosen)[0]
+    assert (abs(values / on_the_edge - 1) > NUDGE).all()
+    assert steady_seed(stages(on_the_edge, "decode"), {}) == SEED  # pictures choose nothing
