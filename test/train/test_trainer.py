@@ -351,6 +351,17 @@ def test_the_readout_alone_learns_where_joints_are(tmp_path: Path, stage: str) -
     assert sum(told[-5:]) < 0.8 * sum(told[:5])
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_stills_for_the_readout_alone_leave_a_network_for_clips(tmp_path: Path, alone: bool) -> None:
+    Trainer(tiny(steps=1, **GUIDED), tmp_path / "clips", Discs()).fit()
+    stills = {"data": {"frames": 1}, "tasks": KEYPOINTS, "steps": 1, "keypoints": GUIDED["keypoints"]}
+    init = str(tmp_path / "clips" / "model")
+    config = tiny(stage="pixel", init=init, train_transformer=not alone, **stills)
+    Trainer(config, tmp_path / "stills", Discs(1)).fit()
+    frames = [load_checkpoint(tmp_path / run / "model").config.frames for run in ("clips", "stills")]
+    assert frames == [5, 5 if alone else 1]
+
+
 def test_the_readout_alone_wants_keypoints_and_no_adapters(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="keypoints alone, found foreground; tasks"):
         Trainer(tiny(train_transformer=False, tasks={**KEYPOINTS, "foreground": 1}, **GUIDED), tmp_path, Discs())

@@ -52,6 +52,8 @@ def open_networks(config: TrainConfig) -> Checkpoint:
     clip = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
     if config.init:
         checkpoint = load_checkpoint(config.init)
+        if not config.train_transformer:  # what knows of time stays: stills make no network for stills of it
+            clip |= {"frames": checkpoint.config.frames, "fps": checkpoint.config.fps}
         checkpoint.config = replace(checkpoint.config, **clip)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
