@@ -166,6 +166,9 @@ def turned(xyz: torch.Tensor) -> torch.Tensor:
 def test_alignment_undoes_turn_scale_and_place_and_no_mirror() -> None:
     xyz = keypoints(0, 1.0).xyz
     assert torch.allclose(procrustes(turned(xyz), xyz), xyz, atol=1e-5)
+    elsewhere = turned(xyz)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(procrustes(elsewhere, xyz), xyz, atol=1e-5)
     mirror = xyz * torch.tensor([-1.0, 1.0, 1.0])
     assert (procrustes(mirror, xyz) - xyz).norm(dim=-1).mean() > 0.1
     assert (procrustes(mirror, xyz) - xyz).square().sum() < (mirror - xyz).square().sum()

@@ -127,7 +127,8 @@ def procrustes(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
         sign[..., -1] = torch.linalg.det(u @ v).sign()
         scale = (s * sign).sum(-1) / (weight * a.square()).sum((-1, -2)).clamp_min(1e-12)
         turn = (scale[..., None, None] * (u * sign[..., None, :]) @ v).to(x.dtype)
-    return (x - mx) @ turn + my
+    # No matrix product: autocast would round it to bfloat16, which is millimetres.
+    return ((x - mx).unsqueeze(-1) * turn.unsqueeze(-3)).sum(-2) + my
 
 
 def place_loss(said: Tensor, target: Keypoints) -> Tensor:
