@@ -31,11 +31,12 @@ def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for last in vae.guide.answers:
             torch.nn.init.normal_(last.weight, std=0.3)
-        checkpoint.transformer.keypoint_tokens.read_from("heatmap")
-        checkpoint.transformer.register_to_config(readout="heatmap")
+        checkpoint.transformer.keypoint_tokens.read_from("heatmap", agree_blocks=1)
+        checkpoint.transformer.register_to_config(readout="heatmap", agree_blocks=1)
         head = checkpoint.transformer.keypoint_tokens.head
         torch.nn.init.normal_(head.answer.weight)
         torch.nn.init.normal_(head.cell.weight)
+        torch.nn.init.normal_(head.agreement.leave.weight, std=0.1)
     return save_checkpoint(path, checkpoint)
 
 

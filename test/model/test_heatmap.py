@@ -209,8 +209,10 @@ def test_a_missing_or_wrong_image_is_named(size: tuple[int, ...] | None) -> None
 @pytest.mark.parametrize("window", [1, 2])
 def test_streams_equal_the_causal_pass(window: int) -> None:
     torch.manual_seed(0)
-    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": "heatmap", "window": window}).eval()
+    parts = {"readout": "heatmap", "agree_blocks": 1, "window": window}
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, **parts}).eval()
     torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
+    torch.nn.init.normal_(model.keypoint_tokens.head.agreement.leave.weight, std=0.1)
     torch.nn.init.normal_(model.keypoint_tokens.head.answer.weight)
     latents, (_, _, image) = torch.randn(1, 4, 6, 2, 3), inputs(6)
     full = model(latents, PROMPT, keypoints=True, attention="causal", image=image)

@@ -128,6 +128,25 @@ def test_eyes_gain_blocks_and_stay_alike(checkpoint: Checkpoint, tmp_path: Path)
         torch.testing.assert_close(ours, theirs)
 
 
+def test_joints_agree_from_now_on_and_stay_where_they_were(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    init = save_checkpoint(tmp_path / "init", checkpoint)
+    config = TrainConfig("pixel", "tiny", {"guide_dim": 24}, {"readout": "heatmap"}, init=str(init))
+    init = save_checkpoint(tmp_path / "heatmap", before := open_networks(config))
+    agreeing = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 1}, init=str(init)))
+    assert agreeing.transformer.config.agree_blocks == 1
+    for ours, old in zip(answers(agreeing), answers(before), strict=True):
+        assert torch.equal(ours, old)
+    torch.nn.init.normal_(agreeing.transformer.keypoint_tokens.head.agreement.leave.weight)
+    init = save_checkpoint(tmp_path / "agreeing", agreeing)
+    deeper = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 2}, init=str(init)))
+    for ours, theirs, old in zip(answers(deeper), answers(agreeing), answers(before), strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert ours.shape == old.shape
+    assert not torch.equal(answers(deeper)[2], answers(before)[2])
+    with pytest.raises(UserError, match=r"transformer.agree_blocks: .* has 1, the config wants 0"):
+        open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 0}, init=str(init)))
+
+
 @pytest.mark.parametrize(
     ("vae", "transformer", "message"),
     [
@@ -135,6 +154,7 @@ def test_eyes_gain_blocks_and_stay_alike(checkpoint: Checkpoint, tmp_path: Path)
         ({}, {"num_layers": 3}, "transformer.num_layers: .* has 2, the config wants 3"),
         ({"guide_blocks": [1]}, {}, "vae.guide_blocks: .* has None, the config wants"),
         ({}, {"look_blocks": [1]}, "transformer.look_blocks: .* the config wants"),
+        ({}, {"agree_blocks": 1}, "transformer.agree_blocks: .* the config wants"),
         ({}, {"readout": "hands"}, "readout must be token, .* or heatmap .* found 'hands'"),
     ],
 )

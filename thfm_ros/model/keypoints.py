@@ -60,7 +60,7 @@ class KeypointTokens(nn.Module):
         dim: width of the transformer. head_dim: of one attention head. num_joints: K.
         readout: `token`, the paper's MLP of the token; `patches`, where the token asks the patches (`PatchReadout`); or
             `heatmap`, where they look at the image too (`HeatmapReadout`).
-        look_blocks: of the `Pyramid` that `heatmap` looks through.
+        look_blocks: of the `Pyramid` that `heatmap` looks through. agree_blocks: of its `Agreement`.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class KeypointTokens(nn.Module):
         token_frames: int = 81,
         readout: str = "token",
         look_blocks: Sequence[int] = (),
+        agree_blocks: int = 0,
     ) -> None:
         super().__init__()
         if tokens_per_frame < 1 or num_joints % tokens_per_frame:
@@ -84,7 +85,7 @@ class KeypointTokens(nn.Module):
         self.tokens_per_frame, self.token_frames = tokens_per_frame, token_frames
         self.embedding = nn.Parameter(torch.randn(token_frames, tokens_per_frame, dim) * 0.02)
         self.position = nn.Parameter(spread(tokens_per_frame).repeat(token_frames, 1, 1))
-        self.read_from(readout, look_blocks)
+        self.read_from(readout, look_blocks, agree_blocks)
 
     @classmethod
     def of(cls, config: FrozenDict) -> KeypointTokens:
@@ -97,16 +98,17 @@ class KeypointTokens(nn.Module):
             config.token_frames,
             config.readout,
             config.look_blocks,
+            config.agree_blocks,
         )
 
-    def read_from(self, readout: str, look_blocks: Sequence[int] = ()) -> None:
+    def read_from(self, readout: str, look_blocks: Sequence[int] = (), agree_blocks: int = 0) -> None:
         """A head of that kind, with what one before it knew of the same parts."""
         dim, before = self.embedding.shape[-1], getattr(self, "head", None)
         if readout == "token":
             self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
         elif readout in ("patches", "heatmap") and self.tokens_per_frame == 1:
             if readout == "heatmap":
-                self.head = HeatmapReadout(dim, self.num_joints, look_blocks)
+                self.head = HeatmapReadout(dim, self.num_joints, look_blocks, agree=agree_blocks)
             else:
                 self.head = PatchReadout(dim, self.num_joints)
             if isinstance(before, PatchReadout):

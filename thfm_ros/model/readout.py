@@ -13,6 +13,7 @@ from diffusers.models.normalization import FP32LayerNorm
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.agreement import Agreement
 from thfm_ros.model.pyramid import Pyramid, stack
 
 CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
@@ -90,12 +91,12 @@ class HeatmapReadout(PatchReadout):
 
     Args:
         blocks: of the `Pyramid`. width: channels of the image's features at half its size; twice as many at a
-            quarter, and so on.
+            quarter, and so on. agree: blocks of the `Agreement` of joints on where they are; 0: there is none.
     """
 
     CELLS = 4  # a patch, along each side
 
-    def __init__(self, dim: int, joints: int, blocks: Sequence[int] = (), width: int = 24) -> None:
+    def __init__(self, dim: int, joints: int, blocks: Sequence[int] = (), width: int = 24, agree: int = 0) -> None:
         super().__init__(dim, joints)
         # Of 2x2 pixels: from one feature a cell to one a patch.
         self.look = Pyramid(12, width, 4, finest=1, blocks=blocks)
@@ -107,6 +108,15 @@ class HeatmapReadout(PatchReadout):
         _silent(self.deep)
         _silent(self.cell)
         self.lift = Lift(joints)
+        self.agreement: Agreement | None = None
+        if agree:
+            self.agree(agree)
+
+    def agree(self, blocks: int) -> None:
+        """Let joints agree from now on, through so many blocks, those that there are already before fresh ones."""
+        if self.agreement is None:
+            self.agreement = Agreement(self.token.in_features, self.joints, self.CELLS, 0)
+        self.agreement.deepen(blocks)
 
     def forward(self, tokens: Tensor, video: Tensor, frames: list[int], image: Tensor | None = None) -> Keypoints:
         """image (B, 3, T, H, W) in [-1, 1], the frames that the patches were made of, or one that stands for all."""
@@ -123,7 +133,10 @@ class HeatmapReadout(PatchReadout):
         coarse = F.pixel_shuffle(self.spread(told).flatten(0, 1).permute(0, 3, 1, 2), self.CELLS)
         cells = self.cell(self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
         cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
-        places = self.said(cells + repeat(patches[..., 0], self.CELLS))
+        places = cells + repeat(patches[..., 0], self.CELLS)
+        if self.agreement is not None:
+            places = places + self.agreement(places, told)
+        places = self.said(places)
         choice = one_person(places, self.CELLS)
         heard = places + HEARD * choice
         points = self.lift(expected(patches, heard), w / h)

@@ -54,6 +54,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         token_frames: distinct tokens along time; the clip length T is the paper's, 5 suits streams of any length.
         readout: what keypoints are read from: `token` (the paper), `patches` or `heatmap` (see `KeypointTokens`).
         look_blocks: of the pyramid through which `heatmap` looks at the image.
+        agree_blocks: of what lets its joints agree on where they are; 0: nothing does.
         attention: `full` (the paper) or `causal` over latent frames; the default of `forward`.
         window: latent frames that a causal query sees, its own included; None: all earlier ones.
         end_timestep: of the multi-step process, where its input is free of noise (rectified flow runs from 1000 to 0).
@@ -85,6 +86,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         token_frames: int = 81,
         readout: str = "token",
         look_blocks: Sequence[int] = (),
+        agree_blocks: int = 0,
         attention: str = "full",
         window: int | None = None,
         end_timestep: float = 0.0,

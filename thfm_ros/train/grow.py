@@ -20,7 +20,8 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     vae.guide_dim: a guide beside the decoder. vae.z_dim: wider latents. transformer.readout: another head for the
     keypoints; of these the only one that may have to be trained before its answers are worth anything again (`heatmap`
     goes on where `patches` was, and begins with the eyes of a guide of its width). vae.guide_blocks,
-    transformer.look_blocks: more blocks in the eyes of the guide and of `heatmap`.
+    transformer.look_blocks: more blocks in the eyes of the guide and of `heatmap`. transformer.agree_blocks: joints of
+    `heatmap` agree from now on.
     """
     vae, transformer = checkpoint.vae, checkpoint.transformer
     if (name, key) == ("vae", "guide_dim") and key not in vae.config:
@@ -30,7 +31,7 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     elif (name, key) == ("transformer", "readout"):
         blocks = vae.config.guide_blocks if is_guided(vae) else ()
         transformer.keypoint_tokens.read_from(value, blocks)
-        transformer.register_to_config(readout=value, look_blocks=blocks)
+        transformer.register_to_config(readout=value, look_blocks=blocks, agree_blocks=0)
         head = transformer.keypoint_tokens.head
         if isinstance(head, HeatmapReadout) and is_guided(vae) and eyes_alike(head, vae.guide):
             theirs = vae.guide.pyramid.state_dict()
@@ -41,6 +42,9 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     elif (name, key) == ("transformer", "look_blocks") and transformer.keypoint_tokens.looks:
         transformer.keypoint_tokens.head.look.deepen(value)
         transformer.register_to_config(look_blocks=value)
+    elif (name, key) == ("transformer", "agree_blocks") and transformer.keypoint_tokens.looks and value > 0:
+        transformer.keypoint_tokens.head.agree(value)
+        transformer.register_to_config(agree_blocks=value)
     else:
         return False
     return True
