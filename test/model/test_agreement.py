@@ -46,7 +46,7 @@ def test_a_fresh_one_changes_nothing_and_keeps_what_it_has_learned_when_deeper()
         fresh.deepen(2)
 
 
-def test_beliefs_are_what_they_are_however_sure_and_take_no_gradient() -> None:
+def test_what_is_added_to_a_whole_map_changes_nothing_and_beliefs_take_no_gradient() -> None:
     torch.manual_seed(0)
     agreement = Agreement(8, 5, CELLS, 1)
     torch.nn.init.normal_(agreement.leave.weight)

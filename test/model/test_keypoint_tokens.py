@@ -67,8 +67,11 @@ def test_positions_start_spread_over_the_image_around_its_centre(count: int) -> 
 
 @pytest.mark.parametrize("readout", ["token", "patches", "heatmap"])
 def test_gradients_reach_tokens_positions_and_head(readout: str) -> None:
-    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout})
+    agree = int(readout == "heatmap")
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout, "agree_blocks": agree})
     if readout == "heatmap":  # which begins at zero
+        torch.nn.init.normal_(model.keypoint_tokens.head.agreement.leave.weight)
+        torch.nn.init.normal_(model.keypoint_tokens.head.agreement.blocks[0].change[-1].weight)
         torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
         torch.nn.init.normal_(model.keypoint_tokens.head.lift.net[-1].weight)
     image = torch.rand(1, 3, 5, 32, 48)
@@ -118,13 +121,15 @@ def test_masked_tokens_leave_dense_outputs_as_if_they_were_absent(attention: str
     assert (present.sample - absent).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("readout", ["token", "patches"])
+@pytest.mark.parametrize("readout", ["token", "patches", "heatmap"])
 def test_head_stays_in_float32_under_autocast(readout: str) -> None:
-    tokens = KeypointTokens(48, 24, readout=readout)
-    hidden, video = torch.randn(1, 5, 48), torch.randn(1, 2, 2, 3, 48)
-    exact = tokens(hidden, video)
+    tokens = KeypointTokens(48, 24, readout=readout, agree_blocks=1)
+    if readout == "heatmap":
+        torch.nn.init.normal_(tokens.head.agreement.leave.weight)
+    hidden, video, image = torch.randn(1, 5, 48), torch.randn(1, 2, 2, 3, 48), torch.rand(1, 3, 5, 32, 48)
+    exact = tokens(hidden, video, image=image)
     with torch.autocast("cpu", torch.bfloat16):
-        under = tokens(hidden, video)
+        under = tokens(hidden, video, image=image)
     assert all(torch.equal(a, b) for a, b in zip(exact, under, strict=True))
 
 

@@ -90,7 +90,7 @@ def test_every_shipped_config_runs_with_tiny_networks(
         config,
         preset="tiny",
         vae={"guide_dim": 24} if config.stage == "guide" else {},
-        transformer={"readout": "heatmap"} if len(config.keypoints) > 3 else {},
+        transformer={k: v for k, v in config.transformer.items() if k in ("readout", "agree_blocks")},
         augment=replace(config.augment, person_width=16) if config.augment.person else config.augment,
         init="",
         init_vae="",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,9 @@ def test_joints_agree_from_now_on_and_stay_where_they_were(checkpoint: Checkpoin
     init = save_checkpoint(tmp_path / "init", checkpoint)
     config = TrainConfig("pixel", "tiny", {"guide_dim": 24}, {"readout": "heatmap"}, init=str(init))
     init = save_checkpoint(tmp_path / "heatmap", before := open_networks(config))
+    older = json.loads((config_file := Path(init) / "transformer" / "config.json").read_text())
+    del older["agree_blocks"]  # as checkpoints were before there was such a thing
+    config_file.write_text(json.dumps(older))
     agreeing = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 1}, init=str(init)))
     assert agreeing.transformer.config.agree_blocks == 1
     for ours, old in zip(answers(agreeing), answers(before), strict=True):
@@ -145,6 +149,12 @@ def test_joints_agree_from_now_on_and_stay_where_they_were(checkpoint: Checkpoin
     assert not torch.equal(answers(deeper)[2], answers(before)[2])
     with pytest.raises(UserError, match=r"transformer.agree_blocks: .* has 1, the config wants 0"):
         open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 0}, init=str(init)))
+    patches = open_networks(TrainConfig("pixel", "tiny", {}, {"readout": "patches"}, init=str(init)))
+    assert patches.transformer.config.agree_blocks == 0
+    init = save_checkpoint(tmp_path / "patches", patches)
+    both = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 1, "readout": "heatmap"}, init=str(init)))
+    again = load_checkpoint(save_checkpoint(tmp_path / "both", both))
+    assert len(again.transformer.keypoint_tokens.head.agreement.blocks) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +164,9 @@ def test_joints_agree_from_now_on_and_stay_where_they_were(checkpoint: Checkpoin
         ({}, {"num_layers": 3}, "transformer.num_layers: .* has 2, the config wants 3"),
         ({"guide_blocks": [1]}, {}, "vae.guide_blocks: .* has None, the config wants"),
         ({}, {"look_blocks": [1]}, "transformer.look_blocks: .* the config wants"),
-        ({}, {"agree_blocks": 1}, "transformer.agree_blocks: .* the config wants"),
+        ({}, {"agree_blocks": 1}, "transformer.agree_blocks: .* the config wants 1"),
+        ({}, {"agree_blocks": [1], "readout": "heatmap"}, r"transformer.agree_blocks: .* the config wants \[1\]"),
+        ({}, {"agree_blocks": 1, "readout": "patches"}, "transformer.agree_blocks: .* the config wants 1"),
         ({}, {"readout": "hands"}, "readout must be token, .* or heatmap .* found 'hands'"),
     ],
 )

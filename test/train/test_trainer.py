@@ -65,7 +65,7 @@ class Fragile(Discs):
 # As nano's: the guide and the eyes of the heatmaps can be one pyramid.
 GUIDED: dict[str, Any] = {
     "vae": {"guide_dim": 24},
-    "transformer": {"readout": "heatmap"},
+    "transformer": {"readout": "heatmap", "agree_blocks": 1},
     "keypoints": [4.0, 4.0, 0.1, 0.1],
 }
 OWN: dict[str, dict[str, Any]] = {
@@ -346,6 +346,7 @@ def test_the_readout_alone_learns_where_joints_are(tmp_path: Path, stage: str) -
     assert moved
     assert all(n.startswith("transformer.keypoint_tokens.head.") for n in moved)
     assert "transformer.keypoint_tokens.head.look.down.0.0.weight" in moved
+    assert "transformer.keypoint_tokens.head.agreement.leave.weight" in moved
     assert networks.config.trained
     told = list(losses(tmp_path).values())
     assert sum(told[-5:]) < 0.8 * sum(told[:5])

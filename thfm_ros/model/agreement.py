@@ -15,8 +15,8 @@ class Agreement(nn.Module):
     ankles is its own, where each of them apart would decide by a hair (Wei et al., CVPR 2016, refine belief maps
     likewise).
 
-    A fresh one changes nothing yet. Nothing of it flows back into the beliefs that it starts from: through the sum
-    these have the same loss.
+    A fresh one changes nothing yet. No gradient goes back through the beliefs that it starts from, which have the same
+    loss through the sum; through what patches say it does.
 
     Args:
         dim: of what a patch has to say. joints: K. cells: n along each side of a patch. blocks: of two convolutions

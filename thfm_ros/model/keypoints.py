@@ -102,13 +102,13 @@ class KeypointTokens(nn.Module):
         )
 
     def read_from(self, readout: str, look_blocks: Sequence[int] = (), agree_blocks: int = 0) -> None:
-        """A head of that kind, with what one before it knew of the same parts."""
+        """A head of that kind, with what one before it knew of the same parts. Parts not asked for are gone."""
         dim, before = self.embedding.shape[-1], getattr(self, "head", None)
         if readout == "token":
             self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
         elif readout in ("patches", "heatmap") and self.tokens_per_frame == 1:
             if readout == "heatmap":
-                self.head = HeatmapReadout(dim, self.num_joints, look_blocks, agree=agree_blocks)
+                self.head = HeatmapReadout(dim, self.num_joints, look_blocks, agree_blocks=agree_blocks)
             else:
                 self.head = PatchReadout(dim, self.num_joints)
             if isinstance(before, PatchReadout):

@@ -84,19 +84,21 @@ class HeatmapReadout(PatchReadout):
     cells of 4x4 pixels by what a `Pyramid` sees there, in the frame's own image.
 
     Patches of 16x16 pixels that stand for four frames know roughly where a hand is; a heatmap has it to the pixel
-    (Newell et al., ECCV 2016, join coarse and fine features likewise). Where the joints are found in the image then
-    corrects where they are in space (`Lift`). A fresh one changes nothing yet, but that of several places where patches
-    think a joint to be it tells the likeliest and not their middle (`focused`), and the same person's for all joints
-    (`one_person`), in space too.
+    (Newell et al., ECCV 2016, join coarse and fine features likewise). Joints may then agree on where they are
+    (`Agreement`), and where they are found in the image corrects where they are in space (`Lift`). A fresh one changes
+    nothing yet, but that of several places where patches think a joint to be it tells the likeliest and not their
+    middle (`focused`), and the same person's for all joints (`one_person`), in space too.
 
     Args:
         blocks: of the `Pyramid`. width: channels of the image's features at half its size; twice as many at a
-            quarter, and so on. agree: blocks of the `Agreement` of joints on where they are; 0: there is none.
+            quarter, and so on. agree_blocks: of the `Agreement`; 0: there is none.
     """
 
     CELLS = 4  # a patch, along each side
 
-    def __init__(self, dim: int, joints: int, blocks: Sequence[int] = (), width: int = 24, agree: int = 0) -> None:
+    def __init__(
+        self, dim: int, joints: int, blocks: Sequence[int] = (), width: int = 24, agree_blocks: int = 0
+    ) -> None:
         super().__init__(dim, joints)
         # Of 2x2 pixels: from one feature a cell to one a patch.
         self.look = Pyramid(12, width, 4, finest=1, blocks=blocks)
@@ -109,8 +111,8 @@ class HeatmapReadout(PatchReadout):
         _silent(self.cell)
         self.lift = Lift(joints)
         self.agreement: Agreement | None = None
-        if agree:
-            self.agree(agree)
+        if agree_blocks:
+            self.agree(agree_blocks)
 
     def agree(self, blocks: int) -> None:
         """Let joints agree from now on, through so many blocks, those that there are already before fresh ones."""

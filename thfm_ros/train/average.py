@@ -37,5 +37,5 @@ def _check_alike(ours: nn.Module, other: nn.Module, where: str, like: str) -> No
     if differing is not None:
         raise UserError(
             f"{where}: expected weights like those of {like}, found {differing} of shape {found.get(differing)}, not "
-            f"{shapes.get(differing)}: only checkpoints that came from one another have a mean"
+            f"{shapes.get(differing)}: only checkpoints that came from one another and have the same parts have a mean"
         )

@@ -42,12 +42,16 @@ def grow(checkpoint: Checkpoint, name: str, key: str, value: Any) -> bool:
     elif (name, key) == ("transformer", "look_blocks") and transformer.keypoint_tokens.looks:
         transformer.keypoint_tokens.head.look.deepen(value)
         transformer.register_to_config(look_blocks=value)
-    elif (name, key) == ("transformer", "agree_blocks") and transformer.keypoint_tokens.looks and value > 0:
+    elif (name, key) == ("transformer", "agree_blocks") and transformer.keypoint_tokens.looks and _is_count(value):
         transformer.keypoint_tokens.head.agree(value)
         transformer.register_to_config(agree_blocks=value)
     else:
         return False
     return True
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def eyes_alike(head: HeatmapReadout, guide: Guide) -> bool:

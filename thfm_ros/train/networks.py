@@ -88,7 +88,7 @@ def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
     """Masks may change with training, and some parts may be added (`grow`); the rest of the architecture is that of
     `init`, and has to agree."""
     for name, own in (("vae", config.vae), ("transformer", config.transformer)):
-        for key, value in own.items():
+        for key, value in sorted(own.items(), key=lambda item: item[0] != "readout"):  # whose parts the others may be
             network = checkpoint.vae if name == "vae" else checkpoint.transformer
             found = network.config.get(key)
             if name == "transformer" and key in ("attention", "window"):
