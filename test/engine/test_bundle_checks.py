@@ -54,7 +54,7 @@ def test_manifest_that_is_no_json(bundle: Path) -> None:
 
 def test_wrong_format_version(bundle: Path) -> None:
     edit(bundle, lambda d: d.update(format=99))
-    assert "bundle format: expected 2, found 99" in refusal(bundle)
+    assert "bundle format: expected 3, found 99" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,8 @@ def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
         ),
         (lambda d: d["golden"]["tolerance"].pop("bf16"), "golden tolerance of bf16: expected a positive number, found"),
         (lambda d: d["golden"]["tolerance"].update(fp32=0), "golden tolerance of fp32: expected a positive number"),
-        (lambda d: d["golden"].update(seed=-1), "seed of the golden input: expected 0 or more, found -1"),
+        (lambda d: d["golden"]["seeds"].update(encode=-1), "golden input of encode: expected 0 or more, found -1"),
+        (lambda d: d["golden"]["seeds"].pop("keypoints"), "golden input of keypoints: expected 0 or more, found none"),
         (lambda d: d["golden"]["stages"].pop("decode"), "golden outputs of stage decode: expected video, found none"),
         (
             lambda d: d["golden"]["stages"]["keypoints"].pop("xyz"),

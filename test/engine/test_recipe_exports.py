@@ -11,7 +11,7 @@ import torch
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import current_gpu
-from thfm_ros.engine.export import NUDGE, export_bundle, steady_seed
+from thfm_ros.engine.export import NUDGE, export_bundle, steady_seeds
 from thfm_ros.engine.golden import SEED, golden_inputs
 from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
 from thfm_ros.engine.modules import StageModule
@@ -82,16 +82,18 @@ class Choice(torch.nn.Module):
         return torch.sigmoid(1e6 * (x - self.middle))
 
 
-def test_the_golden_seed_is_one_where_rounding_decides_nothing() -> None:
+def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
     spec = TensorSpec("latents", (1, 1, 1, 2, 2))
 
     def stages(middle: float, name: str = "keypoints") -> dict[str, StageModule]:
         return {name: StageModule(Choice(middle), (spec,), (TensorSpec("xy", spec.shape),))}
 
-    assert steady_seed(stages(100.0), {}) == SEED  # nothing is near the middle
+    assert steady_seeds(stages(100.0), {}) == {"keypoints": SEED}  # nothing is near the middle
     on_the_edge = float(golden_inputs("keypoints", [spec], {}, SEED)[0].flatten()[0])
-    chosen = steady_seed(stages(on_the_edge), {})
+    chosen = steady_seeds(stages(on_the_edge), {})["keypoints"]
     assert chosen != SEED
     values = golden_inputs("keypoints", [spec], {}, chosen)[0]
     assert (abs(values / on_the_edge - 1) > NUDGE).all()
-    assert steady_seed(stages(on_the_edge, "decode"), {}) == SEED  # pictures choose nothing
+    assert steady_seeds(stages(on_the_edge, "decode"), {}) == {"decode": SEED}  # pictures choose nothing
+    both = stages(on_the_edge) | stages(100.0, "keypoints_init")
+    assert steady_seeds(both, {}) == {"keypoints": chosen, "keypoints_init": SEED}  # each stage has its own

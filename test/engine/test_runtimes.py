@@ -140,7 +140,7 @@ def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Pa
     modules = whole_clip_modules(loaded, Clip.of(loaded), (1, 4))
     batches = {n: m for n, m in modules.items() if n.endswith("_x4")}
     assert manifest.golden is not None
-    golden = _golden(modules, read_prompts(manifest), manifest.golden.seed)
+    golden = _golden(modules, read_prompts(manifest), manifest.golden.seeds)
     bundle = dataclasses.replace(
         manifest,
         stages={n: m.described("bf16") for n, m in batches.items()},  # the widest tolerance of an engine

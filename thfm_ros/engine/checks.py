@@ -197,8 +197,12 @@ def check_golden_entries(m: Manifest) -> None:
     """Where there are golden outputs, they are of every stage, with a limit for all that one may be computed in."""
     if m.golden is None:
         return
-    if m.golden.seed < 0:
-        _refuse(m, "seed of the golden input", "0 or more", m.golden.seed)
+    for base in sorted({base_name(name) for name in m.stages}):
+        seed = m.golden.seeds.get(base, -1)
+        if seed < 0:
+            _refuse(
+                m, f"seed of the golden input of {base}", "0 or more", "none" if base not in m.golden.seeds else seed
+            )
     # What a stage runs in is known on the machine: "auto" may be bf16, and some backends compute all in float32.
     used = {"fp32"} | {"bf16" if s.precision == "auto" else s.precision for s in m.stages.values()}
     for precision in (p for p in PRECISIONS if p in used):

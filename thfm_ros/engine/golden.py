@@ -85,7 +85,7 @@ def check_golden(manifest: Manifest, run: RunStage, precision: Callable[[Stage],
     for name, stage in manifest.stages.items():
         if name not in golden.stages:
             raise UserError(f"{manifest.root}: expected golden outputs of stage {name}, found none; {again}")
-        outputs = run(name, golden_inputs(name, stage.inputs, prompts, golden.seed))
+        outputs = run(name, golden_inputs(name, stage.inputs, prompts, golden.seeds[base_name(name)]))
         limit = golden.tolerance[precision(stage)]
         for spec, output in zip(stage.outputs, outputs, strict=True):
             if spec.name not in golden.stages[name]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 IMAGE = "image"  # input of a guided decoder, and of keypoints that look: the video that the latents were made of
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
@@ -97,10 +97,11 @@ class Statistics:
 class Golden:
     """Outputs of every stage for seeded inputs, as torch computed them in float32.
 
+    seeds: of the inputs, by the name that a stage and its batches share.
     tolerance: by precision, the largest difference of any statistic in units of the output's standard deviation.
     """
 
-    seed: int
+    seeds: dict[str, int]
     tolerance: dict[str, float]
     stages: dict[str, dict[str, Statistics]]
 
