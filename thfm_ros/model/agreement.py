@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.pyramid import Residual
+from thfm_ros.model.pyramid import Residual, silent
 
 
 class Agreement(nn.Module):
@@ -30,8 +30,7 @@ class Agreement(nn.Module):
         self.width, self.blocks = width, nn.Sequential()
         self.norm = nn.GroupNorm(4, width)
         self.leave = nn.Conv2d(width, joints * cells**2, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        silent(self.leave)
         self.deepen(blocks)
 
     def deepen(self, blocks: int) -> None:

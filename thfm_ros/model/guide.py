@@ -9,7 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 from torch import Tensor, nn
 
-from thfm_ros.model.pyramid import Pyramid
+from thfm_ros.model.pyramid import Pyramid, silent
 
 
 class GuidedAutoencoderKLWan(AutoencoderKLWan):
@@ -102,8 +102,7 @@ class Guide(nn.Module):
         self.pyramid = Pyramid(channels, dim, len(entering), blocks=blocks)
         self.answers = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(self.pyramid.widths, entering, strict=True))
         for answer in self.answers:
-            nn.init.zeros_(answer.weight)
-            nn.init.zeros_(answer.bias)
+            silent(answer)
 
     def maps(self, video: Tensor) -> list[Tensor]:
         """(B, 3, T, H, W) in [-1, 1] -> the pyramid's maps of every frame, (B T, C, h, w), the finest first."""

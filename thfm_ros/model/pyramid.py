@@ -84,5 +84,12 @@ def stack(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
 
 
+def silent(last: nn.Linear | nn.Conv2d) -> None:
+    """A last layer that says nothing until it has learned."""
+    nn.init.zeros_(last.weight)
+    assert last.bias is not None
+    nn.init.zeros_(last.bias)
+
+
 def _convolution(channels: int, width: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.GroupNorm(4, width), nn.SiLU()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.agreement import Agreement
-from thfm_ros.model.pyramid import Pyramid, stack
+from thfm_ros.model.pyramid import Pyramid, silent, stack
 
 CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
 
@@ -107,8 +107,8 @@ class HeatmapReadout(PatchReadout):
         self.spread = nn.Linear(dim, self.CELLS**2 * width)
         self.join = stack(width + fine, fine)
         self.cell = nn.Conv2d(fine, joints, 1)
-        _silent(self.deep)
-        _silent(self.cell)
+        silent(self.deep)
+        silent(self.cell)
         self.lift = Lift(joints)
         self.agreement: Agreement | None = None
         if agree_blocks:
@@ -160,7 +160,7 @@ class Lift(nn.Module):
             nn.GELU(approximate="tanh"),
             nn.Linear(width, 3 * joints),
         )
-        _silent(self.net[-1])
+        silent(self.net[-1])
 
     def forward(self, points: Keypoints, aspect: float) -> Keypoints:
         """aspect: width of the image over its height."""
@@ -275,13 +275,6 @@ def repeat(x: Tensor, n: int) -> Tensor:
     """(B, T, h, w, K) -> (B, T, n h, n w, K), every value in its n x n cells."""
     b, t, h, w, k = x.shape
     return x[:, :, :, None, :, None].expand(b, t, h, n, w, n, k).reshape(b, t, n * h, n * w, k)
-
-
-def _silent(last: nn.Linear | nn.Conv2d) -> None:
-    """A last layer that says nothing until it has learned."""
-    nn.init.zeros_(last.weight)
-    assert last.bias is not None
-    nn.init.zeros_(last.bias)
 
 
 def _quiet(last: nn.Linear) -> None:
