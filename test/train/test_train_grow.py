@@ -31,7 +31,8 @@ def checkpoint() -> Checkpoint:
 
 @torch.no_grad()
 def answers(checkpoint: Checkpoint) -> list[torch.Tensor]:
-    """Of a random clip: its first 4 latent channels, the decoded task, xy, xyz, visibility."""
+    """Of a random clip: its first 4 latent channels, the decoded task, xy, xyz, visibility. The same weights elsewhere
+    in memory may round otherwise: compare within 1e-5."""
     video = torch.rand(1, 3, 5, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
     latents = FlatEncoder(checkpoint.vae)(video)
     stage = TransformStage(checkpoint.transformer, checkpoint.prompts["foreground"], keypoints=True)
@@ -120,7 +121,7 @@ def test_eyes_gain_blocks_and_stay_alike(checkpoint: Checkpoint, tmp_path: Path)
     config = TrainConfig("pixel", "tiny", {"guide_blocks": [2, 1]}, {"look_blocks": [2, 1]}, init=str(init))
     deeper = open_networks(config)
     for ours, old in zip(answers(deeper), answers(before), strict=True):
-        assert torch.equal(ours, old)
+        torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
     assert eyes_alike(deeper.transformer.keypoint_tokens.head, deeper.vae.guide)
     for blocks in (eyes.blocks for eyes in deeper.vae.modules() if isinstance(eyes, Pyramid)):
         torch.nn.init.normal_(blocks[0][1].change[-1].weight)
@@ -139,14 +140,15 @@ def test_joints_agree_from_now_on_and_stay_where_they_were(checkpoint: Checkpoin
     agreeing = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 1}, init=str(init)))
     assert agreeing.transformer.config.agree_blocks == 1
     for ours, old in zip(answers(agreeing), answers(before), strict=True):
-        assert torch.equal(ours, old)
-    torch.nn.init.normal_(agreeing.transformer.keypoint_tokens.head.agreement.leave.weight)
+        torch.testing.assert_close(ours, old, atol=1e-5, rtol=0)
+    leave = agreeing.transformer.keypoint_tokens.head.agreement.leave
+    torch.nn.init.normal_(leave.weight, std=0.1, generator=torch.Generator().manual_seed(4))
     init = save_checkpoint(tmp_path / "agreeing", agreeing)
     deeper = open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 2}, init=str(init)))
     for ours, theirs, old in zip(answers(deeper), answers(agreeing), answers(before), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
         assert ours.shape == old.shape
-    assert not torch.equal(answers(deeper)[2], answers(before)[2])
+    assert not torch.allclose(answers(deeper)[2], answers(before)[2], atol=1e-4)
     with pytest.raises(UserError, match=r"transformer.agree_blocks: .* has 1, the config wants 0"):
         open_networks(TrainConfig("pixel", "tiny", {}, {"agree_blocks": 0}, init=str(init)))
     patches = open_networks(TrainConfig("pixel", "tiny", {}, {"readout": "patches"}, init=str(init)))
