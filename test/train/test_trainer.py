@@ -95,6 +95,20 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, stage: str) -> Non
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_what_was_before_the_cooldown_goes_on_as_if_the_rate_had_never_fallen(tmp_path: Path) -> None:
+    optim = {"schedule": "cooldown", "cooldown": 0.5, "warmup": 0.0}
+    short, longer, whole = (tmp_path / name for name in ("short", "longer", "whole"))
+    assert Trainer(tiny(steps=4, optim=optim), short, Discs()).fit()
+    longer.mkdir()
+    (short / "before_cooldown").rename(longer / "state")
+    assert Trainer(tiny(steps=8, optim=optim), longer, Discs()).fit()
+    assert Trainer(tiny(steps=8, optim=optim), whole, Discs()).fit()
+    assert losses(longer) == {step: loss for step, loss in losses(whole).items() if step > 2}
+    assert [*losses(longer)] == [3, 4, 5, 6, 7, 8]
+    first, second = weights(longer), weights(whole)
+    assert all(torch.equal(first[name], second[name]) for name in second)
+
+
 def test_time_limit_ends_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert not Trainer(tiny(), tmp_path, Discs()).fit(max_minutes=0)
     assert checkpoints(tmp_path / "state")[-1].name == "step-00000001"
@@ -229,6 +243,17 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         Trainer(tiny(steps=2, batch=2), tmp_path, Discs())
 
 
+def test_keys_that_are_newer_than_a_run_do_not_keep_it_from_going_on(tmp_path: Path) -> None:
+    Trainer(tiny(steps=1), tmp_path, Discs()).fit()
+    path = checkpoints(tmp_path / "state")[-1] / "state.json"
+    record = json.loads(path.read_text())
+    del record["config"]["aligned"], record["config"]["optim"]["cooldown"]
+    path.write_text(json.dumps(record))
+    assert Trainer(tiny(steps=2), tmp_path, Discs()).fit()
+    with pytest.raises(UserError, match="another 'optim'"):
+        Trainer(tiny(steps=2, optim={"cooldown": 0.5}), tmp_path, Discs())
+
+
 def test_learning_rate_warms_up_over_the_first_tenth() -> None:
     config = tiny(steps=100, optim={"lr": 1.0})
     rates = [learning_rate(config, step) for step in range(100)]
@@ -236,6 +261,14 @@ def test_learning_rate_warms_up_over_the_first_tenth() -> None:
     assert set(rates[10:]) == {1.0}
     cosine = tiny(steps=100, optim={"lr": 1.0, "schedule": "cosine"})
     assert learning_rate(cosine, 99) < 0.03 < learning_rate(cosine, 50)
+    cooling = tiny(steps=100, optim={"lr": 1.0, "schedule": "cooldown", "cooldown": 0.25})
+    rates = [learning_rate(cooling, step) for step in range(100)]
+    assert set(rates[10:76]) == {1.0}
+    assert rates[75:] == sorted(rates[75:], reverse=True)
+    assert rates[76] == pytest.approx(0.8)
+    assert 0 < rates[99] < 0.03
+    with pytest.raises(UserError, match="cooldown"):
+        tiny(optim={"cooldown": 0.0})
 
 
 def test_the_average_is_what_is_exported(tmp_path: Path) -> None:

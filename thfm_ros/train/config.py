@@ -73,7 +73,9 @@ class OptimConfig:
     """Adam with linear warm-up, clipping and dropping (paper section 2.1).
 
     name: `adam8bit` keeps Adam's state in 8 bits; `muon` is for networks that start from nothing (see `train.muon`).
-    warmup: fraction of the steps. schedule: after it. clip: gradient norm; drop: a batch above it is skipped (0: off).
+    warmup: fraction of the steps. schedule: after it; `cooldown` stays constant until the last `cooldown` of the steps
+        and ends at zero, and what it was before that is kept, for a run that goes on longer (see `learning_rate`).
+    clip: gradient norm; drop: a batch above it is skipped (0: off).
     ema: decay of the averaged weights, warmed up as (1 + n) / (10 + n); 0: off.
     """
 
@@ -81,10 +83,15 @@ class OptimConfig:
     lr: float = 5e-5
     betas: tuple[float, ...] = (0.9, 0.999)
     warmup: float = 0.1
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "cooldown"] = "constant"
+    cooldown: float = 0.2
     clip: float = 1.0
     drop: float = 10.0
     ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cooldown <= 1:
+            raise UserError(f"optim.cooldown: expected a fraction of the steps, above 0 to 1, found {self.cooldown}")
 
 
 @dataclass(frozen=True)

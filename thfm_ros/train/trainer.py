@@ -42,6 +42,9 @@ MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpo
 class Trainer:
     """One run of one stage in the folder `out`: state/ (resume), log.jsonl, tensorboard/, best/ and model/.
 
+    Where the rate falls in the end (`optim.schedule: cooldown`) also before_cooldown/, which as the state/ of a run
+    with more `steps` goes on as if it had never fallen.
+
     Args:
         source: of clips; None: what the config says.
     """
@@ -121,6 +124,8 @@ class Trainer:
                     break
                 if self._due(self.config.checkpoint_every):
                     self.save()
+                if self.config.optim.schedule == "cooldown" and self.step == cooldown_start(self.config):
+                    self.save("before_cooldown")
             if self._needs_final_evaluation():
                 self._evaluate(progress)
         self.save()
@@ -195,10 +200,10 @@ class Trainer:
             batch = augment(batch, views, part.width)
         return batch, part
 
-    def save(self) -> None:
+    def save(self, folder: str = "state") -> None:
         if self.accelerator.is_main_process:
             save_state(
-                self.out / "state", self.step, self.parameters, self.optimizer, self.ema, self.record, self.config.keep
+                self.out / folder, self.step, self.parameters, self.optimizer, self.ema, self.record, self.config.keep
             )
         self.accelerator.wait_for_everyone()
 
@@ -213,6 +218,8 @@ class Trainer:
         # Keys that did not exist when the run began have meant what is their default now.
         defaults = to_table(TrainConfig(self.config.stage))
         before, now = {**defaults, **self.record["config"]}, to_table(self.config)
+        for part in ("augment", "data", "optim"):
+            before[part] = {**defaults[part], **before[part]}
         for key in now:
             if key not in MAY_CHANGE and _comparable(key, before[key]) != _comparable(key, now[key]):
                 raise UserError(
@@ -312,12 +319,21 @@ def _comparable(key: str, value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def cooldown_start(config: TrainConfig) -> int:
+    """The step from which the rate falls."""
+    return config.steps - max(1, round(config.optim.cooldown * config.steps))
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up over the first `warmup` of the steps (paper section 2.1), then constant or cosine to 2 %."""
+    """Linear warm-up over the first `warmup` of the steps (paper section 2.1), then constant, cosine to 2 %, or
+    constant and in the end down by 1 - sqrt to zero (Hägele et al., NeurIPS 2024)."""
     warmup = max(1, round(config.optim.warmup * config.steps))
     if step < warmup:
         return config.optim.lr * (step + 1) / warmup
     if config.optim.schedule == "constant":
         return config.optim.lr
+    if config.optim.schedule == "cooldown":
+        start = cooldown_start(config)
+        return config.optim.lr * (1 - math.sqrt(max(0, step - start) / (config.steps - start)))
     progress = (step - warmup) / max(1, config.steps - warmup)
     return config.optim.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
