@@ -12,8 +12,8 @@ CELLS, ROWS, COLUMNS = 2, 3, 4  # patches of 2x2 cells
 
 
 def heatmaps(peaks: torch.Tensor, height: float = 4.0) -> torch.Tensor:
-    """Logits (N, 1, n h, n w, K) with peaks (N, K, n h, n w), 0 or 1."""
-    return height * peaks.permute(0, 2, 3, 1)[:, None].float()
+    """Logits (N, 1, K, n h, n w) with peaks (N, K, n h, n w), 0 or 1."""
+    return height * peaks[:, None].float()
 
 
 def legs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def legs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_fresh_one_changes_nothing_and_keeps_what_it_has_learned_when_deeper() -> None:
     torch.manual_seed(0)
-    fresh, places, told = Agreement(8, 5, CELLS, 1), torch.randn(2, 3, 6, 8, 5), torch.randn(2, 3, ROWS, COLUMNS, 8)
+    fresh, places, told = Agreement(8, 5, CELLS, 1), torch.randn(2, 3, 5, 6, 8), torch.randn(2, 3, ROWS, COLUMNS, 8)
     assert not fresh(places, told).any()
     torch.nn.init.normal_(fresh.leave.weight)
     before = fresh(places, told)
@@ -50,10 +50,10 @@ def test_what_is_added_to_a_whole_map_changes_nothing_and_beliefs_take_no_gradie
     torch.manual_seed(0)
     agreement = Agreement(8, 5, CELLS, 1)
     torch.nn.init.normal_(agreement.leave.weight)
-    places = torch.randn(1, 2, 6, 8, 5, requires_grad=True)
+    places = torch.randn(1, 2, 5, 6, 8, requires_grad=True)
     told = torch.randn(1, 2, ROWS, COLUMNS, 8, requires_grad=True)
     change = agreement(places, told)
-    torch.testing.assert_close(agreement(places + torch.randn(5), told), change, atol=1e-4, rtol=0)
+    torch.testing.assert_close(agreement(places + torch.randn(5, 1, 1), told), change, atol=1e-4, rtol=0)
     change.square().sum().backward()
     assert places.grad is None
     assert told.grad is not None
@@ -64,7 +64,7 @@ def test_frames_and_clips_are_answered_each_for_itself() -> None:
     torch.manual_seed(0)
     agreement = Agreement(8, 5, CELLS, 1).eval()
     torch.nn.init.normal_(agreement.leave.weight)
-    places, told = torch.randn(2, 3, 6, 8, 5), torch.randn(2, 3, ROWS, COLUMNS, 8)
+    places, told = torch.randn(2, 3, 5, 6, 8), torch.randn(2, 3, ROWS, COLUMNS, 8)
     with torch.no_grad():
         alone = agreement(places[1:, 2:], told[1:, 2:])
         torch.testing.assert_close(agreement(places, told)[1:, 2:], alone, atol=1e-5, rtol=0)
@@ -78,7 +78,7 @@ def test_a_joint_learns_to_be_where_its_neighbour_is() -> None:
     def told_right(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         peaks, answer = legs(256, seed)
         places = heatmaps(peaks)
-        said = (places + agreement(places, told))[:, 0, :, :, 1].flatten(1)
+        said = (places + agreement(places, told))[:, 0, 1].flatten(1)
         return torch.nn.functional.cross_entropy(said, answer), (said.argmax(1) == answer).float().mean()
 
     assert told_right(1000)[1] < 0.7  # by chance

@@ -9,7 +9,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model import readout as readout_module
 from thfm_ros.model.keypoints import KeypointTokens
 from thfm_ros.model.presets import PRESETS
-from thfm_ros.model.readout import HEARD, Keypoints, expected, focused, one_person, repeat
+from thfm_ros.model.readout import HEARD, Keypoints, expected, focused, one_person, own_places, repeat
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -59,8 +59,8 @@ def test_it_goes_on_where_patches_were(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cell_that_is_sure_answers_with_its_patch() -> None:
     said = torch.zeros(1, 2, 3, 4, 32, 7)  # 3 x 4 patches
     said[0, 1, 2, 1, 5] = torch.tensor([0.0, 0.25, -0.5, 1.0, 2.0, 3.0, -4.0])
-    places = torch.zeros(1, 2, 12, 16, 32)
-    places[0, 1, 9, 7, 5] = 60.0  # in patch (2, 1)
+    places = torch.zeros(1, 2, 32, 12, 16)
+    places[0, 1, 5, 9, 7] = 60.0  # in patch (2, 1)
     points = expected(said, places)
     torch.testing.assert_close(points.xy[0, 1, 5], torch.tensor([(7.5 / 4 + 0.25) / 4, (9.5 / 4 - 0.5) / 3]))
     torch.testing.assert_close(points.xyz[0, 1, 5], torch.tensor([1.0, 2.0, 3.0]))
@@ -68,10 +68,10 @@ def test_a_cell_that_is_sure_answers_with_its_patch() -> None:
 
 
 def heat(*spots: tuple[float, float, float]) -> torch.Tensor:
-    """Logits (1, 1, 24, 40, 1) of Gaussian spots (row, column, weight), two cells wide."""
+    """Logits (1, 1, 1, 24, 40) of Gaussian spots (row, column, weight), two cells wide."""
     row, column = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
     spread = (w * torch.exp(-((row - y) ** 2 + (column - x) ** 2) / 8) for y, x, w in spots)
-    return (sum(spread, torch.zeros(24, 40)) + 1e-6).log()[None, None, ..., None]
+    return (sum(spread, torch.zeros(24, 40)) + 1e-6).log()[None, None, None]
 
 
 def told(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,15 +95,15 @@ def test_a_single_place_is_told_as_its_mean() -> None:
 
 
 def crowd(shares: list[float]) -> torch.Tensor:
-    """Logits (1, 1, 24, 40, K) of the joints of two people side by side; shares: of the left one, joint by joint."""
+    """Logits (1, 1, K, 24, 40) of the joints of two people side by side; shares: of the left one, joint by joint."""
     rows = torch.linspace(4, 20, len(shares)).tolist()
-    return torch.cat([heat((y, 9, share), (y, 29, 1 - share)) for y, share in zip(rows, shares, strict=True)], -1)
+    return torch.cat([heat((y, 9, share), (y, 29, 1 - share)) for y, share in zip(rows, shares, strict=True)], 2)
 
 
 def columns(places: torch.Tensor, choose: bool) -> torch.Tensor:
     """(K,) where joints are told to be, in cells."""
     prior = one_person(places, 4) if choose else 0.0
-    mean = expected(torch.zeros(1, 1, 6, 10, places.shape[-1], 7), places)
+    mean = expected(torch.zeros(1, 1, 6, 10, places.shape[2], 7), places)
     return focused(mean, places, 4, prior).xy[0, 0, :, 0] * 40 - 0.5
 
 
@@ -127,7 +127,7 @@ def test_a_minority_that_is_sure_of_the_other_person_follows() -> None:
 def test_one_person_stays_where_they_are_with_an_arm_stretched_out() -> None:
     """Within a third of a cell, of hills of two cells."""
     spots = [(3, 20), (7, 20), (8, 16), (8, 24), (8, 31), (8, 37), (14, 19), (14, 22), (18, 19), (22, 18), (21, 23)]
-    places = torch.cat([heat((y, x, 1.0)) for y, x in spots], -1)
+    places = torch.cat([heat((y, x, 1.0)) for y, x in spots], 2)
     truth = torch.tensor([float(x) for _, x in spots])
     torch.testing.assert_close(columns(places, choose=True), truth, atol=0.33, rtol=0)
 
@@ -158,10 +158,10 @@ def test_what_is_learned_is_the_mean() -> None:
 
 
 def test_patches_repeat_in_their_cells() -> None:
-    x = torch.arange(12.0).reshape(1, 1, 3, 4, 1)
-    torch.testing.assert_close(repeat(x, 2)[0, 0, :, :, 0], x[0, 0, :, :, 0].kron(torch.ones(2, 2)))
+    x = torch.arange(12.0).reshape(1, 1, 1, 3, 4)
+    torch.testing.assert_close(repeat(x, 2)[0, 0, 0], x[0, 0, 0].kron(torch.ones(2, 2)))
     said = torch.randn(2, 3, 3, 4, 32, 7)
-    for ours, plain in zip(expected(said, repeat(said[..., 0], 4)), expected(said), strict=True):
+    for ours, plain in zip(expected(said, repeat(own_places(said), 4)), expected(said), strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-4, rtol=0)
 
 

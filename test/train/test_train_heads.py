@@ -28,7 +28,7 @@ def test_heads_on_a_pyramid_answer_every_task_at_the_size_of_the_image() -> None
     assert {name: p.shape for name, p in pictures.items()} == dict.fromkeys(
         ["foreground", "scene_depth"], (2, 3, 3, 32, 48)
     )
-    assert (points.xyz.shape, places.shape) == ((2, 3, 5, 3), (2, 3, 8, 12, 5))
+    assert (points.xyz.shape, places.shape) == ((2, 3, 5, 3), (2, 3, 5, 8, 12))
     maps[0][4:] += 1  # the second clip's second and third frame
     again = heads(maps, 2)[0]["foreground"]
     assert [bool((again[b, :, t] != pictures["foreground"][b, :, t]).any()) for b in range(2) for t in range(3)] == [

@@ -209,7 +209,7 @@ def at(xy: list[float], visibility: float = 1.0) -> Keypoints:
 
 
 def test_place_is_cross_entropy_at_a_patch_s_centre_and_shared_between_patches() -> None:
-    said = torch.randn(1, 1, 2, 4, 1, generator=torch.Generator().manual_seed(0))  # 2 rows of 4 patches
+    said = torch.randn(1, 1, 1, 2, 4, generator=torch.Generator().manual_seed(0))  # 2 rows of 4 patches
     chance = said.flatten().log_softmax(0).view(2, 4)
     assert torch.allclose(place_loss(said, at([0.625, 0.75])), -chance[1, 2])
     assert torch.allclose(
@@ -220,7 +220,7 @@ def test_place_is_cross_entropy_at_a_patch_s_centre_and_shared_between_patches()
 
 
 def test_place_knows_joints_in_the_image_alone() -> None:
-    said = torch.randn(1, 1, 2, 4, 1, generator=torch.Generator().manual_seed(0))
+    said = torch.randn(1, 1, 1, 2, 4, generator=torch.Generator().manual_seed(0))
     hidden, outside, unknown = (place_loss(said, at([0.4, 0.4], v)) for v in (0.5, 0.0, -1.0))
     assert hidden > 0
     assert outside == 0

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.precision import exact
 from thfm_ros.model.pyramid import Residual, silent
 
 
@@ -40,10 +41,10 @@ class Agreement(nn.Module):
         self.blocks.extend(Residual(self.width) for _ in range(blocks - len(self.blocks)))
 
     def forward(self, places: Tensor, told: Tensor) -> Tensor:
-        """places: logits (B, T, n h, n w, K). told: (B, T, h, w, D). Returns what to add to `places`."""
-        said = places.detach().permute(0, 1, 4, 2, 3).flatten(0, 1)
+        """places: logits (B, T, K, n h, n w). told: (B, T, h, w, D). Returns what to add to `places`."""
+        said = places.detach().flatten(0, 1)
         belief = (said - said.amax((2, 3), keepdim=True)).exp()  # 1 where a joint is likeliest, however flat the map
         known = told.flatten(0, 1).permute(0, 3, 1, 2)
         x = self.enter(torch.cat((F.pixel_unshuffle(belief, self.cells).to(known.dtype), known), 1))
-        change = F.pixel_shuffle(self.leave(F.silu(self.norm(self.blocks(x)))), self.cells).float()
-        return change.permute(0, 2, 3, 1).unflatten(0, places.shape[:2])
+        change = exact(self.leave, F.silu(self.norm(self.blocks(x)))).float()
+        return F.pixel_shuffle(change, self.cells).view_as(places)

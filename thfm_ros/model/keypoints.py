@@ -146,18 +146,11 @@ class KeypointTokens(nn.Module):
         return rope_angles(torch.cat((time, space), -1).flatten(0, 1), self.head_dim)
 
     def forward(self, tokens: Tensor, video: Tensor, first: int = 0, image: Tensor | None = None) -> Keypoints:
-        """What leaves the last block -> keypoints of T frames, in float32 also under autocast.
+        """What leaves the last block -> keypoints of T frames, in float32; what tells them is so under autocast too.
 
         tokens: (B, T * n, D). video: (B, T', h, w, D), the patches of latent frames first, first + 1, ... of a stream.
         image: (B, 3, T, H, W) in [-1, 1], the frames behind them, where the head `looks`.
         """
-        kind = tokens.device.type
-        if torch.is_autocast_enabled(kind):  # bf16 would round coordinates to 1/256 of the image
-            with torch.autocast(kind, enabled=False):
-                return self._read(tokens.float(), video.float(), first, image)
-        return self._read(tokens, video, first, image)
-
-    def _read(self, tokens: Tensor, video: Tensor, first: int, image: Tensor | None) -> Keypoints:
         if isinstance(self.head, TokenReadout):
             out = self.head(tokens).reshape(len(tokens), -1, self.num_joints, CHANNELS)
             return Keypoints(out[..., :2] + 0.5, out[..., 2:5], out[..., 5])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.agreement import Agreement
+from thfm_ros.model.precision import exact
 from thfm_ros.model.pyramid import Pyramid, silent, stack
 
 CHANNELS = 6  # a joint: 2 image coordinates, 3 space coordinates, 1 visibility logit
@@ -42,7 +43,11 @@ class TokenReadout(nn.Sequential):
         _quiet(self[-1])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return super().forward(tokens.to(self[1].weight.dtype)).float()
+        *layers, last = self
+        hidden = tokens.to(last.weight.dtype)
+        for layer in layers:
+            hidden = layer(hidden)
+        return exact(last, hidden).float()
 
 
 class PatchReadout(nn.Module):
@@ -59,12 +64,12 @@ class PatchReadout(nn.Module):
         self.token, self.patch = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         self.answer = nn.Linear(dim, joints * (CHANNELS + 1))
         _quiet(self.answer)
-        self.said = nn.Identity()  # what training listens to: logits (B, T, rows, columns, K) of where joints are
+        self.said = nn.Identity()  # what training listens to: logits (B, T, K, rows, columns) of where joints are
 
     def forward(self, tokens: Tensor, video: Tensor, frames: list[int], image: Tensor | None = None) -> Keypoints:
         """tokens (B, T, D), video (B, T', h, w, D), frames: video frames behind each latent frame, T in all."""
         patches = self._answers(self._told(tokens, video, frames))
-        return expected(patches, self.said(patches[..., 0]))
+        return expected(patches, self.said(own_places(patches)))
 
     def _told(self, tokens: Tensor, video: Tensor, frames: list[int], seen: Tensor | float = 0.0) -> Tensor:
         """What each patch has to say to each frame's question, (B, T, h, w, D); seen: likewise, of the image."""
@@ -76,7 +81,7 @@ class PatchReadout(nn.Module):
 
     def _answers(self, told: Tensor) -> Tensor:
         """(B, T, h, w, K, 1 + CHANNELS): see `expected`."""
-        return self.answer(told).float().unflatten(-1, (self.joints, -1))
+        return exact(self.answer, told).float().unflatten(-1, (self.joints, -1))
 
 
 class HeatmapReadout(PatchReadout):
@@ -133,9 +138,8 @@ class HeatmapReadout(PatchReadout):
         told = self._told(tokens, video, frames, deep.permute(0, 1, 3, 4, 2))
         patches = self._answers(told)
         coarse = F.pixel_shuffle(self.spread(told).flatten(0, 1).permute(0, 3, 1, 2), self.CELLS)
-        cells = self.cell(self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
-        cells = cells.permute(0, 2, 3, 1).unflatten(0, (b, t))
-        places = cells + repeat(patches[..., 0], self.CELLS)
+        cells = exact(self.cell, self.join(torch.cat((coarse, seen.flatten(0, 1)), 1))).float()
+        places = cells.unflatten(0, (b, t)) + repeat(own_places(patches), self.CELLS)
         if self.agreement is not None:
             places = places + self.agreement(places, told)
         places = self.said(places)
@@ -170,25 +174,29 @@ class Lift(nn.Module):
         size = offset.square().sum(-1).mean(2).sqrt().clamp_min(0.02)[..., None]  # of the body, in heights of the image
         known = (offset / size.unsqueeze(-1), points.xyz.detach(), points.visibility.detach().sigmoid())
         told = torch.cat((*(x.flatten(2) for x in known), centre[:, :, 0], size), -1)
-        change = self.net(told.to(self.net[0].weight.dtype)).float()
+        change = exact(self.net, told.to(self.net[0].weight.dtype)).float()
         return points._replace(xyz=points.xyz + change.unflatten(-1, (-1, 3)))
+
+
+def own_places(patches: Tensor) -> Tensor:
+    """Of what patches say (B, T, h, w, K, 1 + CHANNELS) the logits of joints lying there, (B, T, K, h, w)."""
+    return patches[..., 0].permute(0, 1, 4, 2, 3)
 
 
 def expected(patches: Tensor, places: Tensor | None = None) -> Keypoints:
     """The mean of what patches say, each heard as much as a joint is likely to lie there.
 
     patches: (B, T, h, w, K, 1 + CHANNELS): a logit, offset from the patch's centre (in patches), xyz (metres),
-    visibility logit. places: logits (B, T, n h, n w, K) of the joint being in a cell, n a side of each patch; None: the
+    visibility logit. places: logits (B, T, K, n h, n w) of the joint being in a cell, n a side of each patch; None: the
     patches' own.
     """
-    places = patches[..., 0] if places is None else places
+    places = own_places(patches) if places is None else places
     height, width = patches.shape[2:4]
-    cells = places.shape[2] // height
-    chance = places.flatten(2, 3).softmax(2)  # (B, T, n h n w, K)
-    place = _mean(chance, _centres(places, cells))
-    held = chance.unflatten(2, (height, cells, width, cells)).sum((3, 5)).flatten(2, 3)
-    mean = (held.unsqueeze(-1) * patches[..., 1:].flatten(2, 3)).sum(2)  # (B, T, K, 6)
-    xy = (place + mean[..., :2]) / patches.new_tensor([width, height])
+    cells = places.shape[3] // height
+    chance = _chance(places)
+    held = chance.unflatten(4, (width, cells)).unflatten(3, (height, cells)).sum((4, 6))  # (B, T, K, h, w)
+    mean = (held.permute(0, 1, 3, 4, 2).unsqueeze(-1) * patches[..., 1:]).sum((2, 3))  # (B, T, K, 6)
+    xy = (_mean(chance, cells) + mean[..., :2]) / patches.new_tensor([width, height])
     return Keypoints(xy, mean[..., 2:5], mean[..., 5])
 
 
@@ -202,7 +210,7 @@ HEARD = 0.25  # of the choice, in means over all places: more would pull in the 
 
 
 def one_person(places: Tensor, cells: int) -> Tensor:
-    """What the joints of a frame, taken together, say of each cell: log-probabilities (B, T, n h, n w, 1), to be added
+    """What the joints of a frame, taken together, say of each cell: log-probabilities (B, T, 1, n h, n w), to be added
     to those of each joint. Chosen apart, joints of two people who look alike would be now the one's, now the other's.
 
     Each joint is at its likeliest place. Where joints are closest to all the others is a person's middle, and the
@@ -210,19 +218,19 @@ def one_person(places: Tensor, cells: int) -> Tensor:
     lie at another person count little, were they nearly as many. A t-distribution of that middle and scale says where
     a person is, and joints are looked for again.
 
-    places: logits (B, T, n h, n w, K), from which no gradient comes back. cells: n.
+    places: logits (B, T, K, n h, n w), from which no gradient comes back. cells: n.
     """
-    said, centre = places.detach().flatten(2, 3), _centres(places, cells)
-    prior = torch.zeros_like(said[..., :1])
+    said = places.detach()
+    prior = torch.zeros_like(said[:, :, :1])
     for _ in range(ROUNDS):
-        joints = _mean((SHARP * (said + prior)).softmax(2), centre)  # (B, T, K, 2)
+        joints = _mean(_chance(SHARP * (said + prior)), cells)  # (B, T, K, 2)
         apart = (joints[:, :, :, None] - joints[:, :, None]).square().sum(-1)
         cost = torch.log1p(apart / (FREEDOM * CLOSE**2)).sum(-1)  # far ones hardly count more than those aside
-        middle = (-cost / 2).softmax(2).unsqueeze(2) @ joints  # (B, T, 1, 2)
-        scale = (REACH * _median((joints - middle).abs())).square() + SCALE**2
-        away = ((centre - middle).square() / scale).sum(-1, keepdim=True)  # (B, T, n h n w, 1)
+        middle = ((-cost / 2).softmax(2).unsqueeze(-1) * joints).sum(2, keepdim=True)  # (B, T, 1, 2)
+        scale = ((REACH * _median((joints - middle).abs())).square() + SCALE**2).sqrt()
+        away = _apart(middle, scale, said, cells)
         prior = -STRENGTH * (FREEDOM + 2) / 2 * torch.log1p(away / FREEDOM)
-    return prior.unflatten(2, places.shape[2:4])
+    return prior
 
 
 SHARP = 8.0  # the chance to this power has its mean at the likeliest place
@@ -239,25 +247,30 @@ def focused(
     points, places: as `expected` gives and takes them; cells: n. prior: of `one_person`, which chooses between places
     and moves none. heard: what points are the mean over, where that is not `places`.
     """
-    said, centre = places.flatten(2, 3), _centres(places, cells)
-    mean = _mean((places if heard is None else heard).flatten(2, 3).softmax(2), centre)
-    likeliest = _mean((SHARP * (places + prior).flatten(2, 3)).softmax(2), centre)
-    summit = _mean((SHARP * _about(said, centre, likeliest, HILL)).softmax(2), centre)  # without the prior's pull
-    near = _mean(_about(said, centre, summit, NEAR).softmax(2), centre)
-    height, width = (n / cells for n in places.shape[2:4])
+    mean = _mean(_chance(places if heard is None else heard), cells)
+    likeliest = _mean(_chance(SHARP * (places + prior)), cells)
+    summit = _mean(_chance(SHARP * _about(places, cells, likeliest, HILL)), cells)  # without the prior's pull
+    near = _mean(_chance(_about(places, cells, summit, NEAR)), cells)
+    height, width = (n / cells for n in places.shape[3:])
     return points._replace(xy=points.xy + (near - mean).detach() / near.new_tensor([width, height]))
 
 
-def _about(said: Tensor, centre: Tensor, place: Tensor, width: float) -> Tensor:
-    """Logits (B, T, n h n w, K), their chances multiplied by a Gaussian of that standard deviation, in patches, around
+def _about(said: Tensor, cells: int, place: Tensor, width: float) -> Tensor:
+    """Logits (B, T, K, n h, n w), their chances multiplied by a Gaussian of that standard deviation, in patches, around
     places (B, T, K, 2)."""
-    away = (centre[:, None] - place.unsqueeze(2)).square().sum(-1)
-    return said - away / (2 * width**2)
+    return said - _apart(place, torch.full_like(place, math.sqrt(2) * width), said, cells)
 
 
-def _mean(chance: Tensor, centre: Tensor) -> Tensor:
-    """Chances (B, T, n h n w, K) of cells with those centres (n h n w, 2) -> the place expected, (B, T, K, 2)."""
-    return chance.transpose(2, 3) @ centre
+def _chance(places: Tensor) -> Tensor:
+    """Logits (B, T, K, n h, n w) -> chances over all cells of a joint's map."""
+    return places.flatten(3).softmax(3).view_as(places)
+
+
+def _mean(chance: Tensor, cells: int) -> Tensor:
+    """Chances (B, T, K, n h, n w) -> the place expected, in patches, (B, T, K, 2). No matrix product, which autocast
+    would round."""
+    x, y = _centres(chance, cells)
+    return torch.stack(((chance.sum(3) * x).sum(3), (chance.sum(4) * y).sum(3)), -1)
 
 
 def _median(x: Tensor) -> Tensor:
@@ -265,16 +278,23 @@ def _median(x: Tensor) -> Tensor:
     return x.transpose(2, 3).topk((x.shape[2] + 1) // 2, largest=False).values[..., -1].unsqueeze(2)
 
 
-def _centres(places: Tensor, cells: int) -> Tensor:
-    """(n h n w, 2) x and y of the middles of cells, in patches."""
-    y, x = torch.meshgrid(*(torch.arange(n, device=places.device) for n in places.shape[2:4]), indexing="ij")
-    return (torch.stack((x, y), -1).to(places).flatten(0, 1) + 0.5) / cells
+def _apart(place: Tensor, scale: Tensor, places: Tensor, cells: int) -> Tensor:
+    """Squared distances of the middles of cells of `places` from `place` (B, T, K, 2), in patches, x and y divided by
+    `scale` (B, T, K, 2): (B, T, K, n h, n w)."""
+    x, y = (((c - place[..., i, None]) / scale[..., i, None]).square() for i, c in enumerate(_centres(places, cells)))
+    return x.unsqueeze(3) + y.unsqueeze(4)
+
+
+def _centres(places: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """x (n w,) and y (n h,) of the middles of cells, in patches."""
+    rows, columns = ((torch.arange(n, device=places.device).to(places) + 0.5) / cells for n in places.shape[3:])
+    return columns, rows
 
 
 def repeat(x: Tensor, n: int) -> Tensor:
-    """(B, T, h, w, K) -> (B, T, n h, n w, K), every value in its n x n cells."""
-    b, t, h, w, k = x.shape
-    return x[:, :, :, None, :, None].expand(b, t, h, n, w, n, k).reshape(b, t, n * h, n * w, k)
+    """(B, T, K, h, w) -> (B, T, K, n h, n w), every value in its n x n cells."""
+    *size, h, w = x.shape
+    return x[..., None, :, None].expand(*size, h, n, w, n).reshape(*size, n * h, n * w)
 
 
 def _quiet(last: nn.Linear) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thfm_ros.model.readout import CHANNELS, Keypoints, expected, repeat
+from thfm_ros.model.readout import CHANNELS, Keypoints, expected, own_places, repeat
 from thfm_ros.tasks import get_task
 
 PATCH = 4  # dense answers a latent cell, along each side
@@ -65,15 +65,15 @@ class PyramidHeads(nn.Module):
 
     def forward(self, maps: list[Tensor], batch: int) -> tuple[dict[str, Tensor], Keypoints, Tensor]:
         """(B T, C, h, w) of `Guide.maps` -> (B, 3, T, H, W) in the RGB code of every dense task; keypoints; logits
-        (B, T, rows, columns, K) of the cells that they lie in."""
+        (B, T, K, rows, columns) of the cells that they lie in."""
 
-        def told(layer: nn.Conv2d, seen: Tensor) -> Tensor:  # (B, T, rows, columns, C)
-            return layer(seen).float().unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2)
+        def told(layer: nn.Conv2d, seen: Tensor) -> Tensor:  # (B, T, C, rows, columns)
+            return layer(seen).float().unflatten(0, (batch, -1))
 
         pixels = F.pixel_shuffle(self.picture(F.silu(self.hidden(maps[0]))).float(), self.patch)
         pictures = pixels.unflatten(1, (-1, 3)).unflatten(0, (batch, -1)).movedim(1, 3)  # (B, tasks, 3, T, H, W)
-        joints = told(self.joint, maps[-1]).unflatten(-1, (self.joints, CHANNELS + 1))
-        places = told(self.cell, maps[1]) + repeat(joints[..., 0], self.cells)
+        joints = told(self.joint, maps[-1]).permute(0, 1, 3, 4, 2).unflatten(-1, (self.joints, CHANNELS + 1))
+        places = told(self.cell, maps[1]) + repeat(own_places(joints), self.cells)
         return {task: pictures[:, i] for i, task in enumerate(self.dense)}, expected(joints, places), places
 
 

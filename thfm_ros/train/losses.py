@@ -135,10 +135,10 @@ def place_loss(said: Tensor, target: Keypoints) -> Tensor:
     """Cross-entropy of which cell a joint inside the image lies in, (B,); between cells it is shared (bilinear).
 
     An expectation alone is content with the middle of two doubtful places (Sun et al., ECCV 2018, add such a term too).
-    said: (B, T, h, w, K) logits of the cells, which may be whole patches.
+    said: (B, T, K, h, w) logits of the cells, which may be whole patches.
     """
-    chance = said.flatten(2, 3).log_softmax(2).view_as(said)
-    maps = chance.permute(0, 1, 4, 2, 3).flatten(0, 2).unsqueeze(1)  # (B T K, 1, h, w)
+    chance = said.flatten(3).log_softmax(3).view_as(said)
+    maps = chance.flatten(0, 2).unsqueeze(1)  # (B T K, 1, h, w)
     places = (2 * target.xy - 1).view(-1, 1, 1, 2)
     found = F.grid_sample(maps, places, padding_mode="border", align_corners=False)
     return masked_mean(-found.view_as(target.visibility), target.visibility > 0)

@@ -119,7 +119,7 @@ class TaskStage(Stage):
             self.transformer.requires_grad_(True)
         if config.gradient_checkpointing:
             self.transformer.enable_gradient_checkpointing()
-        self.said: Tensor | None = None  # of where each joint lies, logits (sparse rows, T, h, w, K)
+        self.said: Tensor | None = None  # of where each joint lies, logits (sparse rows, T, K, h, w)
         if len(config.keypoints) > 3:
             self._listen()
 

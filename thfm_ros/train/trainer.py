@@ -35,8 +35,8 @@ STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "encoder": EncoderStage,
     "guide": GuideStage,
 }
-DATA_MAY_CHANGE = {"path", "workers", "device"}
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
+PART_MAY_CHANGE = {"data": {"path", "workers", "device"}, "optim": {"cooldown"}}
 
 
 class Trainer:
@@ -314,8 +314,8 @@ class Trainer:
 
 def _comparable(key: str, value: Any) -> str:
     """What of a config's value decides the results of a run, as text."""
-    if key == "data" and isinstance(value, dict):
-        value = {k: v for k, v in value.items() if k not in DATA_MAY_CHANGE}
+    if isinstance(value, dict):
+        value = {k: v for k, v in value.items() if k not in PART_MAY_CHANGE.get(key, ())}
     return json.dumps(value, sort_keys=True)
 
 
