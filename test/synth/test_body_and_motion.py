@@ -9,6 +9,7 @@ from thfm_ros.synth.action import known_motions, make_action
 from thfm_ros.synth.body import Identity
 from thfm_ros.synth.clip import studio
 from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.gait import gait_motion
 from thfm_ros.synth.outfit import dress
 
 JOINTS = motion.JOINTS
@@ -95,6 +96,26 @@ def test_agile_motion_is_smooth_and_goes_far_beyond_standing():
         assert speed.min() < 0.15 * speed.max()  # at rest in each posture
     usual = [raised(motion.random_motion(np.random.default_rng(seed), 3.0)) for seed in range(30)]
     assert np.mean([raised(m) for m in agile]) > 0.3 > 4 * np.mean(usual)
+
+
+def test_gaits_are_smooth_alternate_and_swing_the_arms_against_the_legs():
+    gaits = [gait_motion(np.random.default_rng(seed), 3.0) for seed in range(60)]
+    swing, counter, way = [], [], []
+    for m in gaits:
+        assert m.duration >= 3.0
+        assert np.allclose(np.linalg.norm(m.rotations, axis=-1), 1)
+        between = np.abs((m.rotations[1:] * m.rotations[:-1]).sum(-1)).clip(0, 1)
+        assert 2 * np.arccos(between).max() < 1.2  # radians a frame, of a sprinter's knee
+        matrices = rotations.to_matrix(motion.global_rotations(m.rotations))
+        ahead = {joint: matrices[:, JOINTS.index(joint), 1, 2] for joint in ("lhip", "rhip", "lshoulder")}
+        assert np.corrcoef(ahead["lhip"], ahead["rhip"])[0, 1] < -0.8
+        swing.append(np.ptp(ahead["lhip"]))
+        counter.append(np.corrcoef(ahead["lhip"], ahead["lshoulder"])[0, 1] < -0.5)
+        way.append(np.sign(m.root[0, 1] - m.root[-1, 1]))
+    assert min(swing) < 0.8 < 1.3 < max(swing)  # from strolls to sprints
+    assert 0.75 < np.mean(counter) < 1  # some hold something
+    assert 0.5 < np.mean(way) < 1  # most go the way that they face
+    assert np.allclose(gait_motion(np.random.default_rng(7), 3.0).rotations, gaits[7].rotations)
 
 
 def test_mirroring_twice_is_nothing(assets):

@@ -129,20 +129,22 @@ def test_held_out_people_stay_who_they_are(assets):
 
 
 def test_only_those_to_train_on_go_to_extremes(assets):
-    def agile(split: str) -> int:
+    def drawn(split: str, kind: str) -> int:
         config = SynthConfig(split=split)
         names = (action.choose_motion(np.random.default_rng(i), assets, config, 1.0).name for i in range(200))
-        return sum("agile" in name for name in names)
+        return sum(kind in name for name in names)
 
-    assert agile("test") == 0
-    assert 0.25 < agile("train") / 200 < 0.45
+    assert drawn("test", "agile") == drawn("test", "gait") == 0
+    assert 0.2 < drawn("train", "agile") / 200 < 0.4
+    assert 0.08 < drawn("train", "gait") / 200 < 0.22
 
 
 def test_many_bundled_takes_leave_room_for_the_others(assets, monkeypatch):
     def share(motions: tuple[Motion, ...], names: set[str]) -> float:
         monkeypatch.setattr(action, "known_motions", lambda *_: motions)
         drawn = (action.choose_motion(np.random.default_rng(i), assets, SynthConfig(), 1.0).name for i in range(600))
-        captured = [name.split("+")[0].rstrip("~") for name in drawn if not name.startswith(("random", "agile"))]
+        others = ("random", "agile", "gait")
+        captured = [name.split("+")[0].rstrip("~") for name in drawn if not name.startswith(others)]
         return sum(name in names for name in captured) / len(captured)
 
     known = action.known_motions(assets, "train", None)
