@@ -9,7 +9,9 @@ from thfm_ros.synth.action import known_motions, make_action
 from thfm_ros.synth.body import Identity
 from thfm_ros.synth.clip import studio
 from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.dance import dance_motion
 from thfm_ros.synth.gait import gait_motion
+from thfm_ros.synth.kick import kick_motion
 from thfm_ros.synth.outfit import dress
 
 JOINTS = motion.JOINTS
@@ -116,6 +118,35 @@ def test_gaits_are_smooth_alternate_and_swing_the_arms_against_the_legs():
     assert 0.75 < np.mean(counter) < 1  # some hold something
     assert 0.5 < np.mean(way) < 1  # most go the way that they face
     assert np.allclose(gait_motion(np.random.default_rng(7), 3.0).rotations, gaits[7].rotations)
+
+
+@pytest.mark.parametrize("make", [kick_motion, dance_motion])
+def test_kicks_and_dances_are_smooth_and_stand_on_a_leg(make):
+    lifted = []
+    for seed in range(60):
+        m = make(np.random.default_rng(seed), 3.0)
+        assert m.duration >= 3.0
+        assert np.allclose(np.linalg.norm(m.rotations, axis=-1), 1)
+        between = np.abs((m.rotations[1:] * m.rotations[:-1]).sum(-1)).clip(0, 1)
+        assert 2 * np.arccos(between).max() < 1.0
+        matrices = rotations.to_matrix(motion.global_rotations(m.rotations))
+        thighs = -matrices[:, [JOINTS.index("lhip"), JOINTS.index("rhip")], 2, 2]  # z of where they point
+        assert thighs.min(1).max() < -0.5
+        lifted.append(thighs.max())
+    assert np.quantile(lifted, 0.75) > -0.6  # one in four above 53 degrees
+    assert np.allclose(make(np.random.default_rng(59), 3.0).rotations, m.rotations)
+
+
+def test_who_kicks_high_leans_the_other_way():
+    along = []
+    for seed in range(80):
+        matrices = rotations.to_matrix(motion.global_rotations(kick_motion(np.random.default_rng(seed), 3.0).rotations))
+        thighs = -matrices[:, [JOINTS.index("lhip"), JOINTS.index("rhip")], :, 2]
+        frame, leg = np.unravel_index(thighs[..., 2].argmax(), thighs.shape[:2])
+        if thighs[frame, leg, 2] > -0.3:
+            along.append(thighs[frame, leg, :2] @ matrices[frame, JOINTS.index("root"), :2, 2])
+    assert len(along) > 40
+    assert np.mean(along) < -0.1
 
 
 def test_mirroring_twice_is_nothing(assets):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +17,9 @@ from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import PARTS, Body, Identity
 from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.dance import dance_motion
 from thfm_ros.synth.gait import gait_motion
+from thfm_ros.synth.kick import kick_motion
 from thfm_ros.synth.motion import (
     Motion,
     agile_motion,
@@ -39,8 +42,11 @@ CAPTURES = 2 / 3  # of the bundled motion capture, so that many takes of few kin
 # a person leaning or lying, whatever they do.
 STRAY = {"train": 0.12, "test": 0.07}
 LEANING = {"train": 0.05, "test": 0.0}
-GAIT = {"train": 0.15, "test": 0.0}  # the chance of walking or running, alone or blended with another motion
-AGILE = {"train": 0.35, "test": 0.0}  # that of a motion through wide postures otherwise, likewise
+# Motion that is made, and the chance of each where none before it was chosen; alone or blended with what else is drawn.
+MADE: dict[str, tuple[tuple[Callable[[np.random.Generator, float], Motion], float], ...]] = {
+    "train": ((gait_motion, 0.15), (kick_motion, 0.12), (dance_motion, 0.12), (agile_motion, 0.35)),
+    "test": (),
+}
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,14 @@ def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Mo
 
 
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:
-    """Motion capture, random motion or a blend of the two, in `train` also gaits, agile motion or a blend with them;
-    mirrored half of the time."""
+    """Motion capture, random motion or a blend of the two, in `train` also what is made or a blend with it; mirrored
+    half of the time."""
     motion = _drawn(rng, assets, config, duration)
-    if GAIT[config.split] and rng.random() < GAIT[config.split]:
-        gait = gait_motion(rng, duration)
-        motion = gait if rng.random() < 0.6 else blended(gait, motion, rng.uniform(0.1, 0.5), gait.duration)
-    elif AGILE[config.split] and rng.random() < AGILE[config.split]:
-        wide = agile_motion(rng, duration)
-        motion = wide if rng.random() < 0.6 else blended(wide, motion, rng.uniform(0.2, 0.7), wide.duration)
+    for make, chance in MADE[config.split]:
+        if rng.random() < chance:
+            made = make(rng, duration)
+            motion = made if rng.random() < 0.6 else blended(made, motion, rng.uniform(0.1, 0.6), made.duration)
+            break
     return mirrored(motion) if rng.random() < 0.5 else motion
 
 
