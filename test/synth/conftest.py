@@ -17,10 +17,10 @@ def assets() -> Assets:
 
 @contextmanager
 def calm() -> Iterator[None]:
-    """Nobody runs or moves in an agile way: limits on what may change between frames suppose that little does."""
+    """Nobody runs, kicks, dances or moves in an agile way: limits on what may change between frames suppose that
+    little does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(action.GAIT, "train", 0.0)
-        patch.setitem(action.AGILE, "train", 0.0)
+        patch.setitem(action.MADE, "train", ())
         yield
 
 
