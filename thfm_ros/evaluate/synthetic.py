@@ -159,7 +159,8 @@ class SyntheticReport:
             body = [[t, *(number(self.seam_ratios.get(n, {}).get(t)) for n in names)] for t in seam_tasks]
             lines += ["", "Change error at window borders over that inside windows (1: no seam):", ""]
             lines.append(table(["task", *names], body))
-        speed = [[n, number(1e3 * s), *[str(self.identities[n])]] for n, s in self.seconds_per_frame.items()]
+        identity = {n: ", ".join(f"{k} {v}" for k, v in self.identities[n].items()) for n in self.seconds_per_frame}
+        speed = [[n, number(1e3 * s), identity[n]] for n, s in self.seconds_per_frame.items()]
         lines += ["", table(["predictor", "ms a frame here, all tasks", "what it is"], speed), "", "Protocol:", ""]
         choices = {**self.config, **self.protocol}
         lines.append(table(["choice", "value"], [[k, str(v)] for k, v in choices.items()]))

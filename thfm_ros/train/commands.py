@@ -73,11 +73,11 @@ def publish(
     out: Path = typer.Option(Path("weights/nano"), help="folder to ship; an older checkpoint there is replaced"),
     report: Path | None = typer.Option(None, help="folder of `thfm evaluate synthetic` for the card's table"),
     curves: Path | None = typer.Option(None, help="picture of `thfm plot-training` for the card"),
-    remarks: Path | None = typer.Option(None, help="Markdown file with further paragraphs for the card"),
+    remarks: Path | None = typer.Option(None, help="Markdown file with what the card says besides"),
     frames: int = typer.Option(0, help="a network of still images: ship it for clips of so many frames (5, 9, ...)"),
 ) -> None:
     """A checkpoint in half precision with a model card, at most 40 MB."""
     from thfm_ros.train.publish import publish as run
 
-    size = run(model, out, report, curves, remarks.read_text() if remarks else "", frames)
+    size = run(model, out, report, curves, remarks, frames)
     typer.echo(f"wrote {out}: {size:.1f} MB of weights")

@@ -14,19 +14,27 @@ LIMIT_MB = 40
 
 
 def publish(
-    model: Path, out: Path, report: Path | None, curves: Path | None, remarks: str = "", frames: int = 0
+    model: Path,
+    out: Path,
+    report: Path | None = None,
+    curves: Path | None = None,
+    remarks: Path | None = None,
+    frames: int = 0,
 ) -> float:
     """`model` to `out` with weights in float16 (loading casts them back). Returns the weights' size in MB.
 
     Args:
         report: folder of `thfm evaluate synthetic` (report.md). curves: picture of the held-out metrics over samples.
-        remarks: further paragraphs of the card, Markdown.
+        remarks: Markdown file, the part of the card that no command can know.
         frames: for networks that have seen still images only: ship them for clips of so many frames (4k + 1), every
             latent frame for itself (causal attention, window 1).
     Raises:
-        UserError: above LIMIT_MB.
+        UserError: above LIMIT_MB, or a file is missing; `out` stays as it was.
     """
-    table = _read(report / "report.md") if report else ""
+    table = _read(report / "report.md", "run `thfm evaluate synthetic --out` first") if report else ""
+    told = _read(remarks, "name a Markdown file") if remarks else ""
+    if curves and not curves.is_file():
+        raise UserError(f"cannot read {curves}: no such file; run `thfm plot-training` first")
     checkpoint = load_checkpoint(model)
     if frames:
         _stills_to_clips(checkpoint, frames)
@@ -37,12 +45,13 @@ def publish(
     if size > LIMIT_MB:
         raise UserError(f"expected at most {LIMIT_MB} MB of weights, found {size:.1f} MB: train a smaller network")
     save_checkpoint(out, checkpoint)
-    parts = [(out / "README.md").read_text().rstrip(), history(checkpoint.config), remarks.strip()]
+    parts = [(out / "README.md").read_text().rstrip(), told.strip()]
     if curves:
         shutil.copyfile(curves, out / "training.png")
         parts.append("![held-out metrics over samples seen](training.png)")
     if table:
         parts.append(table.replace("# Held-out", "## Held-out", 1).rstrip())
+    parts.append(history(checkpoint.config))
     temporary = out / ".README.md.tmp"
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
     temporary.replace(out / "README.md")
@@ -61,7 +70,7 @@ def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
 def history(config: CheckpointConfig) -> str:
     """The stages a checkpoint went through, in order, as a table."""
     lines = [
-        "## Training",
+        "## Stages of training",
         "",
         "| stage | clip | steps | batch | rows (clip, task) | hours | dropped |",
         "|" + "---|" * 7,
@@ -75,8 +84,8 @@ def history(config: CheckpointConfig) -> str:
     return "\n".join(lines)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, fix: str) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; run `thfm evaluate synthetic --out` first") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; {fix}") from None

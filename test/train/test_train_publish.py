@@ -1,0 +1,88 @@
+"""A checkpoint as it ships: half precision, and a card that puts together what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from thfm_ros.model.presets import PRESETS, build
+from thfm_ros.tasks import TASKS
+from thfm_ros.train import publish as module
+from thfm_ros.train.publish import publish
+
+STAGE = {"stage": "pixel", "clip": "48x32, 5 frames", "steps": 7, "batch": 2, "tasks_per_clip": 3, "samples": 42}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """An untrained tiny network that says it has been through one stage, of still images."""
+    preset = replace(PRESETS["tiny"], frames=1)
+    prompts = {task: torch.ones(1, preset.text_length, preset.transformer["text_dim"]) for task in TASKS}
+    config = CheckpointConfig.of(preset, notes={"stages": [{**STAGE, "seconds": 1800.0, "dropped": 1}]})
+    return save_checkpoint(tmp_path / "model", Checkpoint(*build(preset, 0), prompts, config))
+
+
+def test_weights_are_rounded_to_half_precision(model: Path, tmp_path: Path) -> None:
+    size = publish(model, tmp_path / "out")
+    before, after = load_checkpoint(model), load_checkpoint(tmp_path / "out")
+    count = 0
+    for name in ("vae", "transformer"):
+        ours = getattr(after, name).state_dict()
+        for key, weight in getattr(before, name).state_dict().items():
+            assert torch.equal(ours[key], weight.half().to(weight.dtype)), key
+        count += sum(p.numel() for p in getattr(after, name).parameters())
+    assert size == pytest.approx(2 * count / 1e6)
+
+
+def test_the_card_holds_remarks_curves_results_and_stages_in_this_order(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("# Held-out synthetic clips\n\nsome table\n")
+    (tmp_path / "remarks.md").write_text("## What this is\nA small one.\n")
+    (tmp_path / "curves.png").write_bytes(b"picture")
+    out = tmp_path / "out"
+    publish(model, out, tmp_path / "report", tmp_path / "curves.png", tmp_path / "remarks.md")
+    card = (out / "README.md").read_text()
+    order = [
+        "# THFM `tiny`",
+        "## What this is",
+        "](training.png)",
+        "## Held-out",
+        "some table",
+        "## Stages",
+        "| pixel |",
+    ]
+    places = [card.index(part) for part in order]
+    assert places == sorted(places)
+    assert "| pixel | 48x32, 5 frames | 7 | 2 x 3 | 42 | 0.50 | 1 |" in card
+    assert (out / "training.png").read_bytes() == b"picture"
+
+
+def test_stills_ship_for_clips(model: Path, tmp_path: Path) -> None:
+    publish(model, tmp_path / "out", frames=5)
+    made = load_checkpoint(tmp_path / "out")
+    assert made.config.frames == 5
+    assert (made.transformer.config.attention, made.transformer.config.window) == ("causal", 1)
+    with pytest.raises(UserError, match="4k \\+ 1 >= 5"):
+        publish(model, tmp_path / "out", frames=6)
+
+
+@pytest.mark.parametrize("missing", ["report", "curves", "remarks"])
+def test_a_missing_file_is_named_before_anything_is_replaced(model: Path, tmp_path: Path, missing: str) -> None:
+    out = tmp_path / "out"
+    publish(model, out)
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    with pytest.raises(UserError, match=f"cannot read .*{missing}"):
+        publish(model, out, **{missing: tmp_path / missing})
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+
+
+def test_too_many_weights_do_not_ship(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT_MB", 0)
+    with pytest.raises(UserError, match="expected at most 0 MB"):
+        publish(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
