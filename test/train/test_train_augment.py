@@ -110,6 +110,43 @@ def test_a_window_narrower_than_the_person_shows_nothing_else_and_any_part_where
         assert 0.25 <= view.x - 0.125 <= view.x + 0.125 <= 0.75
 
 
+def test_a_rolled_camera_turns_what_it_sees_and_what_is_known_of_it(batch: ClipBatch) -> None:
+    height, width = batch.rgb.shape[-2:]
+    square, left = batch.rgb[..., width - height :], 1 - height / width
+    view = SAME._replace(roll=torch.pi / 2, x=1 - height / width / 2)
+    seen = augment(batch, [view] * 3, height)
+    assert_close(seen.rgb, square.rot90(-1, (-1, -2)), atol=1e-3, rtol=0)
+    x, y = batch.normals[:, 0, ..., width - height :], batch.normals[:, 1, ..., width - height :]
+    turned = torch.stack((y, -x), 1).rot90(-1, (-1, -2))
+    assert_close(seen.normals[:, :2], turned, atol=1e-3, rtol=0)
+    before, after = batch.keypoints, seen.keypoints
+    assert_close(after.xyz, torch.stack((before.xyz[..., 1], -before.xyz[..., 0], before.xyz[..., 2]), -1))
+    inside_square = (before.xy[..., 0] - left) * width / height
+    assert_close(after.xy, torch.stack((before.xy[..., 1], 1 - inside_square), -1))
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_camera_rolled_there_and_back_sees_what_it_saw(batch: ClipBatch, mirror: bool) -> None:
+    there, back = (SAME._replace(mirror=mirror, roll=roll) for roll in (0.4, 0.4 if mirror else -0.4))
+    twice = augment(augment(batch, [there] * 3), [back] * 3)
+    known = twice.keypoints.visibility > 0
+    for value, before in zip(twice.keypoints[:2], batch.keypoints[:2], strict=True):
+        assert_close(value, before)
+    assert known.any()
+    middle = (..., slice(12, 20), slice(18, 30))
+    assert_close(twice.normals[middle], batch.normals[middle], atol=0.35, rtol=0)  # "nearest", twice
+
+
+def test_cameras_roll_as_often_as_asked_and_only_in_windows() -> None:
+    views = [SAME.rolled(0.4, i) for i in range(300)]
+    rolled = [v.roll for v in views if v != SAME]
+    assert 90 < len(rolled) < 150
+    assert min(rolled) < -1 < 1 < max(rolled)
+    assert SAME.rolled(0.0, 1) == SAME
+    with pytest.raises(UserError, match="give person as well"):
+        AugmentConfig(roll=0.4)
+
+
 def test_joints_outside_the_window_are_outside_and_unknown_ones_stay_unknown(batch: ClipBatch) -> None:
     visibility = batch.keypoints.visibility.clone()
     visibility[:, :, 5] = -1
@@ -157,6 +194,10 @@ def test_training_sees_other_views_and_kept_latents_refuse_them(tmp_path) -> Non
         return float(values.mean())
 
     views = {"mirror": 1.0, "zoom": 0.6, "colour": 0.3}
+    windows = {"person": 1.0, "person_width": 32}
+    rolled = {**windows, "roll": 1.0}
+    assert loss("windows", augment=windows) != loss("rolled", augment=rolled)
+    assert loss("windows2", augment=windows) == loss("late", augment={**rolled, "roll_until": 0.0})
     assert loss("plain") == loss("again")
     assert loss("views", augment=views) != loss("plain2")
     with pytest.raises(UserError, match="kept ones know one view"):

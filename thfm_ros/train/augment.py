@@ -1,5 +1,6 @@
-"""More views of the clips there are: mirrored, cropped, in other colours, with ground truth that stays true.
+"""More views of the clips there are: mirrored, cropped, rolled, in other colours, with ground truth that stays true.
 
+A rolled camera sees what lies beyond the image's edges too, where nothing was rendered: the edge is repeated there.
 Cropping moves the principal point, which normals and 3D keypoints do not hear of: a zoom of 0.75 moves it by an eighth
 of the image at the most, which is 8 degrees where the view is 60 wide.
 """
@@ -19,12 +20,14 @@ from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.train.config import AugmentConfig
 from thfm_ros.train.samples import ClipBatch
 
+ROLL = 0.9  # standard deviation of a rolled camera's angle, radians: a trunk that lies is within two
 FLIPPED = list(JOINT_SETS[DEFAULT_JOINT_SET].flip)
 
 
 class View(NamedTuple):
     """What one clip becomes: mirrored or not; the window of `zoom` x the image around (x, y), in parts of the image;
-    gains of red, green and blue, and an exponent, on values in [0, 1]."""
+    gains of red, green and blue, and an exponent, on values in [0, 1]; radians by which the camera is rolled
+    (positive: what it sees turns from y to x)."""
 
     mirror: bool
     zoom: float
@@ -32,6 +35,7 @@ class View(NamedTuple):
     y: float
     gains: tuple[float, float, float]
     gamma: float
+    roll: float = 0.0
 
     @classmethod
     def draw(cls, config: AugmentConfig, *key: int) -> View:
@@ -56,6 +60,11 @@ class View(NamedTuple):
         x, pixels = float(np.random.default_rng(key).uniform(*ends)), alpha.shape[-1]
         return self._replace(x=round((x - half) * pixels) / pixels + half)
 
+    def rolled(self, chance: float, *key: int) -> View:
+        """By a random angle, small ones the likelier, or not at all."""
+        rng = np.random.default_rng(key)
+        return self._replace(roll=float(rng.normal(0, ROLL))) if rng.random() < chance else self
+
 
 def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -> ClipBatch:
     """Each clip of the batch as its view shows it; width: of what is seen, in pixels (None: the clips')."""
@@ -64,8 +73,12 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
     mirror = torch.tensor([v.mirror for v in views], device=device)
     window = torch.tensor([[v.zoom * share * (-1 if v.mirror else 1), v.zoom] for v in views], device=device)  # x, y
     centre = torch.tensor([[v.x, v.y] for v in views], device=device)
+    angle = torch.tensor([v.roll for v in views], device=device)
+    turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), -1).unflatten(-1, (2, 2))  # view to clip
+    aspect = turn.new_tensor([batch.rgb.shape[-1], batch.rgb.shape[-2]])
+    linear = turn * aspect / aspect[:, None] * window[:, None]  # a turn of pixels, in parts of the image
 
-    theta = torch.cat((torch.diag_embed(window), (2 * centre - 1)[..., None]), 2)
+    theta = torch.cat((linear, (2 * centre - 1)[..., None]), 2)
     seen = _resample(batch, ("rgb",), theta, "bilinear", width)
     surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")  # all end where the person does
     seen |= _resample(batch, surfaces, theta, "nearest", width)
@@ -74,6 +87,7 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
     # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
     body = pose.sum(1) > 0
     pose[:, 0] = torch.where(flip & body, 1 - pose[:, 0], pose[:, 0])
+    normals[:, :2] = torch.einsum("bji,bj...->bi...", turn, normals[:, :2])
     normals[:, 0] = torch.where(flip, -normals[:, 0], normals[:, 0])
     return ClipBatch(
         rgb=_colours(seen["rgb"], views),
@@ -82,7 +96,7 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
         normals=normals,
         scene_disparity=_stretch(seen["scene_disparity"], torch.ones_like(alpha, dtype=torch.bool)),
         human_disparity=_stretch(seen["human_disparity"], alpha > 0.5),
-        keypoints=_keypoints(batch.keypoints, mirror, window, centre, (alpha > 0.5).flatten(1).any(1)),
+        keypoints=_keypoints(batch.keypoints, mirror, turn, linear, centre, (alpha > 0.5).flatten(1).any(1)),
     )
 
 
@@ -113,11 +127,16 @@ def _stretch(disparity: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, scaled, 0.0)
 
 
-def _keypoints(points: Keypoints, mirror: Tensor, window: Tensor, centre: Tensor, someone: Tensor) -> Keypoints:
-    """someone: (B,) whether the view shows anybody."""
+def _keypoints(
+    points: Keypoints, mirror: Tensor, turn: Tensor, linear: Tensor, centre: Tensor, someone: Tensor
+) -> Keypoints:
+    """turn: (B, 2, 2) from the view's axes to the clip's; linear: the same in parts of the view and of the image;
+    someone: (B,) whether the view shows anybody."""
     flip = mirror.view(-1, 1, 1)
-    xy = (points.xy - centre[:, None, None]) / window[:, None, None].to(points.xy) + 0.5
-    xyz = torch.where(flip[..., None], points.xyz * points.xyz.new_tensor([-1, 1, 1]), points.xyz)
+    xy = torch.einsum("bij,btkj->btki", torch.linalg.inv(linear), points.xy - centre[:, None, None]) + 0.5
+    seen = torch.einsum("bji,btkj->btki", turn, points.xyz[..., :2])
+    xyz = torch.cat((seen, points.xyz[..., 2:]), -1)
+    xyz = torch.where(flip[..., None], xyz * xyz.new_tensor([-1, 1, 1]), xyz)
     inside = ((xy >= 0) & (xy <= 1)).all(-1)
     visibility = torch.where(inside, points.visibility, points.visibility.clamp_max(0))
     # Mostly cut away, they may not be the most prominent person any more: who is seen may have other joints. (Alone,

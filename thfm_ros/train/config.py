@@ -50,6 +50,8 @@ class AugmentConfig:
     colour: standard deviation of the logarithms of brightness and gamma.
     person: fraction of the steps that see windows of `person_width` pixels around the person instead of whole images,
         of as many more clips as they are narrower: what surrounds a person is most of an image, and soon known.
+    roll: chance of such a window seen by a camera that is rolled, so that people lie, lean and stand on their heads;
+        in that part of the steps which `roll_until` says, so that the last may be as upright as what will be met.
     """
 
     mirror: float = 0.0
@@ -57,13 +59,19 @@ class AugmentConfig:
     colour: float = 0.0
     person: float = 0.0
     person_width: int = 80
+    roll: float = 0.0
+    roll_until: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0 and 0 <= self.person <= 1):
+        chances = (self.mirror, self.person, self.roll, self.roll_until)
+        if not (all(0 <= chance <= 1 for chance in chances) and 0 < self.zoom <= 1 and self.colour >= 0):
             raise UserError(
-                "augment: expected mirror and person in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found "
-                f"mirror {self.mirror}, person {self.person}, zoom {self.zoom}, colour {self.colour}"
+                "augment: expected mirror, person, roll and roll_until in 0 .. 1, zoom above 0 and at most 1, colour 0 "
+                f"or more, found mirror {self.mirror}, person {self.person}, roll {self.roll}, roll_until "
+                f"{self.roll_until}, zoom {self.zoom}, colour {self.colour}"
             )
+        if self.roll and not self.person:
+            raise UserError(f"augment: roll {self.roll} is of windows around the person: give person as well")
         if self.person_width < 1:
             raise UserError(f"augment: expected a person_width of at least 1 pixel, found {self.person_width}")
 

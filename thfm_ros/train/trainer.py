@@ -197,6 +197,8 @@ class Trainer:
             if part.width:
                 share = part.width / batch.rgb.shape[-1]
                 views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
+                if part.step < augmented.roll_until * self.config.steps:
+                    views = [v.rolled(augmented.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
             batch = augment(batch, views, part.width)
         return batch, part
 
