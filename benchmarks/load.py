@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-TOPICS = ("depth/image", "disparity/image", "foreground/image", "normals/image", "overlay/image")
+TOPICS = ("depth/image", "inverse_depth/image", "foreground/image", "normals/image", "overlay/image")
 NS = 1_000_000_000
 
 
@@ -93,7 +93,7 @@ def listen(pid: int, minutes: float) -> dict[str, Any]:
     while start is None or time.monotonic() - start < 60 * minutes + 3:
         rclpy.spin_once(node, timeout_sec=0.2)
         if start is None:
-            start = time.monotonic() if ages["disparity/image"] else None
+            start = time.monotonic() if ages["inverse_depth/image"] else None
         elif not memory or time.monotonic() - start > memory[-1][0] + 1.0:
             memory.append((time.monotonic() - start, resident_mb(pid)))
     rclpy.shutdown()

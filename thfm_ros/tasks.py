@@ -95,7 +95,7 @@ TASKS: dict[str, Task] = {
             DISPARITY,
             False,
             "ssi_disparity",
-            ("depth/image", "depth/camera_info", "disparity/image"),
+            ("depth/image", "depth/camera_info", "inverse_depth/image"),
         ),
         Task(
             "human_depth",
@@ -110,7 +110,7 @@ TASKS: dict[str, Task] = {
             DISPARITY,
             True,
             "ssi_disparity",
-            ("depth/image", "depth/camera_info", "disparity/image"),
+            ("depth/image", "depth/camera_info", "inverse_depth/image"),
         ),
         Task(
             "scene_normals",

@@ -29,7 +29,7 @@ with node_harness.ros_system() as ros:
         node.trigger_configure()
     topics = (
         "depth/image",
-        "disparity/image",
+        "inverse_depth/image",
         "normals/image",
         "foreground/image",
         "dense_pose/image",

@@ -76,7 +76,7 @@ def test_a_bag_through_the_node_equals_the_offline_pipeline(ros: System, checkpo
     )
     wait_for(lambda: node.state == "active" and ros.images.get_subscription_count() == 1)
     wait_for(lambda: ros.infos.get_subscription_count() == 1)
-    names = ("disparity/image", "depth/image", "normals/image", "foreground/image", "dense_pose/image")
+    names = ("inverse_depth/image", "depth/image", "normals/image", "foreground/image", "dense_pose/image")
     heard = {name: ros.listen(Image, name) for name in names}
     people = ros.listen(PersonArray, "people")
     count = 0
@@ -95,7 +95,7 @@ def test_a_bag_through_the_node_equals_the_offline_pipeline(ros: System, checkpo
     assert totals.drops["overrun"] == totals.drops["failed"] == totals.drops["malformed"] == 0
     expected = expected[: totals.answered]  # a file's end is known, a topic's is not: at most a part of a stride less
     assert len(expected) == totals.answered >= 12
-    wait_for(lambda: len(people) == len(heard["disparity/image"]) == len(expected))
+    wait_for(lambda: len(people) == len(heard["inverse_depth/image"]) == len(expected))
     stamps = [r.stamp_ns for r in expected]
     metric = [r for r in expected if r.depth is not None]
     wait_for(lambda: len(heard["depth/image"]) == len(metric))

@@ -95,7 +95,7 @@ def test_rviz_shows_topics_that_exist_reliably() -> None:
             assert topic["Reliability Policy"] == "Reliable"
         shown |= {display[k] for k in ("Depth Map Topic", "Color Image Topic") if k in display}
     pictures = {t.name for t in PUBLISHED if t.name.endswith(("image_color", "overlay/image", "skeleton/markers"))}
-    assert pictures | {"depth/image", "disparity/image", "foreground/image"} == shown
+    assert pictures | {"depth/image", "inverse_depth/image", "foreground/image"} == shown
 
 
 @pytest.mark.parametrize("path", LAUNCH, ids=lambda p: p.name)

@@ -43,7 +43,7 @@ def malformed() -> list[Image]:
 
 def test_malformed_images_are_counted_and_the_stream_goes_on(ros: System) -> None:
     node = ros.perception()
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play([0], heard)
     for number, msg in enumerate(malformed(), start=1):
         msg.header = header(ros.stamp(number))
@@ -57,7 +57,7 @@ def test_malformed_images_are_counted_and_the_stream_goes_on(ros: System) -> Non
 @pytest.mark.parametrize("focal", [math.nan, 0.0, math.inf])
 def test_unusable_intrinsics_cost_only_the_metres(ros: System, focal: float) -> None:
     node = ros.perception()
-    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "disparity/image")
+    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     for index in range(3):
         info = camera_info(ros.stamp(index))
@@ -74,7 +74,7 @@ def test_unusable_intrinsics_cost_only_the_metres(ros: System, focal: float) -> 
 def test_stamps_that_jump(ros: System) -> None:
     """Back (a bag loops), far into the future, slightly back (out of order), repeated, zero."""
     node = ros.perception()
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     stamps = ros.play([0, 1, 2, 3, 0, 1], heard)  # the loop
     assert node.buffer.totals().resets == 1
@@ -96,7 +96,7 @@ def test_stamps_that_jump(ros: System) -> None:
 
 def test_another_resolution_in_mid_stream(ros: System) -> None:
     node = ros.perception()
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play(range(3), heard)
     ros.play([3, 4], heard, image=np.full((60, 40, 3), 90, np.uint8))
     assert (heard[2].width, heard[3].width) == (48, 21)
@@ -105,7 +105,7 @@ def test_another_resolution_in_mid_stream(ros: System) -> None:
 
 def test_a_resolution_change_within_a_batch_keeps_the_books(ros: System) -> None:
     node = ros.perception(stride=4)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     for index in range(4):
         ros.send(index, image=np.full((60, 40 if index < 2 else 80, 3), 90, np.uint8))
     wait_for(lambda: len(heard) == 2)
@@ -116,7 +116,7 @@ def test_a_resolution_change_within_a_batch_keeps_the_books(ros: System) -> None
 
 def test_the_camera_dies_and_returns(ros: System) -> None:
     node = ros.perception(diagnostics_period_s=0.05)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     ros.play(range(3), heard)
     ros.camera.destroy_publisher(ros.images)
@@ -137,7 +137,7 @@ def test_two_nodes_in_one_process(ros: System) -> None:
         node.trigger_configure()
         node.trigger_activate()
     cameras = [ros.camera.create_publisher(Image, f"/eye{i}/image", 50) for i in range(2)]
-    heard = [ros.listen(Image, f"/eye{i}/disparity/image") for i in range(2)]
+    heard = [ros.listen(Image, f"/eye{i}/inverse_depth/image") for i in range(2)]
     wait_for(lambda: all(c.get_subscription_count() == 1 for c in cameras))
     ros.images = cameras[0]
     ros.play(range(3), heard[0])
@@ -150,7 +150,7 @@ def test_two_nodes_in_one_process(ros: System) -> None:
 def test_a_failing_pass_is_reported_and_survived(ros: System) -> None:
     runtime = FakeRuntime()
     node = ros.perception(runtime)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     ros.play([0], heard)
     runtime.failures = 2
@@ -177,7 +177,7 @@ def test_a_lost_gpu_is_unloaded_and_retried(ros: System) -> None:
 
     node = ros.perception(load=load, retry_s=0.1)
     wait_for(lambda: node.state == "active" and ros.images.get_subscription_count() == 1)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     ros.play([0], heard)
     runtimes[0].failures = 100
@@ -189,7 +189,7 @@ def test_a_lost_gpu_is_unloaded_and_retried(ros: System) -> None:
     assert runtimes[0].closed
     wait_for(lambda: any("no CUDA-capable device" in s.message for d in diagnostics for s in d.status))
     wait_for(lambda: ros.images.get_subscription_count() == 1)
-    wait_for(lambda: ros._matched("/disparity/image"))
+    wait_for(lambda: ros._matched("/inverse_depth/image"))
     ros.play([10], heard)
     wait_for(lambda: node.reason == "")
 
@@ -211,7 +211,7 @@ def test_a_lost_gpu_is_restored_for_a_manager_too(ros: System) -> None:
     assert node.state == "inactive"
     node.trigger_activate()
     wait_for(lambda: ros.images.get_subscription_count() == 1)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play([0], heard)
     runtimes[0].failures = 100
     for number in (1, 2, 3):
@@ -220,7 +220,7 @@ def test_a_lost_gpu_is_restored_for_a_manager_too(ros: System) -> None:
         wait_for(lambda number=number: node.buffer.totals().drops["failed"] >= number or len(loads) == 2)
     wait_for(lambda: len(loads) == 2 and node.state == "active", what="the retry")
     assert runtimes[0].closed
-    wait_for(lambda: ros.images.get_subscription_count() == 1 and ros._matched("/disparity/image"))
+    wait_for(lambda: ros.images.get_subscription_count() == 1 and ros._matched("/inverse_depth/image"))
     ros.play([10], heard)
     node.trigger_deactivate()
     node._supervise()
@@ -243,7 +243,7 @@ def test_a_failed_activation_is_tried_again(ros: System, monkeypatch: pytest.Mon
     assert errors == []
     assert len(loads) == 1  # the model was fine, and is not loaded again
     assert node.reason == ""
-    ros.play([0], ros.listen(Image, "disparity/image"))
+    ros.play([0], ros.listen(Image, "inverse_depth/image"))
 
 
 def test_a_wrong_bundle_is_not_retried_for_ever(ros: System) -> None:
@@ -267,7 +267,7 @@ def test_shutdown_in_the_middle_of_a_pass(ros: System, transition: str) -> None:
     gate.set()
     runtime = FakeRuntime(gate=gate)
     node = ros.perception(runtime)
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play([0], heard)
     gate.clear()
     passes = runtime.passes
@@ -292,7 +292,7 @@ def test_the_context_dies_in_the_middle_of_a_pass() -> None:
     runtime = FakeRuntime(gate=gate)
     with ros_system() as ros:
         ros.perception(runtime)
-        heard = ros.listen(Image, "disparity/image")
+        heard = ros.listen(Image, "inverse_depth/image")
         ros.play([0], heard)
         gate.clear()
         passes = runtime.passes
@@ -350,5 +350,5 @@ def test_a_camera_info_without_an_image_does_nothing(ros: System) -> None:
         infos.publish(camera_info(ros.stamp(index)))
     wait_for(lambda: node._inputs._last_info is not None)
     assert len(node._inputs._infos) <= 64
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play([300], heard, image=moving_square(3))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from std_msgs.msg import Header
 from stream_fakes import skeleton
 
+from thfm_ros.geometry import Intrinsics, project
+from thfm_ros.nodes.camera_info import pinhole_camera_info
 from thfm_ros.nodes.people import people_from_msg, people_to_msg
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.stream.people import Person
@@ -33,6 +37,18 @@ def test_a_person_survives_the_message() -> None:
     assert (after.id, after.joint_set, after.image_size) == (before.id, before.joint_set, before.image_size)
     for name in ("xy", "xyz", "xyz_relative", "confidence"):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-6)
+
+
+def test_pixels_of_a_message_are_those_of_its_camera_info() -> None:
+    """Who projects `position` with K of the camera's CameraInfo, as ROS has it, finds (x, y)."""
+    camera = Intrinsics(80.0, 90.0, 45.0, 30.0, 96, 64)
+    known = person(located=True)
+    (msg,) = people_to_msg([replace(known, xy=project(known.xyz, camera))], (96, 64), Header()).people
+    k = pinhole_camera_info(camera, Header()).k
+    for joint in msg.joints:
+        p = joint.position
+        assert joint.x == pytest.approx(k[0] * p.x / p.z + k[2], abs=1e-3)
+        assert joint.y == pytest.approx(k[4] * p.y / p.z + k[5], abs=1e-3)
 
 
 def test_without_a_place_positions_are_nan_and_nobody_is_an_empty_array() -> None:

@@ -60,7 +60,7 @@ def test_every_topic_carries_the_header_of_its_frame(ros: System) -> None:
     assert [stamp_of(m.markers[0]) for m in markers] == stamps
     encodings = {name: heard[name][0].encoding for name in IMAGES}
     assert encodings == {
-        "depth/image": "32FC1", "disparity/image": "32FC1", "normals/image": "32FC3", "normals/image_color": "rgb8",
+        "depth/image": "32FC1", "inverse_depth/image": "32FC1", "normals/image": "32FC3", "normals/image_color": "rgb8",
         "foreground/image": "mono8", "dense_pose/image": "32FC3", "dense_pose/image_color": "rgb8",
         "overlay/image": "rgb8",
     }  # fmt: skip
@@ -100,7 +100,7 @@ def test_only_what_is_listened_to_is_computed(ros: System) -> None:
 
 def test_without_camera_info_only_relative_outputs_come(ros: System) -> None:
     ros.perception()
-    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "disparity/image")
+    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "inverse_depth/image")
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     people, markers = ros.listen(PersonArray, "people"), ros.listen(MarkerArray, "skeleton/markers")
     ros.play(range(3), disparity, info=False)
@@ -138,7 +138,7 @@ def test_compressed_images(ros: System) -> None:
 def test_a_depth_camera_gives_the_metres(ros: System) -> None:
     ros.perception(use_depth_camera=True)
     camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)
-    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "disparity/image")
+    depth, disparity = ros.listen(Image, "depth/image"), ros.listen(Image, "inverse_depth/image")
     wait_for(lambda: camera.get_subscription_count() > 0)
     image = moving_square(0)
     luminance = image.astype(float).mean(-1)
@@ -207,7 +207,7 @@ def test_the_whole_life(ros: System) -> None:
     node = ros.perception(runtime, autostart=False)
     assert change(ros, Transition.TRANSITION_CONFIGURE)
     assert ros.images.get_subscription_count() == 0  # inactive: hears nothing
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     for _ in range(2):
         assert change(ros, Transition.TRANSITION_ACTIVATE)
         wait_for(lambda: ros.images.get_subscription_count() == 1)
@@ -341,7 +341,7 @@ def values(status: Any) -> dict[str, str]:
 def test_diagnostics_and_stats(ros: System) -> None:
     node = ros.perception()
     diagnostics, stats = ros.listen(DiagnosticArray, "/diagnostics"), ros.listen(DiagnosticArray, "perception/stats")
-    heard = ros.listen(Image, "disparity/image")
+    heard = ros.listen(Image, "inverse_depth/image")
     ros.play(range(4), heard)
     ros.images.publish(Image(header=header(ros.stamp(5))))
     wait_for(lambda: node.buffer.totals().drops["malformed"] == 1)
@@ -371,7 +371,7 @@ def test_diagnostics_and_stats(ros: System) -> None:
 
 def test_ages_follow_simulated_time(ros: System) -> None:
     ros.perception(use_sim_time=True)
-    stats, heard = ros.listen(DiagnosticArray, "perception/stats"), ros.listen(Image, "disparity/image")
+    stats, heard = ros.listen(DiagnosticArray, "perception/stats"), ros.listen(Image, "inverse_depth/image")
     clock = ros.camera.create_publisher(Clock, "/clock", 10)
     wait_for(lambda: clock.get_subscription_count() > 0)
     tick = Clock(clock=header(ros.stamp(0) + 250_000_000).stamp)

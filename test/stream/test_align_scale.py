@@ -102,8 +102,10 @@ def test_the_scale_is_smoothed_ages_and_expires() -> None:
     assert scale.at(6_100_000_000) is None
 
 
-def test_metric_depth_is_nan_where_unknown_or_too_far() -> None:
-    depth = metric_depth(np.array([[1.0, 0.0, np.nan, 0.04]], np.float32), 0.5, 0.0, 20.0)
-    np.testing.assert_array_equal(np.isnan(depth), [[False, True, True, True]])
-    assert depth[0, 0] == 2.0
+def test_metric_depth_is_infinite_where_too_far_and_nan_where_unknown() -> None:
+    """REP-117: a costmap clears what is too far, and leaves alone what is unknown."""
+    disparity = np.array([[1.0, 0.0, -0.1, np.nan, 0.04, np.inf]], np.float32)
+    depth = metric_depth(disparity, 0.5, 0.0, 20.0)
+    np.testing.assert_array_equal(depth, np.array([[2.0, np.inf, np.inf, np.nan, np.inf, np.nan]], np.float32))
+    assert np.isfinite(metric_depth(disparity, 0.5, 0.3, 20.0)[0, :3]).all()
     assert depth.dtype == np.float32

@@ -13,7 +13,7 @@ from thfm_ros.msg import PersonArray
 TOPICS = {
     "image": Image,
     "camera_info": CameraInfo,
-    "disparity/image": Image,
+    "inverse_depth/image": Image,
     "normals/image": Image,
     "normals/image_color": Image,
     "foreground/image": Image,

@@ -90,7 +90,7 @@ def test_images_are_what_their_encoding_says(graph):
     _, seen = graph
     bytes_per_pixel = {"rgb8": 3, "mono8": 1, "32FC1": 4, "32FC3": 12}
     encodings = {
-        "disparity/image": "32FC1",
+        "inverse_depth/image": "32FC1",
         "normals/image": "32FC3",
         "normals/image_color": "rgb8",
         "foreground/image": "mono8",

@@ -20,7 +20,7 @@ CELLS = (  # topic, label; in reading order
     ("people_3d", "3D keypoints, from the side"),
     ("foreground/image", "person mask"),
     ("depth/image", "depth (metric)"),
-    ("disparity/image", "disparity (relative)"),
+    ("inverse_depth/image", "inverse depth (relative)"),
     ("normals/image_color", "normals"),
     ("dense_pose/image_color", "dense pose"),
 )
@@ -107,6 +107,6 @@ class Montage:
     def _picture(topic: str, msg: Image) -> np.ndarray:
         if topic == "depth/image":
             return depth_color(_float_image(msg))
-        if topic == "disparity/image":
+        if topic == "inverse_depth/image":
             return disparity_color(_float_image(msg))
         return image_to_rgb(msg)

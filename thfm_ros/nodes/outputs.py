@@ -35,7 +35,7 @@ def _depth(result: FrameResult, header: Header) -> Image | None:
     return None if result.depth is None else to_image(result.depth, "32FC1", header)
 
 
-def _disparity(result: FrameResult, header: Header) -> Image | None:
+def _inverse_depth(result: FrameResult, header: Header) -> Image | None:
     return None if result.disparity is None else to_image(result.disparity.astype(np.float32), "32FC1", header)
 
 
@@ -68,7 +68,7 @@ def _overlay(result: FrameResult, header: Header) -> Image:
 # topic -> message of one frame; None where the frame has nothing for it
 IMAGES: dict[str, Callable[[FrameResult, Header], Image | None]] = {
     "depth/image": _depth,
-    "disparity/image": _disparity,
+    "inverse_depth/image": _inverse_depth,
     "normals/image": _normals,
     "normals/image_color": _normals_color,
     "foreground/image": _foreground,

@@ -113,7 +113,7 @@ PARAMETERS: dict[str, Spec] = {
             choices=("model", "input"),
         ),
         Spec("min_score", 0.3, "now", "People with a lower mean joint confidence are not reported.", (0.0, 1.0)),
-        Spec("max_depth_m", 100.0, "now", "Farther metric depth becomes NaN, metres.", (0.5, 10000.0)),
+        Spec("max_depth_m", 100.0, "now", "Farther metric depth is too far (+inf, REP-117), metres.", (0.5, 10000.0)),
         Spec(
             "scale_half_life_s",
             1.0,

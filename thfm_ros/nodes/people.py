@@ -1,4 +1,8 @@
-"""Between people of the estimator and thfm_ros/PersonArray."""
+"""Between people of the estimator and thfm_ros/PersonArray.
+
+Messages count pixels from the middle of the first one, as CameraInfo, OpenCV and vision_msgs do; this package from its
+outer edge (geometry.py). Here, and nowhere else, one becomes the other.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from thfm_ros.msg import Person as PersonMsg
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.people import Person
 
+FIRST_MIDDLE = 0.5  # the middle of the first pixel, counted from its outer edge
+
 
 def _point(xyz: np.ndarray) -> Point:
     return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
@@ -25,7 +31,7 @@ def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header:
         joints = [
             Joint(name=name, x=float(x), y=float(y), position=_point(xyz), confidence=float(confidence))
             for name, (x, y), xyz, confidence in zip(
-                person.joint_set.joints, person.xy, person.xyz, person.confidence, strict=True
+                person.joint_set.joints, person.xy - FIRST_MIDDLE, person.xyz, person.confidence, strict=True
             )
         ]
         root = person.xyz[person.joint_set.index("pelvis")]
@@ -47,7 +53,7 @@ def people_from_msg(array: PersonArray) -> list[Person]:
             Person(
                 id=msg.id,
                 joint_set=get_joint_set(msg.joint_set),
-                xy=np.array([(j.x, j.y) for j in msg.joints]),
+                xy=np.array([(j.x, j.y) for j in msg.joints]) + FIRST_MIDDLE,
                 xyz=xyz,
                 xyz_relative=xyz - root,
                 confidence=np.array([j.confidence for j in msg.joints]),

@@ -33,7 +33,7 @@ TOPICS: dict[str, type] = {
     "camera_info": CameraInfo,
     "depth/image": Image,
     "depth/camera_info": CameraInfo,
-    "disparity/image": Image,
+    "inverse_depth/image": Image,
     "normals/image": Image,
     "normals/image_color": Image,
     "foreground/image": Image,

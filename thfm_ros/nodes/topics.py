@@ -67,9 +67,15 @@ SUBSCRIBED = (
 )
 
 PUBLISHED = (
-    Topic("depth/image", "sensor_msgs/Image", "reliable", 5, "32FC1, metres along z, NaN invalid; only when metric"),
+    Topic(
+        "depth/image",
+        "sensor_msgs/Image",
+        "reliable",
+        5,
+        "32FC1, metres along z, +inf too far, NaN unknown; only with a person in view or a depth camera",
+    ),
     Topic("depth/camera_info", "sensor_msgs/CameraInfo", "reliable", 5, "camera of depth/image, same stamp"),
-    Topic("disparity/image", "sensor_msgs/Image", "reliable", 5, "32FC1, inverse depth up to scale and shift"),
+    Topic("inverse_depth/image", "sensor_msgs/Image", "reliable", 5, "32FC1, inverse depth up to scale and shift"),
     Topic("normals/image", "sensor_msgs/Image", "reliable", 5, "32FC3, unit, optical frame, facing the camera (z < 0)"),
     Topic("normals/image_color", "sensor_msgs/Image", "reliable", 5, "rgb8 picture of the normals"),
     Topic("foreground/image", "sensor_msgs/Image", "reliable", 5, "mono8, soft mask of people, 255 = person"),

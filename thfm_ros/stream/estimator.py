@@ -78,7 +78,7 @@ class FrameResult:
     source_size: tuple[int, int]  # width, height of the camera's image
     intrinsics: Intrinsics | None  # of the maps
     disparity: np.ndarray | None = None  # float32, consistent over the stream, unknown scale and shift
-    depth: np.ndarray | None = None  # float32 metres along z, NaN invalid; None without a metric scale
+    depth: np.ndarray | None = None  # float32 metres along z, +inf too far, NaN unknown; None: no metric scale
     metric_source: MetricSource = "none"
     normals: np.ndarray | None = None  # float32 unit vectors facing the camera, 0 where none
     foreground: np.ndarray | None = None  # float32 alpha in [0, 1]

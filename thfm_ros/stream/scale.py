@@ -87,8 +87,9 @@ class MetricScale:
 
 
 def metric_depth(disparity: np.ndarray, scale: float, shift: float, max_depth_m: float) -> np.ndarray:
-    """(H, W) float32 metres along z; NaN beyond `max_depth_m` and where the disparity is not finite."""
+    """(H, W) float32 metres along z as REP-117 has it: +inf beyond `max_depth_m`, NaN where the disparity is NaN."""
     inverse = scale * disparity + shift
     with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where(inverse >= 1.0 / max_depth_m, 1.0 / inverse, np.nan)
+        depth = np.where(inverse >= 1.0 / max_depth_m, 1.0 / inverse, np.inf)
+    depth[~np.isfinite(disparity)] = np.nan
     return depth.astype(np.float32)
