@@ -24,7 +24,7 @@ RECIPES = Path(__file__).parents[2] / "engines"
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("target", ["orin", "thor", "datacentre"])
+@pytest.mark.parametrize("target", ["orin", "thor", "datacenter"])
 def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     import onnx
 

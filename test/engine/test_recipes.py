@@ -10,7 +10,7 @@ from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.errors import UserError
 
 RECIPES = Path(__file__).parents[2] / "engines"
-GOOD = (RECIPES / "rtx-desktop.yaml").read_text()
+GOOD = (RECIPES / "rtx.yaml").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda p: p.stem)
@@ -26,7 +26,7 @@ def test_shipped_recipes(path: Path) -> None:
     [
         ("format: tensorrt", "format: tensorrt\ncolour: red", "found colour"),
         ("workspace_mb: 4096", "workspace: 4096", "found workspace"),
-        ("target: rtx-desktop\n", "", "expected the keys target, found none"),
+        ("target: rtx\n", "", "expected the keys target, found none"),
         ("format: tensorrt", "format: pickle", "format: expected one of onnx, tensorrt, torch, found pickle"),
         ("encode: tf32", "encode: fp33", "precision of encode: expected one of"),
         ("encode: tf32, ", "", "expected the stages encode, transform, keypoints, decode"),
@@ -36,7 +36,7 @@ def test_shipped_recipes(path: Path) -> None:
         ("backends: [tensorrt]", "backends: [cuda]", "backends: expected one of"),
         ("flavor: tensorrt_rtx", "flavor: tensorrt", "compute_capabilities: expected a list for tensorrt_rtx and none"),
         ("target:", "target: [", "expected YAML"),
-        ("target: rtx-desktop", "target: !!python/object/apply:os.system ['true']", "expected YAML"),
+        ("target: rtx", "target: !!python/object/apply:os.system ['true']", "expected YAML"),
     ],
 )
 def test_refused(tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -81,8 +81,11 @@ def test_parameter_files_are_valid_and_reach_the_node(ros: System, path: Path) -
         node.destroy_node()
 
 
-def test_there_is_a_parameter_file_for_each_kind_of_machine() -> None:
-    assert {p.stem for p in TARGETS} >= {"cpu", "rtx", "orin", "thor", "datacenter"}
+def test_every_kind_of_machine_has_a_parameter_file_and_a_recipe_of_one_name() -> None:
+    machines = {p.stem for p in TARGETS}
+    recipes = {p.stem for p in (ROOT / "engines").glob("*.yaml")}
+    assert machines >= {"cpu", "rtx", "orin", "thor", "datacenter"}
+    assert machines <= recipes
 
 
 def test_rviz_shows_topics_that_exist_reliably() -> None:
