@@ -3,38 +3,32 @@
 ros2 launch thfm_ros demo.launch.py source:=walker rviz:=true
 """
 
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.conditions import UnlessCondition
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-
-ARGUMENTS = (
-    ("source", "walker", "video file, shipped sample (walker, pedestrians, rabbit, astronaut) or device (/dev/video0)"),
-    ("rate", "0.0", "frames a second; 0: the source's own"),
-    ("loop", "false", "true: play the file again and again"),
-    ("horizontal_fov_deg", "60.0", "field of view that the camera states, degrees"),
-    ("target", "cpu", "parameter file of this kind of machine: cpu, rtx, orin, thor or datacenter"),
-    ("bundle", "", "bundle folder; empty: the one that ships"),
-    ("out", "out", "folder for demo.mp4, demo.png and demo.json"),
-    ("bag", "", "folder of an MCAP bag with every message; empty: none"),
-    ("rviz", "false", "true: also RViz with every output"),
-)
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, DEMO_DECIDES, passed_on, refuse_undeclared
 
 
 def generate_launch_description() -> LaunchDescription:
-    argument = {name: LaunchConfiguration(name) for name, _, _ in ARGUMENTS}
+    argument = {a.name: LaunchConfiguration(a.name) for a in ARGUMENTS["demo.launch.py"]}
     camera = Node(
         package="thfm_ros",
         executable="camera",
         name="camera",
+        namespace=argument["namespace"],
         output="screen",
         parameters=[
             {
@@ -42,7 +36,8 @@ def generate_launch_description() -> LaunchDescription:
                 "rate": ParameterValue(argument["rate"], value_type=float),
                 "loop": ParameterValue(argument["loop"], value_type=bool),
                 "horizontal_fov_deg": ParameterValue(argument["horizontal_fov_deg"], value_type=float),
-                "wait_for_subscribers": 2,
+                "frame_id": ParameterValue(argument["frame"], value_type=str),
+                "wait_for_subscribers": 2,  # the perception node and the recorder
             }
         ],
     )
@@ -50,6 +45,7 @@ def generate_launch_description() -> LaunchDescription:
         package="thfm_ros",
         executable="recorder",
         name="recorder",
+        namespace=argument["namespace"],
         output="screen",
         parameters=[
             {
@@ -62,19 +58,18 @@ def generate_launch_description() -> LaunchDescription:
     )
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
-            str(Path(get_package_share_directory("thfm_ros")) / "launch" / "perception.launch.py")
+            PathJoinSubstitution([FindPackageShare("thfm_ros"), "launch", "perception.launch.py"])
         ),
-        launch_arguments={
-            "target": argument["target"],
-            "bundle": argument["bundle"],
-            "rviz": argument["rviz"],
-            "respawn": "false",
-        }.items(),
+        launch_arguments={**DEMO_DECIDES, **{name: argument[name] for name in passed_on("demo.launch.py")}}.items(),
     )
     over = Shutdown(reason="the recording is complete")
     return LaunchDescription(
         [
-            *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
+            OpaqueFunction(function=refuse_undeclared, args=[__file__]),
+            *(
+                DeclareLaunchArgument(a.name, default_value=a.default, description=a.description)
+                for a in ARGUMENTS["demo.launch.py"]
+            ),
             camera,
             recorder,
             perception,

@@ -5,6 +5,7 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
+    OpaqueFunction,
     RegisterEventHandler,
     TimerAction,
 )
@@ -15,29 +16,17 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-
-ARGUMENTS = (
-    ("bag", None, "folder of the bag"),
-    ("rate", "1.0", "speed of the replay; slower answers more frames"),
-    ("delay", "5.0", "seconds until the replay starts: the model loads meanwhile"),
-    ("image", "image", "topic of the colour images in the bag"),
-    ("camera_info", "camera_info", "topic of their calibration in the bag"),
-    ("bundle", "", "bundle folder; empty: the one that ships"),
-    ("target", "cpu", "parameter file of this kind of machine: cpu, rtx, orin, thor or datacenter"),
-    ("rviz", "false", "true: also RViz with every output"),
-)
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, REPLAY_DECIDES, passed_on, refuse_undeclared
 
 
 def generate_launch_description() -> LaunchDescription:
-    passed_on = ("image", "camera_info", "bundle", "target", "rviz")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("thfm_ros"), "launch", "perception.launch.py"])
         ),
         launch_arguments={
-            "use_sim_time": "true",
-            "respawn": "false",
-            **{name: LaunchConfiguration(name) for name in passed_on},
+            **REPLAY_DECIDES,
+            **{name: LaunchConfiguration(name) for name in passed_on("replay.launch.py")},
         }.items(),
     )
     play = ExecuteProcess(
@@ -47,9 +36,10 @@ def generate_launch_description() -> LaunchDescription:
     )
     return LaunchDescription(
         [
+            OpaqueFunction(function=refuse_undeclared, args=[__file__]),
             *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, default, text in ARGUMENTS
+                DeclareLaunchArgument(a.name, default_value=a.default, description=a.description)
+                for a in ARGUMENTS["replay.launch.py"]
             ),
             perception,
             TimerAction(period=LaunchConfiguration("delay"), actions=[play]),

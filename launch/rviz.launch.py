@@ -1,35 +1,37 @@
-"""RViz with every output: `ros2 launch thfm_ros rviz.launch.py`."""
+"""RViz with every output, in the frame of the camera's images: `ros2 launch thfm_ros rviz.launch.py`."""
 
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-
-ARGUMENTS = (
-    ("namespace", "", "namespace of the perception node"),
-    ("frame", "camera_optical_frame", "frame that everything is shown in: that of the camera's images"),
-    ("use_sim_time", "false", "true: time from /clock (simulation, bags)"),
-)
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, refuse_undeclared
 
 
 def generate_launch_description() -> LaunchDescription:
-    config = PathJoinSubstitution([FindPackageShare("thfm_ros"), "rviz", "thfm.rviz"])
+    image = LaunchConfiguration("image")
     return LaunchDescription(
         [
+            OpaqueFunction(function=refuse_undeclared, args=[__file__]),
             *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, default, text in ARGUMENTS
+                DeclareLaunchArgument(a.name, default_value=a.default, description=a.description)
+                for a in ARGUMENTS["rviz.launch.py"]
             ),
             Node(
-                package="rviz2",
-                executable="rviz2",
+                package="thfm_ros",
+                executable="rviz",  # learns the frame, and then becomes RViz
                 name="rviz",
                 namespace=LaunchConfiguration("namespace"),
-                arguments=["-d", config, "-f", LaunchConfiguration("frame")],
-                parameters=[{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}],
+                arguments=["-d", PathJoinSubstitution([FindPackageShare("thfm_ros"), "rviz", "thfm.rviz"])],
+                parameters=[
+                    {
+                        "frame": ParameterValue(LaunchConfiguration("frame"), value_type=str),
+                        "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool),
+                    }
+                ],
+                remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
                 output="screen",
             ),
         ]

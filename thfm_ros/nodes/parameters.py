@@ -12,7 +12,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from thfm_ros.errors import UserError
-from thfm_ros.stream.estimator import conflict
 from thfm_ros.tasks import TASKS
 
 Effect = Literal["start", "configure", "activate", "now"]
@@ -150,7 +149,14 @@ PARAMETERS: dict[str, Spec] = {
 }
 
 
-_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": conflict}
+def _conflict(tasks: Any) -> str | None:
+    """The estimator's own check, imported where it is needed: launch files read this table without its libraries."""
+    from thfm_ros.stream.estimator import conflict
+
+    return conflict(tasks)
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _conflict}
 
 
 def _descriptor(spec: Spec) -> ParameterDescriptor:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from thfm_ros.nodes.launch_arguments import PERCEPTION
 from thfm_ros.nodes.parameters import PARAMETERS
 from thfm_ros.nodes.topics import PUBLISHED, SUBSCRIBED, Topic
 from thfm_ros.stream.buffer import DROPS
@@ -57,12 +58,18 @@ def _parameters() -> str:
     )
 
 
+def _arguments() -> str:
+    rows = ((f"`{a.name}`", f"`{json.dumps(a.default)}`", a.description) for a in PERCEPTION)
+    return _table(("argument", "default", "what"), rows)
+
+
 def tables() -> dict[str, str]:
     """name -> Markdown."""
     return {
         "subscribed": _topics(SUBSCRIBED),
         "published": _topics(PUBLISHED),
         "parameters": _parameters(),
+        "arguments": _arguments(),
         "drops": _table(("reason", "what happened"), ((f"`{k}`", v) for k, v in DROPS.items())),
     }
 

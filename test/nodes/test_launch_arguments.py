@@ -1,0 +1,251 @@
+"""What the launch files accept, what they make of it, and what the documents say they accept."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Made
+from typing import Any
+
+import pytest
+from launch_recorder import run_launch_file
+
+from thfm_ros.errors import UserError
+from thfm_ros.nodes import camera_node, recorder_node, rviz_node
+from thfm_ros.nodes.launch_arguments import (
+    ARGUMENTS,
+    DEMO_DECIDES,
+    REPLAY_DECIDES,
+    overrides,
+    passed_on,
+    refuse_undeclared,
+)
+from thfm_ros.nodes.parameters import PARAMETERS
+from thfm_ros.nodes.topics import PUBLISHED, SUBSCRIBED
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = sorted((ROOT / "launch").glob("*.launch.py"))
+TEXTS = [
+    *(p for p in ROOT.glob("*.md")),
+    *(p for folder in ("docs", "engines", "weights", "samples") for p in (ROOT / folder).rglob("*.md")),
+    *LAUNCH,
+    *(ROOT / "config").glob("*.yaml"),
+    *(ROOT / "thfm_ros" / "nodes").glob("*.py"),
+]
+ASSIGNMENT = re.compile(r"(?<![\w{])([A-Za-z_~/][\w./~]*):=(?=[^\s`'\"])")
+RUN_PARAMETERS = {
+    "perception": set(PARAMETERS),
+    **{n: {row[0] for row in m.PARAMETERS} for n, m in (("camera", camera_node), ("recorder", recorder_node))},
+    "rviz": {row[0] for row in rviz_node.PARAMETERS},
+}
+
+
+def names(file: str) -> set[str]:
+    return {a.name for a in ARGUMENTS[file]}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_documented_argument_exists(path: Path) -> None:
+    for line in path.read_text().replace("\\\n", " ").splitlines():
+        given = set(ASSIGNMENT.findall(line))
+        launched = re.search(r"(\w+\.launch\.py)", line)
+        run = re.search(r"ros2 run thfm_ros (\w+)", line)
+        if launched:
+            assert given <= names(launched[1]), line
+        elif run:
+            topics = {t.name for t in (*PUBLISHED, *SUBSCRIBED)}
+            assert given <= RUN_PARAMETERS[run[1]] | topics | {"use_sim_time", "__ns", "__node"}, line
+        else:
+            assert given <= set().union(*map(names, ARGUMENTS)), line
+
+
+def test_the_documents_are_read() -> None:
+    """The pattern above finds what people write."""
+    found = ASSIGNMENT.findall("`autostart:=false` (bundle:=DIR) -r image:=/a/b -p x.y:=1 if (a := b): NAME:=")
+    assert found == ["autostart", "bundle", "image", "x.y"]
+    assert any(ASSIGNMENT.search(p.read_text()) for p in TEXTS if p.name == "README.md")
+
+
+@pytest.mark.parametrize("path", LAUNCH, ids=lambda p: p.name)
+def test_a_launch_file_declares_its_arguments_and_refuses_others_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entities = run_launch_file(path, monkeypatch)["entities"]
+    declared = [(e.args[0], e.kwargs["default_value"]) for e in entities if type(e).__name__ == "DeclareLaunchArgument"]
+    assert declared == [(a.name, a.default) for a in ARGUMENTS[path.name]]
+    assert len(dict(declared)) == len(declared)
+    assert all(len(a.description) > 10 for a in ARGUMENTS[path.name])
+    first = entities[0].kwargs
+    assert first["function"].__name__ == refuse_undeclared.__name__
+    assert first["args"] == [str(path)]
+
+
+def test_every_parameter_is_an_argument_and_is_passed_on() -> None:
+    perception = names("perception.launch.py")
+    assert set(PARAMETERS) <= perception
+    assert perception == set(passed_on("replay.launch.py")) | set(REPLAY_DECIDES)
+    camera = perception - set(passed_on("demo.launch.py")) - set(DEMO_DECIDES)
+    assert camera == {"image", "camera_info", "depth_image", "image_transport", "use_depth_camera", "depth_slop_s"}
+
+
+@pytest.mark.parametrize(("file", "decides"), [("replay", REPLAY_DECIDES), ("demo", DEMO_DECIDES)])
+def test_what_is_included_gets_all_of_its_arguments(
+    file: str, decides: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entities = run_launch_file(ROOT / "launch" / f"{file}.launch.py", monkeypatch)["entities"]
+    (include,) = [e for e in entities if type(e).__name__ == "IncludeLaunchDescription"]
+    given = dict(include.kwargs["launch_arguments"])
+    assert {k: v for k, v in given.items() if isinstance(v, str)} == decides
+    assert all(v.args == (k,) for k, v in given.items() if k not in decides)
+    assert set(given) == set(passed_on(f"{file}.launch.py")) | set(decides)
+
+
+# What an argument's text becomes.
+
+
+@pytest.mark.parametrize("spec", PARAMETERS.values(), ids=list(PARAMETERS))
+def test_an_argument_has_the_type_of_its_parameter(spec: Any) -> None:
+    text = spec.default if isinstance(spec.default, str) else json.dumps(spec.default)
+    assert overrides({spec.name: text}) == ({spec.name: spec.default} if text else {})
+    if isinstance(spec.default, (bool, int, float)):
+        with pytest.raises(UserError, match=f"{spec.name}:=soon: expected"):
+            overrides({spec.name: "soon"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("horizontal_fov_deg", "70", 70.0),
+        ("autostart", "False", False),
+        ("tasks", "foreground", ["foreground"]),
+        ("tasks", "[foreground, 'keypoints_2d']", ["foreground", "keypoints_2d"]),
+        ("bundle", "2024", "2024"),
+    ],
+)
+def test_arguments_are_read_as_people_write_them(name: str, text: str, value: Any) -> None:
+    (found,) = overrides({name: text}).values()
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("stride", "2.5"), ("stride", "0"), ("stride", "true"), ("backend", "tpu"), ("gap_s", "nan")]
+)
+def test_a_value_that_the_node_would_refuse_ends_the_launch(name: str, text: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}.*expected"):
+        overrides({name: text})
+
+
+# Arguments that no launch file declares.
+
+
+def included(path: Path, *given: str) -> Made:
+    return Made(launch_description_source=Made(location=str(path)), launch_arguments=[(n, "x") for n in given])
+
+
+def visited(*entities: Any) -> Made:
+    """The context that a description is visited in."""
+    return Made(get_locals_as_dict=lambda: {"event": Made(launch_description=Made(entities=entities))})
+
+
+PERCEPTION = ROOT / "launch" / "perception.launch.py"
+
+
+def test_an_undeclared_argument_is_named_with_what_it_may_mean() -> None:
+    with pytest.raises(UserError, match=r"no argument 'rectifed' \(did you mean 'rectified'\?\)") as caught:
+        refuse_undeclared(visited(included(PERCEPTION, "image", "rectifed")), str(PERCEPTION))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_declared_arguments_and_those_of_launch_itself_are_accepted() -> None:
+    refuse_undeclared(visited(included(PERCEPTION, *names(PERCEPTION.name), "launch-prefix")), str(PERCEPTION))
+
+
+def test_the_arguments_of_a_file_that_includes_ours_are_its_own(tmp_path: Path) -> None:
+    theirs = tmp_path / "robot.launch.py"
+    theirs.touch()
+    ours = included(PERCEPTION, "image")
+    group = Made(get_sub_entities=lambda: [Made(), ours])
+    outer = Made(**vars(included(theirs, "robot")), get_sub_entities=lambda: [Made(entities=[group])])
+    refuse_undeclared(visited(outer), str(PERCEPTION))
+    ours.launch_arguments.append(("imge", "x"))
+    with pytest.raises(UserError, match="'imge'"):
+        refuse_undeclared(visited(outer), str(PERCEPTION))
+
+
+def test_files_that_are_not_visited_yet_are_not_loaded() -> None:
+    def load() -> None:
+        raise AssertionError("loaded")
+
+    later = Made(launch_description_source=Made(location="<substitution>"), launch_arguments=[], get_sub_entities=load)
+    refuse_undeclared(visited(later, included(PERCEPTION, "image")), str(PERCEPTION))
+    refuse_undeclared(Made(get_locals_as_dict=lambda: {"event": Made()}), str(PERCEPTION))  # of a timer, say
+
+
+# The node that perception.launch.py starts.
+
+
+def started(monkeypatch: pytest.MonkeyPatch, **given: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Globals of perception.launch.py, and what its Node was made with."""
+    file = run_launch_file(PERCEPTION, monkeypatch)
+    values = {a.name: a.default for a in ARGUMENTS[PERCEPTION.name]}
+    _, node = file["_node"]({**values, **given})
+    return file, node.kwargs
+
+
+def test_the_node_gets_its_file_and_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, node = started(monkeypatch, target="orin", stride="7", image="/cam/image")
+    file, given = node["parameters"]
+    assert Path(file).name == "orin.yaml"
+    assert given == {"use_sim_time": False, "stride": 7}
+    assert ("image/compressed", "/cam/image/compressed") in node["remappings"]
+
+
+@pytest.mark.parametrize("given", [{"target": "orinoco"}, {"params_file": "/nowhere/mine.yaml"}])
+def test_a_missing_parameter_file_ends_the_launch(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="cpu, datacenter, orin, rtx, thor"):
+        started(monkeypatch, **given)
+
+
+def test_the_process_is_started_again_only_where_wanted_and_never_after_a_wrong_parameter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert started(monkeypatch)[1]["respawn"] is False
+    file, node = started(monkeypatch, respawn="true")
+    assert node["respawn"] is True
+    process = object()
+    assert file["_end"](Made(returncode=-11, action=process), None) is None
+    _, end = file["_end"](Made(returncode=2, action=process), None)
+    assert end.kwargs["event"].kwargs["process_matcher"].args == (process,)
+
+
+def test_a_wrong_parameter_is_exit_code_2() -> None:
+    """What the rule above goes by."""
+    command = [sys.executable, "-m", "thfm_ros.nodes.perception_node", "--ros-args", "-p", "stride:=4000"]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 2
+
+
+def test_launch_needs_none_of_the_nodes_libraries() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['cv2', 'av', 'torch', 'openvino', 'safetensors']))\n"
+        "import thfm_ros.nodes.launch_arguments"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# With the real launch, where it is installed.
+
+
+def test_the_real_launch_ends_with_an_error_and_starts_nothing() -> None:
+    pytest.importorskip("launch_ros")
+    code = (
+        "import sys; from ros2launch.api import launch_a_launch_file as run\n"
+        f"sys.exit(run(launch_file_path={str(PERCEPTION)!r}, launch_file_arguments=['rectifed:=1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "perception.launch.py has no argument 'rectifed'" in done.stdout + done.stderr
+    assert "process started" not in done.stdout + done.stderr
