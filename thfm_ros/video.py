@@ -1,4 +1,4 @@
-"""Video files in and out (PyAV), and fitting any image into the network's size with its aspect kept."""
+"""Video files in and out, through PyAV, which is loaded by the first video: a robot's nodes start without it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING
 
-import av
-import cv2
 import numpy as np
 
 from thfm_ros.errors import UserError
-from thfm_ros.geometry import Intrinsics
+
+if TYPE_CHECKING:
+    import av
+
+
+def _pyav() -> ModuleType:
+    try:
+        import av
+    except ImportError as error:
+        raise UserError(f"videos need PyAV, found: {error}: pip install 'av>=13,<18'") from None
+    return av
 
 
 class VideoReader:
@@ -28,6 +36,7 @@ class VideoReader:
             raise UserError(f"expected a video file, found the folder {self.path}: name a file in it")
         if not self.path.is_file():
             raise UserError(f"video not found: {self.path}: check the path")
+        av = _pyav()
         convert = "name another file, or convert it (ffmpeg -i IN OUT.mp4)"
         try:
             with av.open(str(self.path)) as container:
@@ -48,6 +57,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         start: float | None = None
         time = 0.0
+        av = _pyav()
         with av.open(str(self.path)) as container:
             try:
                 for number, frame in enumerate(container.decode(video=0)):
@@ -96,6 +106,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         if self.path.is_dir():
             raise UserError(f"cannot write {self.path}: it is a folder: name a file")
+        av = _pyav()
         with self._named():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.touch()  # libav itself opens the file with the first frame, which may be minutes later
@@ -110,7 +121,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=Fraction(self.fps).limit_denominator(1001))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.options = {"crf": str(self._crf), "preset": "veryfast"}
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
+        frame = _pyav().VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         with self._named():
             self._container.mux(self._stream.encode(frame))
 
@@ -118,6 +129,7 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._container is not None
+        av = _pyav()
         try:
             if kind is None:
                 if self._stream is None:
@@ -134,61 +146,10 @@ class VideoWriter:
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
         """A disk that is full, or a place that cannot be written, as one line that names the film."""
+        av = _pyav()
         try:
             yield
         except (av.FFmpegError, OSError) as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             fix = "make room, or choose another place" if full else "choose another place"
             raise UserError(f"cannot write {self.path}: {error.strerror or error}: {fix}") from None
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a source image was placed into the network's: scaled by `scale`, padded by (left, top)."""
-
-    source: tuple[int, int]  # width, height
-    target: tuple[int, int]  # width, height
-    content: tuple[int, int]  # width, height of the source inside the target
-    offset: tuple[int, int]  # left, top padding, pixels of the target
-
-    @classmethod
-    def of(cls, source: tuple[int, int], target: tuple[int, int]) -> Fit:
-        scale = min(target[0] / source[0], target[1] / source[1])
-        content = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
-        content = (min(content[0], target[0]), min(content[1], target[1]))
-        return cls(source, target, content, ((target[0] - content[0]) // 2, (target[1] - content[1]) // 2))
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """(h, w[, C]) of the source size -> (H, W[, C]) of the target, black borders."""
-        shrinking = self.content[0] < self.source[0]
-        resized = cv2.resize(image, self.content, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-        left, top = self.offset
-        right, bottom = self.target[0] - self.content[0] - left, self.target[1] - self.content[1] - top
-        return cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
-
-    def crop(self, image: np.ndarray) -> np.ndarray:
-        """(..., H, W, C) or (H, W) of the target without its borders; a view."""
-        left, top = self.offset
-        rows, columns = slice(top, top + self.content[1]), slice(left, left + self.content[0])
-        return image[..., rows, columns] if image.ndim == 2 else image[..., rows, columns, :]
-
-    def points_to_source(self, points: np.ndarray) -> np.ndarray:
-        """(..., 2) continuous pixels of the target -> of the source."""
-        scale = np.array([self.source[0] / self.content[0], self.source[1] / self.content[1]])
-        return (np.asarray(points, dtype=float) - np.array(self.offset)) * scale
-
-    def points_to_target(self, points: np.ndarray) -> np.ndarray:
-        """(..., 2) continuous pixels of the source -> of the target."""
-        scale = np.array([self.content[0] / self.source[0], self.content[1] / self.source[1]])
-        return np.asarray(points, dtype=float) * scale + np.array(self.offset)
-
-    def intrinsics(self, source: Intrinsics) -> Intrinsics:
-        """The source's camera as it looks into the target image."""
-        left, top = self.offset
-        return source.resized(*self.content).cropped(-left, -top, *self.target)
-
-
-def fit(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, Fit]:
-    """The image letterboxed into (height, width), and how to get back."""
-    placement = Fit.of((image.shape[1], image.shape[0]), (width, height))
-    return placement.apply(image), placement

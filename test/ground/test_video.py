@@ -1,11 +1,11 @@
 import resource
+import sys
 
 import numpy as np
 import pytest
 
 from thfm_ros.errors import UserError
-from thfm_ros.geometry import Intrinsics, project
-from thfm_ros.video import Fit, VideoReader, VideoWriter, fit, read_clip
+from thfm_ros.video import VideoReader, VideoWriter, read_clip
 
 
 def write_ramp(path, frames=12, fps=10):
@@ -83,21 +83,11 @@ def test_a_place_that_cannot_be_written_is_named_before_the_first_frame(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("source", [(640, 480), (480, 640), (320, 192), (33, 700)])
-def test_fit_keeps_the_aspect_and_inverts(source):
-    image = np.zeros((source[1], source[0], 3), np.uint8)
-    fitted, placement = fit(image, 320, 192)
-    assert fitted.shape == (192, 320, 3)
-    assert 320 in placement.content or 192 in placement.content
-    assert placement.crop(fitted).shape[:2] == placement.content[::-1]
-    points = np.random.default_rng(0).uniform(0, source, (10, 2))
-    np.testing.assert_allclose(placement.points_to_source(placement.points_to_target(points)), points, atol=1e-9)
-
-
-def test_fit_moves_the_camera_with_the_image():
-    camera = Intrinsics(500, 500, 320, 240, 640, 480)
-    placement = Fit.of((640, 480), (320, 192))
-    points = np.random.default_rng(0).uniform([-1, -1, 2], [1, 1, 5], (10, 3))
-    np.testing.assert_allclose(
-        project(points, placement.intrinsics(camera)), placement.points_to_target(project(points, camera)), atol=1e-9
-    )
+def test_without_pyav_a_video_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"videos need PyAV.*pip install"):
+        VideoReader(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match=r"videos need PyAV.*pip install"), VideoWriter(tmp_path / "b.mp4", 10):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]

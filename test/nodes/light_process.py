@@ -5,10 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.modules["av"] = None  # a robot has no PyAV: whatever imports it here fails
 sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
 
-import node_harness
-from sensor_msgs.msg import Image
+import node_harness  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
 
 node_harness.new_domain = lambda: int(sys.argv[1])
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "torchvision", "scipy", "matplotlib")

@@ -1,4 +1,4 @@
-"""What a robot carries: the node runs a compiled bundle without torch, diffusers or transformers, below 1.5 GB."""
+"""What a robot carries: the node runs a bundle without torch, diffusers, transformers or PyAV, below 1.5 GB."""
 
 from __future__ import annotations
 

@@ -92,6 +92,11 @@ def test_the_robots_process_loads_no_training_library(path):
     assert not heavy, f"{path.relative_to(PACKAGE)} imports {heavy} when loaded"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_first_video_loads_pyav(path):
+    assert "av" not in imports(path, lazy=False)
+
+
 def test_no_file_outgrows_its_job():
     assert not [f.name for f in FILES if len(f.read_text().splitlines()) > 400]
 

@@ -214,13 +214,14 @@ def to_video(frames: np.ndarray) -> np.ndarray:
 
 def video_clips(path: str | Path, manifest: Manifest, count: int) -> list[np.ndarray]:
     """Consecutive clips of a video file at the bundle's frame rate and size."""
-    from thfm_ros.video import fit, read_clip
+    from thfm_ros.letterbox import letterbox
+    from thfm_ros.video import read_clip
 
     length = manifest.frames / manifest.fps
     clips = []
     for index in range(count):
         frames = read_clip(path, manifest.frames, manifest.fps, index * length)
-        clips.append(to_video(np.stack([fit(f, manifest.width, manifest.height)[0] for f in frames])))
+        clips.append(to_video(np.stack([letterbox(f, manifest.width, manifest.height)[0] for f in frames])))
     return clips
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
+from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import align_affine
 from thfm_ros.tasks import TASKS, get_task
-from thfm_ros.video import Fit
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Prediction, Runtime
@@ -105,14 +105,14 @@ class THFMPredictor:
     def predict(self, video: np.ndarray, intrinsics: Intrinsics | None = None) -> dict[str, np.ndarray]:
         count, height, width = video.shape[:3]
         assert self.size is not None
-        fit = Fit.of((width, height), self.size)
+        letterbox = Letterbox.of((width, height), self.size)
         begin = time.perf_counter()
         parts: list[dict[str, np.ndarray]] = []
         borders: list[int] = []
         done = 0
         for start in self.starts(count):
-            window = self._window(video[start : start + self.frames], fit)
-            answer = self._decode(self.runtime.predict(window, self.tasks), fit)
+            window = self._window(video[start : start + self.frames], letterbox)
+            answer = self._decode(self.runtime.predict(window, self.tasks), letterbox)
             fresh = done - start
             if parts:
                 borders.append(done)
@@ -127,14 +127,14 @@ class THFMPredictor:
         seconds = time.perf_counter() - begin
         return {**result, "borders": np.array(borders, int), "seconds": np.array(seconds)}
 
-    def _window(self, frames: np.ndarray, fit: Fit) -> np.ndarray:
-        small = np.stack([fit.apply(f) for f in frames]).astype(np.float32) / 127.5 - 1.0
+    def _window(self, frames: np.ndarray, letterbox: Letterbox) -> np.ndarray:
+        small = np.stack([letterbox.apply(f) for f in frames]).astype(np.float32) / 127.5 - 1.0
         missing = self.frames - len(small)
         if missing:
             small = np.concatenate([small, np.repeat(small[-1:], missing, 0)])
         return small.transpose(3, 0, 1, 2)[None]
 
-    def _decode(self, prediction: Prediction, fit: Fit) -> dict[str, np.ndarray]:
+    def _decode(self, prediction: Prediction, letterbox: Letterbox) -> dict[str, np.ndarray]:
         """Physical quantities at the video's own size."""
         import cv2
 
@@ -142,13 +142,13 @@ class THFMPredictor:
         for task, rgb in prediction.dense.items():
             codec = TASKS[task].codec
             assert codec is not None
-            content = [np.ascontiguousarray(f) for f in fit.crop(rgb)]
-            full = np.stack([cv2.resize(f, fit.source, interpolation=cv2.INTER_LINEAR) for f in content])
+            content = [np.ascontiguousarray(f) for f in letterbox.crop(rgb)]
+            full = np.stack([cv2.resize(f, letterbox.source, interpolation=cv2.INTER_LINEAR) for f in content])
             out[task] = codec.from_rgb(full)
         if prediction.keypoints is not None:
             found = prediction.keypoints
             assert self.size is not None
-            xy = fit.points_to_source(found.xy * np.array(self.size, float))
+            xy = letterbox.points_to_source(found.xy * np.array(self.size, float))
             sparse = {"keypoints_2d": xy, "keypoints_3d": found.xyz.astype(float)}
             out |= {t: v for t, v in sparse.items() if t in self.tasks} | {"visibility": found.visibility}
         return out

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, metric_disparity, solve_root
+from thfm_ros.letterbox import Letterbox
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.prompts import get_embedder
 from thfm_ros.model.stages import TransformStage
@@ -22,7 +23,7 @@ from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.model.vae import check_range, flat_decode, flat_encode, is_guided, stream_decode, stream_encode
 from thfm_ros.model.windows import merge_windows, window_frames, window_starts
 from thfm_ros.tasks import TASKS, Task, get_task
-from thfm_ros.video import Fit, VideoReader
+from thfm_ros.video import VideoReader
 
 FREE_TEXT = "prompt"  # the name of a free text's output
 FARTHEST_M = 1000.0
@@ -139,7 +140,7 @@ class THFMPipeline(DiffusionPipeline):
             dense, sparse, (joint or prompt is not None) and sparse is not None, attention, batch, low_memory
         )
         config = self.checkpoint_config
-        place = Fit.of((width, height), (config.width, config.height))
+        place = Letterbox.of((width, height), (config.width, config.height))
         length = window_frames(total, frames or config.frames)
         shared = min(length // 4 + 1, length - 1) if overlap is None else overlap
         starts = window_starts(total, length, shared)
@@ -261,7 +262,7 @@ def _as_frames(video: np.ndarray | Tensor | str | Path) -> np.ndarray:
     return ((frames.float() + 1) / 2).numpy()
 
 
-def _to_source(values: np.ndarray, name: str, place: Fit) -> np.ndarray:
+def _to_source(values: np.ndarray, name: str, place: Letterbox) -> np.ndarray:
     """An output of the network's size -> the physical quantity at the input's size, borders removed."""
     inside = place.crop(values[..., None] if values.ndim == 3 else values)
     resized = np.stack([cv2.resize(image, place.source, interpolation=cv2.INTER_LINEAR) for image in inside])

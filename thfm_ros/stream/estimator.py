@@ -13,13 +13,13 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
+from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.people import Person, PersonTracker, locate
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
 from thfm_ros.stream.smooth import JointSmoother
 from thfm_ros.tasks import TASKS
-from thfm_ros.video import Fit
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Runtime
@@ -119,7 +119,7 @@ class StreamEstimator:
         self._smoothed = ""  # whose joints
         self._scale = MetricScale()
         self._units = StreamUnits()
-        self._fit: Fit | None = None
+        self._fit: Letterbox | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -153,7 +153,7 @@ class StreamEstimator:
         anew = self._fit is not None and self._fit.source != size
         if self._fit is None or anew:
             self.reset()
-            self._fit = Fit.of(size, self.size)
+            self._fit = Letterbox.of(size, self.size)
         kept = image if self.config.output == "input" else None
         self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth))
         self._new += 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.video import Fit
+from thfm_ros.letterbox import Letterbox
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".avif")
 
@@ -63,7 +63,7 @@ class Recording:
         for i in range(self.frames):
             image = self.image(i)
             if size is not None and (image.shape[1] > size[0] or image.shape[0] > size[1]):
-                content = Fit.of((image.shape[1], image.shape[0]), size).content
+                content = Letterbox.of((image.shape[1], image.shape[0]), size).content
                 image = cv2.resize(image, content, interpolation=cv2.INTER_AREA)
             if frames and image.shape != frames[0].shape:
                 raise UserError(f"{self.name}: frame {i} is {image.shape[1]}x{image.shape[0]}, unlike the first one")
