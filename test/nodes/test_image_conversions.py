@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import struct
 
 import cv2
 import numpy as np
@@ -124,6 +125,11 @@ def broken(**changes: object) -> Image:
         (broken(width=2_000_000_000, step=0), "no camera's size"),
         (broken(encoding="rgb9"), "image encoding 'rgb9' is not supported"),
         (broken(encoding=""), "image encoding '' is not supported"),
+        (broken(encoding="16UC1"), "'16UC1' is that of a depth image: .* depth_camera/image"),
+        (broken(encoding="32FC1"), "'32FC1' is that of a depth image"),
+        (broken(encoding="8UC4"), "'8UC4' does not say which channel is which colour: publish it as bgra8 or rgba8"),
+        (broken(encoding="8UC2"), "publish it as yuv422_yuy2 or yuv422"),
+        (broken(encoding="32FC3"), "publish it as bgr8 or rgb8"),
         (broken(encoding="nv12", width=47), "even"),
         (broken(encoding="yuv422", width=47), "even"),
         (broken(encoding="nv12", height=31), "even"),
@@ -137,13 +143,92 @@ def test_malformed_images_are_refused_in_one_line(msg: Image | CompressedImage, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_compressed_images(suffix: str) -> None:
-    ok, data = cv2.imencode(suffix, PICTURE[..., ::-1])
+def compressed(image: np.ndarray, form: str, suffix: str = ".jpg", options: tuple[int, ...] = ()) -> CompressedImage:
+    """A message of an image in OpenCV's order."""
+    ok, data = cv2.imencode(suffix, image, options)
     assert ok
-    rgb = compressed_to_rgb(CompressedImage(format=suffix[1:], data=array.array("B", data.tobytes())))
+    return CompressedImage(format=form, data=array.array("B", data.tobytes()))
+
+
+BGR = np.ascontiguousarray(PICTURE[..., ::-1])
+GRAY = cv2.cvtColor(PICTURE, cv2.COLOR_RGB2GRAY)
+GRAY_RGB = GRAY[..., None].repeat(3, 2)
+ALPHA = np.dstack([BGR, np.full(GRAY.shape, 70, np.uint8)])
+MOSAIC = mosaic("grbg")
+
+
+@pytest.mark.parametrize(
+    ("form", "image", "suffix", "expected"),
+    [
+        ("jpeg", BGR, ".jpg", PICTURE),
+        ("png", BGR, ".png", PICTURE),
+        ("jpg", BGR, ".jpg", PICTURE),
+        ("rgb8; jpeg compressed bgr8", BGR, ".jpg", PICTURE),
+        ("bgr8; jpeg compressed bgr8", BGR, ".jpg", PICTURE),
+        ("bgra8; png compressed bgr8", BGR, ".png", PICTURE),
+        ("rgb8; png compressed bgr8", BGR, ".png", PICTURE),
+        ("rgb8; jpeg compressed rgb8", PICTURE, ".jpg", PICTURE),  # a file in the other order
+        ("bgr8; jpeg compressed rgb8", PICTURE, ".jpg", PICTURE),
+        ("mono8; jpeg compressed ", GRAY, ".jpg", GRAY_RGB),
+        ("mono8; png compressed ", GRAY, ".png", GRAY_RGB),
+        ("mono16; png compressed ", GRAY.astype(np.uint16) * 256, ".png", GRAY_RGB),
+        ("rgb16; png compressed bgr16", BGR.astype(np.uint16) * 256, ".png", PICTURE),
+        ("rgba8; png compressed bgr8", ALPHA, ".png", PICTURE),
+        ("bayer_grbg8; png compressed ", MOSAIC, ".png", PICTURE),
+        ("bayer_grbg16; png compressed ", MOSAIC.astype(np.uint16) * 256, ".png", PICTURE),
+        ("", BGR, ".jpg", PICTURE),
+        ("", BGR, ".png", PICTURE),
+        ("some camera", BGR, ".jpg", PICTURE),
+        ("png", BGR, ".jpg", PICTURE),  # it says one thing, and is another
+        ("rgb8; jpeg compressed bgr8", BGR, ".png", PICTURE),
+        ("webp", BGR, ".webp", PICTURE),
+    ],
+)
+def test_compressed_images(form: str, image: np.ndarray, suffix: str, expected: np.ndarray) -> None:
+    rgb = compressed_to_rgb(compressed(image, form, suffix))
+    assert (rgb.shape, rgb.dtype) == (PICTURE.shape, np.uint8)
+    assert rgb.flags.c_contiguous
     for row, column in INSIDE:
-        np.testing.assert_allclose(rgb[row, column].astype(int), PICTURE[row, column], atol=8)
+        np.testing.assert_allclose(rgb[row, column].astype(int), expected[row, column], atol=9)
+
+
+@pytest.mark.parametrize("form", ["16UC1; compressedDepth png", "32FC1; compressedDepth", "16UC1; png compressed "])
+def test_a_compressed_depth_image_is_named(form: str) -> None:
+    with pytest.raises(UserError, match="a depth image: expected a colour image: remap"):
+        to_rgb(compressed(np.full((32, 48), 1500, np.uint16), form, ".png"))
+
+
+def exif(orientation: int) -> bytes:
+    """An APP1 segment that says how a viewer has to turn the picture."""
+    tiff = b"MM\x00*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    body = b"Exif\x00\x00" + tiff
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8])
+def test_pixels_stay_with_their_camera_info(orientation: int) -> None:
+    """The orientation that a JPEG carries is for viewers: camera_info is of the pixels as the camera sent them."""
+    plain = compressed(BGR, "jpeg")
+    data = plain.data.tobytes()
+    turned = CompressedImage(format="jpeg", data=array.array("B", data[:2] + exif(orientation) + data[2:]))
+    upright = cv2.imdecode(np.frombuffer(turned.data, np.uint8), cv2.IMREAD_COLOR)
+    assert orientation < 6 or upright.shape[:2] == (48, 32)  # OpenCV reads the segment
+    np.testing.assert_array_equal(compressed_to_rgb(turned), compressed_to_rgb(plain))
+
+
+def test_what_a_camera_leaves_out_and_what_is_lost() -> None:
+    """Without the end marker, padded or not, a JPEG is whole; without the end of its data it is malformed."""
+    noisy = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    whole = compressed(noisy, "jpeg")
+    data = whole.data.tobytes()
+    expected = compressed_to_rgb(whole)
+    for form in (data[:-2], data[:-1], data[:-2] + bytes(100), data + bytes(100)):
+        rgb = compressed_to_rgb(CompressedImage(format="jpeg", data=array.array("B", form)))
+        np.testing.assert_array_equal(rgb, expected)
+    for kept in (3, 100, len(data) // 2, len(data) * 9 // 10):
+        for end in (b"", b"\xff\xd9", bytes(64)):
+            with pytest.raises(UserError, match=r"malformed compressed image: format 'jpeg', .* cannot be decoded"):
+                compressed_to_rgb(CompressedImage(format="jpeg", data=array.array("B", data[:kept] + end)))
 
 
 def test_depth_is_metres_with_nan_for_invalid() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 from collections.abc import Callable
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from thfm_ros.encoded_image import decode_image
 from thfm_ros.errors import UserError
 
 MAX_PIXELS = 64_000_000  # a larger size is a corrupt header, not a camera
@@ -36,10 +38,11 @@ _PACKED: dict[str, tuple[int, type, Callable[[np.ndarray], np.ndarray]]] = {
     "yuv422_yuy2": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_YUY2)),
     "yuyv": (2, np.uint8, lambda p: cv2.cvtColor(p, cv2.COLOR_YUV2RGB_YUY2)),
 }
-for _pattern in ("rggb", "bggr", "gbrg", "grbg"):
-    _code = getattr(cv2, f"COLOR_Bayer{_pattern.upper()}2RGB")
-    _PACKED[f"bayer_{_pattern}8"] = (1, np.uint8, lambda p, c=_code: cv2.cvtColor(p, c))
-    _PACKED[f"bayer_{_pattern}16"] = (1, np.uint16, lambda p, c=_code: _scale_16(cv2.cvtColor(p, c)))
+BAYER = tuple(f"bayer_{pattern}8" for pattern in ("rggb", "bggr", "gbrg", "grbg"))
+for _name in BAYER:
+    _code = getattr(cv2, f"COLOR_Bayer{_name[6:10].upper()}2RGB")
+    _PACKED[_name] = (1, np.uint8, lambda p, c=_code: cv2.cvtColor(p, c))
+    _PACKED[_name.replace("8", "16")] = (1, np.uint16, lambda p, c=_code: _scale_16(cv2.cvtColor(p, c)))
 
 _PLANAR = {  # 4:2:0: a plane of Y, then half as many rows of interleaved chroma
     "nv12": cv2.COLOR_YUV2RGB_NV12,
@@ -99,6 +102,8 @@ def image_to_rgb(msg: Image) -> np.ndarray:
 
 
 def _by_cv_bridge(msg: Image) -> np.ndarray:
+    _refuse_depth(msg.encoding)
+    _refuse_unnamed_channels(msg.encoding)
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:
@@ -112,12 +117,54 @@ def _by_cv_bridge(msg: Image) -> np.ndarray:
         raise UserError(f"image encoding '{msg.encoding}' is not supported by cv_bridge either: {error}") from None
 
 
+def _refuse_depth(encoding: str) -> None:
+    if re.fullmatch(r"(16|32|64)[USF]C1", encoding):
+        raise UserError(
+            f"image encoding '{encoding}' is that of a depth image: expected a colour image: "
+            "remap the colour camera's topic to image, and this one to depth_camera/image"
+        )
+
+
+def _refuse_unnamed_channels(encoding: str) -> None:
+    """UserError for OpenCV's type names, which say how a pixel is stored and not what it shows."""
+    if re.fullmatch(r"(8|16|32|64)[USF]C\d+", encoding):
+        named = {"8UC2": "yuv422_yuy2 or yuv422", "8UC4": "bgra8 or rgba8", "16UC3": "bgr16 or rgb16"}
+        fix = f"publish it as {named.get(encoding, 'bgr8 or rgb8')}"
+        raise UserError(f"image encoding '{encoding}' does not say which channel is which colour: {fix}")
+
+
 def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a JPEG or PNG image as image_transport's `compressed` publishes it."""
-    image = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_COLOR) if len(msg.data) else None
-    if image is None:
-        raise UserError(f"malformed compressed image: format '{msg.format}', {len(msg.data)} bytes cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    """(H, W, 3) uint8 RGB of a CompressedImage, as image_transport's `compressed` publishes it.
+
+    Its format is "jpeg" or "png", or "ENCODING; jpeg compressed ORDER": the encoding of the image that was compressed,
+    and the channels' order in the file, where that is no camera's own file. The bytes say what they are, whatever the
+    format says. An EXIF orientation is ignored: camera_info describes the pixels as they were sent.
+    """
+    encoding, _, transport = (part.strip() for part in msg.format.partition(";"))
+    if "compressedDepth" in transport or encoding == "compressedDepth":
+        raise UserError(
+            f"compressed image of format '{msg.format}' is a depth image: expected a colour image: "
+            "remap the colour camera's compressed topic to image/compressed"
+        )
+    _refuse_depth(encoding)
+    try:
+        image = decode_image(bytes(msg.data), cv2.IMREAD_UNCHANGED)
+    except ValueError as error:
+        raise UserError(
+            f"malformed compressed image: format '{msg.format}', {len(msg.data)} bytes cannot be decoded: {error}: "
+            "expected a whole JPEG or PNG"
+        ) from None
+    if image.dtype == np.uint16:
+        image = _scale_16(image)
+    if image.dtype != np.uint8:
+        raise UserError(
+            f"compressed image of format '{msg.format}': expected 8 or 16 bits a value, found {image.dtype}"
+        )
+    if image.ndim == 2:
+        eight_bits = encoding.replace("16", "8")
+        return _PACKED[eight_bits if eight_bits in BAYER else "mono8"][2](image)
+    image = np.ascontiguousarray(image[..., :3])
+    return image if "compressed rgb" in transport else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def depth_to_metres(msg: Image) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from thfm_ros.encoded_image import decode_image
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.letterbox import Letterbox
@@ -108,10 +109,12 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def decode(data: bytes, name: object, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """An encoded image; colour as RGB (and RGBA under IMREAD_UNCHANGED)."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise UserError(f"cannot decode {name}: expected an image that OpenCV reads (AVIF needs OpenCV 4.11 or newer)")
+    """An encoded image; colour as RGB (and RGBA under IMREAD_UNCHANGED). A photograph is turned as its EXIF says."""
+    try:
+        image = decode_image(data, flags)
+    except ValueError as error:
+        expected = "expected an image that OpenCV reads (AVIF needs OpenCV 4.11 or newer)"
+        raise UserError(f"cannot decode {name}: {expected}, found {error}") from None
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return image
