@@ -114,8 +114,20 @@ def test_command_writes_markdown_and_json(tmp_path: Path) -> None:
     from thfm_ros.evaluate import commands
 
     app = typer.Typer()
+    app.command("other")(lambda: None)  # a lone group would be the application itself
     commands.register(app)
-    arguments = ["synthetic", "--checkpoint", "constant", "--clips", "1", "--frames", "2", "--size", "48x64"]
+    arguments = [
+        "evaluate",
+        "synthetic",
+        "--checkpoint",
+        "constant",
+        "--clips",
+        "1",
+        "--frames",
+        "2",
+        "--size",
+        "48x64",
+    ]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path), "--json", str(tmp_path / "x.json")])
     assert result.exit_code == 0, result.output
     assert "| human_normals | mean (°) ↓ |" in result.output
@@ -127,19 +139,26 @@ def test_command_writes_markdown_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["emdb", "--checkpoint", "constant"], "emdb needs --data"),
         (["emdb", "--checkpoint", "constant", "--data", "/nowhere"], "folder does not exist"),
         (["synthetic", "--checkpoint", "/nowhere"], "no checkpoint or bundle at /nowhere"),
         (["synthetic", "--checkpoint", "constant", "--data", "/nowhere"], "no shards at /nowhere"),
-        (["synthetic", "--checkpoint", "constant", "--option", "a=b"], "the synthetic benchmark has no --option"),
+        (["hi4d", "--checkpoint", "constant", "--data", "/nowhere", "--option", "a=b"], "hi4d has the options task"),
     ],
 )
 def test_command_names_the_mistake(arguments: list[str], message: str) -> None:
     from thfm_ros.evaluate import commands
 
     app = typer.Typer()
+    app.command("other")(lambda: None)  # a lone group would be the application itself
     commands.register(app)
-    assert message in str(CliRunner().invoke(app, arguments).exception)
+    assert message in str(CliRunner().invoke(app, ["evaluate", *arguments]).exception)
+
+
+def test_every_published_data_set_has_a_command() -> None:
+    from thfm_ros.evaluate import commands
+    from thfm_ros.evaluate.benchmarks import BENCHMARKS
+
+    assert {name: benchmark.title for name, benchmark in BENCHMARKS.items()} == commands.PUBLISHED
 
 
 def test_shards_are_read_by_clip_and_refused_if_not_held_out(tmp_path: Path) -> None:

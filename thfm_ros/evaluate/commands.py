@@ -1,84 +1,124 @@
-"""`thfm evaluate`: a checkpoint on a public data set or on held-out synthetic clips."""
+"""`thfm evaluate`: a checkpoint on real pictures, on a public data set or on held-out synthetic clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from thfm_ros.evaluate import real_commands
+from thfm_ros.evaluate.progress import progress
 
 if TYPE_CHECKING:
     from thfm_ros.evaluate.predictors import Predictor
     from thfm_ros.evaluate.synthetic import ClipSource
 
 CONSTANT = "constant"
+# The published data sets (benchmarks.py), a command each.
+PUBLISHED = {
+    "hi4d": "human surface normals on Hi4D",
+    "goliath-face": "human depth on Goliath-Face",
+    "goliath-upper": "human depth on Goliath-UpperBody",
+    "goliath-full": "human depth on Goliath-FullBody",
+    "videomatte": "soft foreground on VideoMatte240K",
+    "photomatte85": "soft foreground on PhotoMatte85",
+    "ppm100": "soft foreground on PPM-100",
+    "emdb": "3D joints on EMDB",
+    "rich": "3D joints on RICH",
+    "h36m": "3D joints on Human3.6M",
+}
+CHECKPOINT = typer.Option(..., help="checkpoint or bundle folder; 'constant' for the answer that never looks")
+OUT = typer.Option(None, help="folder of rows and reports; default out/evaluate/BENCHMARK")
+JSON = typer.Option(None, "--json", help="also write the report there")
+STRIDE = typer.Option(None, min=1, help="new frames a window; default half a window")
+BACKEND = typer.Option("auto", help="what runs the model")
+THREADS = typer.Option(None, min=1, help="CPU threads")
+RESUME = typer.Option(True, help="reuse rows that an earlier run left in --out")
 
 
 def register(app: typer.Typer) -> None:
-    app.command("evaluate")(evaluate)
+    group = typer.Typer(help="A network on real pictures, on held-out synthetic clips, or on a published data set.")
+    real_commands.register(group)
+    group.command("synthetic")(synthetic)
+    for name, title in PUBLISHED.items():
+        group.command(name, help=f"The table of {title} with this checkpoint's row, beside the paper's.")(published)
+    app.add_typer(group, name="evaluate", no_args_is_help=True)
 
 
-def evaluate(
-    benchmark: str = typer.Argument(
-        ...,
-        help="synthetic, hi4d, goliath-face, goliath-upper, goliath-full, videomatte, photomatte85, ppm100, emdb, "
-        "rich or h36m",
-    ),
-    checkpoint: str = typer.Option(..., help="checkpoint or bundle folder; 'constant' for the answer that never looks"),
-    data: Path | None = typer.Option(
-        None, help="the data set's folder; synthetic: shards of thfm generate --split test"
-    ),
-    out: Path | None = typer.Option(None, help="folder of rows and reports; default out/evaluate/BENCHMARK"),
-    json_file: Path | None = typer.Option(None, "--json", help="also write the report there"),
+def published(
+    context: typer.Context,
+    checkpoint: str = CHECKPOINT,
+    data: Path = typer.Option(..., "--data", "--root", help="the data set's folder"),
+    out: Path | None = OUT,
+    json_file: Path | None = JSON,
     option: list[str] = typer.Option([], help="a choice of the protocol, name=value; repeatable"),
     body_models: Path | None = typer.Option(None, help="folder of SMPL / SMPL-X models (emdb, rich)"),
-    seed: int = typer.Option(0, help="synthetic: which held-out clips"),
-    clips: int | None = typer.Option(None, min=1, help="synthetic: how many; default 32, or all of the shards"),
-    frames: int | None = typer.Option(None, min=2, help="synthetic: frames a clip; default two windows"),
-    size: str | None = typer.Option(None, help="synthetic: HxW of the clips; default the network's"),
-    baseline: bool = typer.Option(True, help="synthetic: print the constant answer beside it"),
-    stride: int | None = typer.Option(None, min=1, help="new frames a window; default half a window"),
-    backend: str = typer.Option("auto", help="what runs the model"),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads"),
+    stride: int | None = STRIDE,
+    backend: str = BACKEND,
+    threads: int | None = THREADS,
     limit: int | None = typer.Option(None, min=1, help="only the first recordings"),
-    resume: bool = typer.Option(True, help="reuse rows that an earlier run left in --out"),
+    resume: bool = RESUME,
 ) -> None:
     """The benchmark's table with this checkpoint's row, beside the paper's."""
-    import shlex
-    import sys
-
-    from thfm_ros.errors import UserError
     from thfm_ros.evaluate.benchmarks import get_benchmark
     from thfm_ros.evaluate.report import write_json
-    from thfm_ros.evaluate.runner import evaluate as run
+    from thfm_ros.evaluate.runner import evaluate
+
+    benchmark = get_benchmark(str(context.info_name))
+    folder = out or Path("out/evaluate") / benchmark.name
+    options = benchmark.parse(option)
+    recordings = benchmark.read(data, options, body_models)[:limit]
+    predictor = _open(checkpoint, benchmark.needs(options), stride, backend, threads)
+    with progress(benchmark.name, sum(r.frames for r in recordings), "frames") as advance:
+        report = evaluate(
+            benchmark, recordings, predictor, options, folder, _command(), resume, lambda _, count: advance(count)
+        )
+    if json_file:
+        write_json(json_file, report.as_dict())
+    typer.echo(report.markdown())
+    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+
+
+def synthetic(
+    checkpoint: str = CHECKPOINT,
+    data: Path | None = typer.Option(None, "--data", "--root", help="shards of thfm generate --split test"),
+    out: Path | None = OUT,
+    json_file: Path | None = JSON,
+    seed: int = typer.Option(0, help="which held-out clips"),
+    clips: int | None = typer.Option(None, min=1, help="how many; default 32, or all of the shards"),
+    frames: int | None = typer.Option(None, min=2, help="frames a clip; default two windows"),
+    size: str | None = typer.Option(None, help="HxW of the clips; default the network's"),
+    baseline: bool = typer.Option(True, help="print the constant answer beside it"),
+    stride: int | None = STRIDE,
+    backend: str = BACKEND,
+    threads: int | None = THREADS,
+    resume: bool = RESUME,
+) -> None:
+    """All tasks on held-out synthetic clips, the answer that never looks beside them."""
+    from thfm_ros.evaluate import synthetic as run
+    from thfm_ros.evaluate.predictors import ConstantPredictor
+    from thfm_ros.evaluate.report import write_json
     from thfm_ros.tasks import TASKS
 
-    folder = out or Path("out/evaluate") / benchmark
-    command = shlex.join(["thfm", *sys.argv[1:]])
-    if benchmark == "synthetic":
-        if option:
-            raise UserError("the synthetic benchmark has no --option: it takes --seed, --clips, --frames and --size")
-        predictor = _open(checkpoint, tuple(TASKS), stride, backend, threads)
-        source, count = _clips(predictor, data, seed, clips, frames, size)
-        text = _synthetic(predictor, source, count, baseline, folder, command, resume, json_file)
-    else:
-        chosen = get_benchmark(benchmark)
-        options = chosen.parse(option)
-        if data is None:
-            raise UserError(f"{benchmark} needs --data, the folder of its data set")
-        recordings = chosen.read(data, options, body_models)[:limit]
-        predictor = _open(checkpoint, chosen.needs(options), stride, backend, threads)
-        with _progress(f"{benchmark}", sum(r.frames for r in recordings), "frames") as advance:
-            report = run(
-                chosen, recordings, predictor, options, folder, command, resume, lambda _, count: advance(count)
-            )
-        if json_file:
-            write_json(json_file, report.as_dict())
-        text = report.markdown()
-    typer.echo(text)
+    folder = out or Path("out/evaluate/synthetic")
+    predictor = _open(checkpoint, tuple(TASKS), stride, backend, threads)
+    source, count = _clips(predictor, data, seed, clips, frames, size)
+    predictors: list[Predictor] = [predictor]
+    if baseline and predictor.name != CONSTANT:
+        predictors.append(ConstantPredictor(predictor.tasks))
+    with progress("synthetic", count, "clips") as advance:
+        report = run.evaluate(predictors, source, count, folder, _command(), resume, step=lambda _: advance(1))
+    if json_file:
+        write_json(json_file, report.as_dict())
+    typer.echo(report.markdown())
     typer.echo(f"wrote {folder / 'report.md'} and report.json")
+
+
+def _command() -> str:
+    return shlex.join(["thfm", *sys.argv[1:]])
 
 
 def _open(checkpoint: str, tasks: tuple[str, ...], stride: int | None, backend: str, threads: int | None) -> Predictor:
@@ -110,60 +150,3 @@ def _clips(
     fps = float(predictor.identity.get("trained_fps", 12.0))
     config = SynthConfig(frames=frames or 2 * window - 1, height=height, width=width, fps=fps, split="test")
     return GeneratedClips(config, seed), clips or 32
-
-
-def _synthetic(
-    predictor: Predictor,
-    source: ClipSource,
-    count: int,
-    baseline: bool,
-    folder: Path,
-    command: str,
-    resume: bool,
-    json_file: Path | None,
-) -> str:
-    from thfm_ros.evaluate import synthetic
-    from thfm_ros.evaluate.predictors import ConstantPredictor
-    from thfm_ros.evaluate.report import write_json
-
-    predictors: list[Predictor] = [predictor]
-    if baseline and predictor.name != CONSTANT:
-        predictors.append(ConstantPredictor(predictor.tasks))
-    with _progress("synthetic", count, "clips") as advance:
-        report = synthetic.evaluate(predictors, source, count, folder, command, resume, step=lambda _: advance(1))
-    if json_file:
-        write_json(json_file, report.as_dict())
-    return report.markdown()
-
-
-@contextmanager
-def _progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left on stderr."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit + ", {task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, rate="")
-
-        def advance(count: int) -> None:
-            progress.advance(task, count)
-            state = progress.tasks[0]
-            rate = state.completed / state.elapsed if state.elapsed else 0.0
-            progress.update(task, rate=f"{rate:.2g} {unit}/s")
-
-        yield advance

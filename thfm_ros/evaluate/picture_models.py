@@ -1,0 +1,246 @@
+"""What is measured on pictures: a network behind three functions of arrays, and our own runtimes as one.
+
+Images are (N, 3, H, W) float32 RGB in [-1, 1]. A network that is being trained needs these functions and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from thfm_ros.errors import UserError
+from thfm_ros.evaluate.predictors import THFMPredictor, fingerprint, upright_skeleton
+from thfm_ros.skeleton import convert
+from thfm_ros.tasks import TASKS
+from thfm_ros.video import Fit
+
+if TYPE_CHECKING:
+    from thfm_ros.engine.runtime import Keypoints, Runtime
+
+Keypoints2D = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images -> xy (N, K, 2) in [0, 1], (N, K)
+Keypoints3D = Callable[[np.ndarray], np.ndarray]  # images -> (N, K, 3) metres, any root, camera axes
+Masks = Callable[[np.ndarray], np.ndarray]  # images -> (N, h, w) of people in [0, 1], h and w of any size
+
+
+@dataclass(frozen=True)
+class FoundPerson:
+    """Somebody in a picture. keypoints: (17, 3) COCO's joints, pixels of the picture and visibility in [0, 1].
+
+    mask: (H, W) bool of this person, where it is known. score: how sure it is that there is somebody.
+    """
+
+    keypoints: np.ndarray
+    score: float
+    mask: np.ndarray | None = None
+
+
+class PictureModel(Protocol):
+    """window, picture: (width, height) that people's crops and whole pictures are brought to.
+
+    identity: everything that the numbers depend on, JSON values. fps: frames a second of its clips.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    joint_set: str
+    window: tuple[int, int]
+    picture: tuple[int, int]
+    fps: float
+
+    def keypoints(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Windows -> xy (N, K, 2) in [0, 1] of the window, visibility (N, K) in [0, 1]."""
+        ...
+
+    def joints(self, images: np.ndarray) -> np.ndarray:
+        """Windows -> (N, K, 3) metres in camera axes, relative to any root."""
+        ...
+
+    def clip_joints(self, frames: np.ndarray) -> np.ndarray:
+        """Windows of one person in frames that follow each other, (T, H, W, 3) uint8 -> (T, K, 3) as `joints`."""
+        ...
+
+    def alpha(self, image: np.ndarray) -> np.ndarray:
+        """A whole picture (H, W, 3) uint8 -> (H, W) of all people in [0, 1]."""
+        ...
+
+    def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
+        """A whole picture (H, W, 3) uint8 -> everybody in it, and alpha (H, W) of all of them in [0, 1]."""
+        ...
+
+
+class FunctionModel:
+    """Plain functions as a model; `people` finds the one person that the keypoints of the whole picture are."""
+
+    def __init__(
+        self,
+        keypoints: Keypoints2D | None = None,
+        joints: Keypoints3D | None = None,
+        masks: Masks | None = None,
+        window: tuple[int, int] = (112, 144),
+        picture: tuple[int, int] = (240, 144),
+        joint_set: str = "thfm32",
+        name: str = "network",
+        fps: float = 12.0,
+    ) -> None:
+        self._keypoints, self._joints, self._masks = keypoints, joints, masks
+        self.window, self.picture, self.joint_set, self.name, self.fps = window, picture, joint_set, name, fps
+        self.identity: dict[str, Any] = {"model": name, "window": list(window), "picture": list(picture)}
+        self.gives_keypoints, self.gives_masks = keypoints is not None, masks is not None
+
+    def keypoints(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._keypoints is None:
+            raise UserError(f"{self.name} gives no 2D keypoints: expected the function `keypoints`")
+        return self._keypoints(images)
+
+    def joints(self, images: np.ndarray) -> np.ndarray:
+        if self._joints is None:
+            raise UserError(f"{self.name} gives no 3D joints: expected the function `joints`")
+        return self._joints(images)
+
+    def clip_joints(self, frames: np.ndarray) -> np.ndarray:
+        return self.joints(to_network(frames))
+
+    def alpha(self, image: np.ndarray) -> np.ndarray:
+        if self._masks is None:
+            raise UserError(f"{self.name} gives no masks: expected the function `masks`")
+        small, fit = self._letterboxed(image)
+        return enlarged(self._masks(small)[0], fit)
+
+    def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
+        small, fit = self._letterboxed(image)
+        alpha = enlarged(self._masks(small)[0], fit) if self._masks else np.zeros(image.shape[:2], np.float32)
+        if self._keypoints is None:
+            return [], alpha
+        xy, visibility = self._keypoints(small)
+        return [found_person(xy[0], visibility[0], alpha, fit, self.joint_set)], alpha
+
+    def _letterboxed(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
+        fit = Fit.of((image.shape[1], image.shape[0]), self.picture)
+        return to_network(fit.apply(image)[None]), fit
+
+
+def constant_model() -> FunctionModel:
+    """The answer that looks at nothing: an upright skeleton in the middle, facing the camera, and no mask."""
+    body = upright_skeleton()
+    flat = body[:, :2] * (0.8 / np.ptp(body[:, 1]))  # heights of the window
+    window = (112, 144)
+
+    def keypoints(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        aspect = images.shape[2] / images.shape[3]
+        xy = np.stack([flat[:, 0] * aspect + 0.5, flat[:, 1] + 0.5 - flat[:, 1].mean()], -1)
+        return np.repeat(xy[None], len(images), 0), np.ones((len(images), len(xy)))
+
+    def joints(images: np.ndarray) -> np.ndarray:
+        return np.repeat(body[None], len(images), 0)
+
+    def masks(images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), *images.shape[2:]), np.float32)
+
+    return FunctionModel(keypoints, joints, masks, window, name="constant")
+
+
+class RuntimeModel:
+    """A checkpoint or bundle. A picture is repeated as a clip, and the last frame's answer counts."""
+
+    def __init__(self, runtime: Runtime, name: str = "") -> None:
+        manifest = runtime.manifest
+        missing = [t for t in ("foreground", "keypoints_2d", "keypoints_3d") if t not in manifest.tasks]
+        if missing:
+            raise UserError(f"expected a network that gives {', '.join(missing)} too, found {list(manifest.tasks)}")
+        self.runtime = runtime
+        self.picture = (manifest.width, manifest.height)
+        self.window = _largest_window(*self.picture)
+        self.joint_set, self.fps = manifest.joint_set, manifest.fps
+        self.name = name or f"THFM {manifest.preset}"
+        self.identity: dict[str, Any] = {
+            "model": manifest.preset,
+            "trained": manifest.trained,
+            "network": f"{manifest.width}x{manifest.height}x{manifest.frames}",
+            "backend": manifest.backend,
+        }
+
+    @classmethod
+    def open(cls, path: Path, backend: str = "auto", threads: int | None = None) -> RuntimeModel:
+        """From a checkpoint or bundle folder."""
+        from thfm_ros.engine.runtime import load_runtime
+
+        if not path.is_dir():
+            raise UserError(f"no checkpoint or bundle at {path}: make one with thfm train or thfm init")
+        model = cls(load_runtime(path, backend, threads))
+        model.identity |= {"weights": str(path), "fingerprint": fingerprint(path)}
+        return model
+
+    def keypoints(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._windows(image) for image in images]
+        return np.stack([xy for xy, _, _ in found]), np.stack([visibility for _, _, visibility in found])
+
+    def joints(self, images: np.ndarray) -> np.ndarray:
+        return np.stack([self._windows(image)[1] for image in images])
+
+    def clip_joints(self, frames: np.ndarray) -> np.ndarray:
+        return THFMPredictor(self.runtime, ["keypoints_3d"]).predict(frames)["keypoints_3d"]
+
+    def alpha(self, image: np.ndarray) -> np.ndarray:
+        return self._whole(image, ["foreground"])[0]
+
+    def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
+        alpha, found, fit = self._whole(image, ["foreground", "keypoints_2d", "keypoints_3d"])
+        assert found is not None
+        return [found_person(found.xy[-1], found.visibility[-1], alpha, fit, self.joint_set)], alpha
+
+    def _whole(self, image: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, Keypoints | None, Fit]:
+        fit = Fit.of((image.shape[1], image.shape[0]), self.picture)
+        prediction = self.runtime.predict(self._clip(to_network(fit.apply(image)[None])[0]), tasks)
+        codec = TASKS["foreground"].codec
+        assert codec is not None
+        return enlarged(codec.from_rgb(prediction.dense["foreground"][-1]), fit), prediction.keypoints, fit
+
+    def _windows(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """xy in [0, 1] of the window, xyz, visibility of one window (3, h, w), letterboxed into the network's size."""
+        size = (image.shape[2], image.shape[1])
+        fit = Fit.of(size, self.picture)
+        placed = fit.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1
+        found = self.runtime.predict(self._clip(placed.transpose(2, 0, 1)), ["keypoints_2d", "keypoints_3d"]).keypoints
+        assert found is not None
+        xy = fit.points_to_source(found.xy[-1] * np.array(self.picture)) / size
+        return xy, found.xyz[-1], found.visibility[-1]
+
+    def _clip(self, image: np.ndarray) -> np.ndarray:
+        return np.repeat(image[None, :, None], self.runtime.manifest.frames, 2)
+
+
+def to_network(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
+    return (np.asarray(images).astype(np.float32) / 127.5 - 1.0).transpose(0, 3, 1, 2)
+
+
+def enlarged(alpha: np.ndarray, fit: Fit) -> np.ndarray:
+    """(h, w) of a letterboxed picture -> (H, W) of the picture itself."""
+    import cv2
+
+    if alpha.shape != (fit.target[1], fit.target[0]):
+        alpha = cv2.resize(np.ascontiguousarray(alpha), fit.target, interpolation=cv2.INTER_LINEAR)
+    content = np.ascontiguousarray(fit.crop(alpha[..., None])[..., 0])
+    return cv2.resize(content, fit.source, interpolation=cv2.INTER_LINEAR)
+
+
+def found_person(xy: np.ndarray, visibility: np.ndarray, alpha: np.ndarray, fit: Fit, joint_set: str) -> FoundPerson:
+    """The one person of a whole picture: joints (K, 2) in [0, 1] of the letterboxed one, everybody's mask."""
+    pixels = fit.points_to_source(np.asarray(xy, float) * np.array(fit.target))
+    return FoundPerson(as_coco(pixels, visibility, joint_set), float(np.mean(visibility)), alpha > 0.5)
+
+
+def as_coco(xy: np.ndarray, visibility: np.ndarray, joint_set: str) -> np.ndarray:
+    """(17, 3) of (K, 2) and (K,)."""
+    joints = np.concatenate([xy, np.asarray(visibility, float)[:, None]], 1)
+    return convert(joints, joint_set, "coco17")
+
+
+def _largest_window(width: int, height: int) -> tuple[int, int]:
+    """The largest window of 112:144 in the network's input."""
+    high = min(height, int(width * 144 / 112))
+    return max(1, round(high * 112 / 144)), high

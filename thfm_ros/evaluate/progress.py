@@ -1,0 +1,39 @@
+"""A bar with rate and time left on stderr, for work that takes minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Yields a function that tells how much more was done. total: None where nobody knows."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + ", {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, rate="")
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            state = bar.tasks[0]
+            rate = state.completed / state.elapsed if state.elapsed else 0.0
+            bar.update(task, rate=f"{rate:.2g} {unit}/s")
+
+        yield advance
