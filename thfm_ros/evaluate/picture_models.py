@@ -14,9 +14,9 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.predictors import THFMPredictor, fingerprint, upright_skeleton
+from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import convert
 from thfm_ros.tasks import TASKS
-from thfm_ros.video import Fit
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Keypoints, Runtime
@@ -107,20 +107,20 @@ class FunctionModel:
     def alpha(self, image: np.ndarray) -> np.ndarray:
         if self._masks is None:
             raise UserError(f"{self.name} gives no masks: expected the function `masks`")
-        small, fit = self._letterboxed(image)
-        return enlarged(self._masks(small)[0], fit)
+        small, letterbox = self._letterboxed(image)
+        return enlarged(self._masks(small)[0], letterbox)
 
     def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
-        small, fit = self._letterboxed(image)
-        alpha = enlarged(self._masks(small)[0], fit) if self._masks else np.zeros(image.shape[:2], np.float32)
+        small, letterbox = self._letterboxed(image)
+        alpha = enlarged(self._masks(small)[0], letterbox) if self._masks else np.zeros(image.shape[:2], np.float32)
         if self._keypoints is None:
             return [], alpha
         xy, visibility = self._keypoints(small)
-        return [found_person(xy[0], visibility[0], alpha, fit, self.joint_set)], alpha
+        return [found_person(xy[0], visibility[0], alpha, letterbox, self.joint_set)], alpha
 
-    def _letterboxed(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
-        fit = Fit.of((image.shape[1], image.shape[0]), self.picture)
-        return to_network(fit.apply(image)[None]), fit
+    def _letterboxed(self, image: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+        letterbox = Letterbox.of((image.shape[1], image.shape[0]), self.picture)
+        return to_network(letterbox.apply(image)[None]), letterbox
 
 
 def constant_model() -> FunctionModel:
@@ -188,25 +188,25 @@ class RuntimeModel:
         return self._whole(image, ["foreground"])[0]
 
     def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
-        alpha, found, fit = self._whole(image, ["foreground", "keypoints_2d", "keypoints_3d"])
+        alpha, found, letterbox = self._whole(image, ["foreground", "keypoints_2d", "keypoints_3d"])
         assert found is not None
-        return [found_person(found.xy[-1], found.visibility[-1], alpha, fit, self.joint_set)], alpha
+        return [found_person(found.xy[-1], found.visibility[-1], alpha, letterbox, self.joint_set)], alpha
 
-    def _whole(self, image: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, Keypoints | None, Fit]:
-        fit = Fit.of((image.shape[1], image.shape[0]), self.picture)
-        prediction = self.runtime.predict(self._clip(to_network(fit.apply(image)[None])[0]), tasks)
+    def _whole(self, image: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, Keypoints | None, Letterbox]:
+        letterbox = Letterbox.of((image.shape[1], image.shape[0]), self.picture)
+        prediction = self.runtime.predict(self._clip(to_network(letterbox.apply(image)[None])[0]), tasks)
         codec = TASKS["foreground"].codec
         assert codec is not None
-        return enlarged(codec.from_rgb(prediction.dense["foreground"][-1]), fit), prediction.keypoints, fit
+        return enlarged(codec.from_rgb(prediction.dense["foreground"][-1]), letterbox), prediction.keypoints, letterbox
 
     def _windows(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """xy in [0, 1] of the window, xyz, visibility of one window (3, h, w), letterboxed into the network's size."""
         size = (image.shape[2], image.shape[1])
-        fit = Fit.of(size, self.picture)
-        placed = fit.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1
+        letterbox = Letterbox.of(size, self.picture)
+        placed = letterbox.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1
         found = self.runtime.predict(self._clip(placed.transpose(2, 0, 1)), ["keypoints_2d", "keypoints_3d"]).keypoints
         assert found is not None
-        xy = fit.points_to_source(found.xy[-1] * np.array(self.picture)) / size
+        xy = letterbox.points_to_source(found.xy[-1] * np.array(self.picture)) / size
         return xy, found.xyz[-1], found.visibility[-1]
 
     def _clip(self, image: np.ndarray) -> np.ndarray:
@@ -218,19 +218,21 @@ def to_network(images: np.ndarray) -> np.ndarray:
     return (np.asarray(images).astype(np.float32) / 127.5 - 1.0).transpose(0, 3, 1, 2)
 
 
-def enlarged(alpha: np.ndarray, fit: Fit) -> np.ndarray:
+def enlarged(alpha: np.ndarray, letterbox: Letterbox) -> np.ndarray:
     """(h, w) of a letterboxed picture -> (H, W) of the picture itself."""
     import cv2
 
-    if alpha.shape != (fit.target[1], fit.target[0]):
-        alpha = cv2.resize(np.ascontiguousarray(alpha), fit.target, interpolation=cv2.INTER_LINEAR)
-    content = np.ascontiguousarray(fit.crop(alpha[..., None])[..., 0])
-    return cv2.resize(content, fit.source, interpolation=cv2.INTER_LINEAR)
+    if alpha.shape != (letterbox.target[1], letterbox.target[0]):
+        alpha = cv2.resize(np.ascontiguousarray(alpha), letterbox.target, interpolation=cv2.INTER_LINEAR)
+    content = np.ascontiguousarray(letterbox.crop(alpha[..., None])[..., 0])
+    return cv2.resize(content, letterbox.source, interpolation=cv2.INTER_LINEAR)
 
 
-def found_person(xy: np.ndarray, visibility: np.ndarray, alpha: np.ndarray, fit: Fit, joint_set: str) -> FoundPerson:
+def found_person(
+    xy: np.ndarray, visibility: np.ndarray, alpha: np.ndarray, letterbox: Letterbox, joint_set: str
+) -> FoundPerson:
     """The one person of a whole picture: joints (K, 2) in [0, 1] of the letterboxed one, everybody's mask."""
-    pixels = fit.points_to_source(np.asarray(xy, float) * np.array(fit.target))
+    pixels = letterbox.points_to_source(np.asarray(xy, float) * np.array(letterbox.target))
     return FoundPerson(as_coco(pixels, visibility, joint_set), float(np.mean(visibility)), alpha > 0.5)
 
 
