@@ -90,7 +90,7 @@ class System:
         """A perception node with this runtime; started by itself unless autostart=False."""
         runtime = runtime or FakeRuntime()
         params = {"stride": 1, "diagnostics_period_s": 0.1, **params}
-        options = {k: params.pop(k) for k in ("namespace", "name") if k in params}
+        options = {k: params.pop(k) for k in ("namespace", "name", "cli_args") if k in params}
         node = PerceptionNode(
             load=load or (lambda *_: runtime),
             context=self.context,

@@ -362,7 +362,11 @@ def test_diagnostics_and_stats(ros: System) -> None:
     ages = [values(s) for m in stats for s in m.status if s.name.endswith("age")]
     assert sum(int(a["Count"]) for a in ages) == 4
     seen = {s.name: s for d in diagnostics for s in d.status}
-    assert set(seen) == {f"perception: {n}" for n in ("model", "input frequency", "output frequency", "input stamps")}
+    parts = ("model", "camera", "input frequency", "output frequency", "input stamps")
+    assert set(seen) == {f"perception: {n}" for n in parts}
+    assert values(seen["perception: camera"]) == {
+        "Image topic": "/image", "Intrinsics": "K", "Depth image by": "none", "Joints by": "none"
+    }  # fmt: skip
     assert "Actual frequency (Hz)" in values(seen["perception: input frequency"])
     assert values(seen["perception: model"])["Backend"] == "fake"
     assert "random weights" in seen["perception: model"].message

@@ -27,16 +27,21 @@ class Spec:
     description: str
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] | None = None
+    or_bool: bool = False  # its words "true" and "false" may also come as a bool, as YAML has them
+
+    def text(self, value: Any) -> Any:
+        """The value, a bool as its word where that is what is meant."""
+        return str(value).lower() if self.or_bool and isinstance(value, (bool, str)) else value
 
     def check(self, value: Any) -> str | None:
         """Why this value is refused, in one line; None where it is fine. Ranges are checked by rclpy too."""
+        value = self.text(value)
         if self.limits and not self.limits[0] <= value <= self.limits[1]:
             return f"{self.name} = {value}: expected {self.limits[0]:g} to {self.limits[1]:g}"
-        for item in value if isinstance(value, (list, tuple)) else [value]:
+        is_list = isinstance(self.default, list) and isinstance(value, (list, tuple))
+        for item in value if is_list else [value]:
             if self.choices and item not in self.choices:
-                return f"{self.name} = '{item}': expected {'a list of ' if item is not value else ''}" + ", ".join(
-                    self.choices
-                )
+                return f"{self.name} = '{item}': expected {'a list of ' if is_list else ''}" + ", ".join(self.choices)
         return _CHECKS[self.name](value) if self.name in _CHECKS else None
 
 
@@ -64,9 +69,11 @@ PARAMETERS: dict[str, Spec] = {
         ),
         Spec(
             "rectified",
-            False,
+            "auto",
             "now",
-            "The image is rectified (image_rect): P of camera_info applies, else K.",
+            "The image is rectified: P of camera_info applies, else K and its distortion; auto: by the topic's name.",
+            choices=("auto", "true", "false"),
+            or_bool=True,
         ),
         Spec(
             "horizontal_fov_deg",
@@ -166,6 +173,7 @@ def _descriptor(spec: Spec) -> ParameterDescriptor:
         name=spec.name,
         description=spec.description + choices + notes.get(spec.effect, ""),
         read_only=spec.effect == "start",
+        dynamic_typing=spec.or_bool,
     )
     if spec.limits and isinstance(spec.default, float):
         descriptor.floating_point_range = [FloatingPointRange(from_value=spec.limits[0], to_value=spec.limits[1])]
@@ -178,7 +186,7 @@ def validate(parameters: list[Parameter]) -> SetParametersResult:
     """For add_on_set_parameters_callback: refuses with the reason."""
     for parameter in parameters:
         spec = PARAMETERS.get(parameter.name)
-        reason = spec.check(parameter.value) if spec and parameter.value is not None else None
+        reason = spec.check(parameter.value) if spec and (parameter.value is not None or spec.or_bool) else None
         if reason:
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
@@ -196,4 +204,4 @@ def declare(node: Node) -> None:
 
 def values(node: Node) -> Mapping[str, Any]:
     """name -> current value."""
-    return {name: node.get_parameter(name).value for name in PARAMETERS}
+    return {name: spec.text(node.get_parameter(name).value) for name, spec in PARAMETERS.items()}

@@ -128,7 +128,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self._estimator.reset()
             self._lost.clear()
             slop = p["depth_slop_s"] if p["use_depth_camera"] else None
-            self._inputs = Inputs(self, self._offer, self.reports.on_lost, p["image_transport"] == "compressed", slop)
+            compressed = p["image_transport"] == "compressed"
+            self._inputs = Inputs(
+                self, self._offer, self.buffer.refused, self.reports.on_lost, self.warn, compressed, slop
+            )
             self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
             result = super().on_activate(state)
             self._worker.start()
@@ -288,7 +291,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self.buffer.gap_s, self.buffer.stride = self._current["gap_s"], self._current["stride"]
 
     def _report(self) -> None:
-        worker = self._worker
+        worker, inputs = self._worker, self._inputs
+        problems, values = inputs.report() if inputs else ([], {})
         self.reports.publish(
             state=self.state,
             reason=self.reason,
@@ -297,6 +301,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             camera_problem=worker.camera_problem if worker else "",
             pass_error=worker.last_error if worker else "",
             max_age_s=self._current["max_age_s"],
+            disagreements=problems,
+            camera={**values, **(worker.metres if worker else {})},
         )
 
     def close(self) -> None:

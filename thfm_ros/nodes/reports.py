@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -74,6 +75,8 @@ class Reports:
         camera_problem: str,
         pass_error: str,
         max_age_s: float,
+        disagreements: Sequence[str],
+        camera: Mapping[str, object],
     ) -> None:
         now = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name().lstrip("/")
@@ -83,7 +86,9 @@ class Reports:
         diagnostics.status = [self._model_status(name, state, reason, camera_problem, pass_error)]
         if state == "active":
             monotonic = time.monotonic()
+            agree = ("warn", "; ".join(disagreements)) if disagreements else ("ok", "The inputs agree.")
             for label, report in (
+                ("camera", (*agree, camera)),
                 ("input frequency", self.input_rate.report(monotonic)),
                 ("output frequency", self.output_rate.report(monotonic)),
                 ("input stamps", self.stamps.report()),

@@ -10,11 +10,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from std_msgs.msg import Header
+
 NS = 1_000_000_000
 
 
-def _stamp_ns(msg: Any) -> int:
-    return msg.header.stamp.sec * NS + msg.header.stamp.nanosec
+def stamp_ns(header: Header) -> int:
+    """Nanoseconds of a header's stamp."""
+    return header.stamp.sec * NS + header.stamp.nanosec
 
 
 class SimpleFilter:
@@ -47,7 +50,7 @@ class ApproximateTimeSynchronizer(SimpleFilter):
             source.registerCallback(self._add, index)
 
     def _add(self, msg: Any, index: int) -> None:
-        stamp = _stamp_ns(msg)
+        stamp = stamp_ns(msg.header)
         with self._lock:
             mine = self._queues[index]
             mine[stamp] = msg

@@ -28,6 +28,13 @@ def profile(name: QosName, depth: int) -> QoSProfile:
     )
 
 
+def latched() -> QoSProfile:
+    """For what was published once, maybe before this node: reliable, and the last messages again for late comers."""
+    qos = profile("reliable", 5)
+    qos.durability = QoSDurabilityPolicy.TRANSIENT_LOCAL
+    return qos
+
+
 def overridable() -> QoSOverridingOptions:
     """Users change history, depth and reliability by `qos_overrides.<topic>.<publisher|subscription>.*`."""
     return QoSOverridingOptions.with_default_policies()
@@ -55,13 +62,21 @@ SUBSCRIBED = (
         "colour camera, JPEG or PNG",
         "image_transport = compressed",
     ),
-    Topic("camera_info", "sensor_msgs/CameraInfo", "sensor", 5, "its calibration; without it no metres"),
+    Topic("camera_info", "sensor_msgs/CameraInfo", "sensor", 5, "its calibration, also latched; without it no metres"),
     Topic(
         "depth_camera/image",
         "sensor_msgs/Image",
         "sensor",
         5,
         "depth registered to the colour image, 32FC1 m or 16UC1 mm",
+        "use_depth_camera",
+    ),
+    Topic(
+        "depth_camera/camera_info",
+        "sensor_msgs/CameraInfo",
+        "sensor",
+        5,
+        "the depth image's calibration, which has to be the colour image's but for the size; not needed",
         "use_depth_camera",
     ),
 )

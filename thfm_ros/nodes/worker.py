@@ -22,7 +22,7 @@ class Settings:
 
     tasks: list[str]
     stream: StreamConfig
-    rectified: bool
+    rectified: str  # "auto", "true" or "false"
     fov_deg: float
     max_failures: int
 
@@ -56,6 +56,7 @@ class Worker:
         self._failures = 0
         self._stopping = threading.Event()
         self.camera_problem = ""  # why 3D outputs wait, for diagnostics
+        self.metres: dict[str, object] = {}  # what gave those of the last frame, for diagnostics
         self.last_error = ""
         self._thread = threading.Thread(target=self._run, name="thfm-worker", daemon=True)
 
@@ -84,7 +85,7 @@ class Worker:
         self._close("reset")
 
     def _work(self, items: list[Item], settings: Settings) -> None:
-        tasks = self._outputs.tasks(settings.tasks, self._inputs.uses_depth)
+        tasks = self._outputs.tasks(settings.tasks, self._inputs.measures)
         if not tasks:
             self._close("idle")
             self._buffer.dropped("idle", len(items))
@@ -94,11 +95,8 @@ class Worker:
         if items[0].starts:
             self._close("reset")
             self._estimator.reset()
-        try:
-            for stamp_ns, depth in self._inputs.late_depths(self._estimator.measurable):
-                self._estimator.measure(stamp_ns, depth)
-        except UserError as error:
-            self._host.warn(str(error))
+        for stamp_ns, depth in self._inputs.depths(self._estimator.measurable):
+            self._estimator.measure(stamp_ns, depth)
         self._open.update({item.stamp_ns: (item.payload.header, Camera(None, None)) for item in items})
         started = time.perf_counter()
         for item in items:
@@ -127,16 +125,15 @@ class Worker:
             self._host.warn(str(error))
             return
         height, width = image.shape[:2]
-        camera, depth = Camera(None, None), None
+        camera = Camera(None, None)
         try:
             camera = self._inputs.camera(header, width, height, settings.rectified, settings.fov_deg)
             self.camera_problem = "" if camera.intrinsics else "waiting for camera_info: no 3D outputs yet"
-            depth = self._inputs.depth(header)
         except UserError as error:
-            if camera.intrinsics is None:
-                self.camera_problem = f"no 3D outputs: {error}"
+            self.camera_problem = f"no 3D outputs: {error}"
             self._host.warn(str(error))
-        if self._estimator.push(item.stamp_ns, image, camera.intrinsics, depth):
+        depth = dict(self._inputs.depths([item.stamp_ns])).get(item.stamp_ns)
+        if self._estimator.push(item.stamp_ns, image, camera.intrinsics, depth, camera.lens):
             self._close("reset", before_ns=item.stamp_ns)  # another resolution
         self._open[item.stamp_ns] = (header, camera)
 
@@ -147,6 +144,8 @@ class Worker:
             self._buffer.dropped("reset")
             return None
         self._outputs.publish(result, header, camera.info)
+        joints = {"measured" if p.measured else "body size" for p in result.people if p.located}
+        self.metres = {"Depth image by": result.metric_source, "Joints by": ", ".join(sorted(joints)) or "none"}
         return (self._host.now_ns() - result.stamp_ns) / 1e9
 
     def _close(self, reason: str, before_ns: int | None = None) -> None:

@@ -19,6 +19,7 @@ DROPS = {
     "malformed": "the image could not be read",
     "failed": "the pass that should have answered it failed",
     "idle": "no output topic has a subscriber",
+    "camera": "it came from a second camera on the same topic (another frame_id or size)",
 }
 
 
@@ -136,6 +137,12 @@ class ClipBuffer:
     def answered(self, count: int = 1) -> None:
         with self._arrived:
             self._totals.answered += count
+
+    def refused(self, reason: str) -> None:
+        """One frame from the camera that was not offered."""
+        with self._arrived:
+            self._totals.received += 1
+            self._totals.drops[reason] += 1
 
     def dropped(self, reason: str, count: int = 1) -> None:
         """The worker's own drops: taken, but not answered."""

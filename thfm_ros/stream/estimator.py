@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -16,9 +17,11 @@ from thfm_ros.geometry import Intrinsics
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
+from thfm_ros.stream.lens import Lens
 from thfm_ros.stream.people import Person, PersonTracker, locate
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
 from thfm_ros.stream.smooth import JointSmoother
+from thfm_ros.stream.torso import BodySize
 from thfm_ros.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -97,6 +100,7 @@ class _Frame:
     image: np.ndarray | None  # the camera's own image, kept only for output "input"
     intrinsics: Intrinsics | None  # of the camera's image
     depth: np.ndarray | None  # (h, w) metres, registered to the camera's image
+    lens: Lens | None  # of an image that is not rectified
 
 
 class StreamEstimator:
@@ -117,6 +121,7 @@ class StreamEstimator:
         self._tracker = PersonTracker()
         self._smoother = JointSmoother()
         self._smoothed = ""  # whose joints
+        self._body_size = BodySize(self.joint_set)
         self._scale = MetricScale()
         self._units = StreamUnits()
         self._fit: Letterbox | None = None
@@ -132,6 +137,7 @@ class StreamEstimator:
         self._metric_source: MetricSource = "none"
         self._tracker.reset()
         self._smoother.reset()
+        self._body_size.reset()
         self._scale.reset()
         self._units.reset()
 
@@ -141,8 +147,10 @@ class StreamEstimator:
         image: np.ndarray,
         intrinsics: Intrinsics | None = None,
         depth: np.ndarray | None = None,
+        lens: Lens | None = None,
     ) -> bool:
-        """One frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres.
+        """One frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres, and the lens
+        of an image that is not rectified.
 
         Another image size than before starts a new stream: True, and earlier frames get no result any more.
         Raises UserError for anything else than such an image.
@@ -155,24 +163,33 @@ class StreamEstimator:
             self.reset()
             self._fit = Letterbox.of(size, self.size)
         kept = image if self.config.output == "input" else None
-        self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth))
+        self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth, lens))
         self._new += 1
         return anew
 
     @property
     def measurable(self) -> Collection[int]:
         """Stamps of the last window's frames, whose depth images may still come (`measure`)."""
-        return self._reference.keys()
+        return self._reference.keys() | self._body_size.stamps
 
     def measure(self, stamp_ns: int, depth: np.ndarray) -> None:
-        """Scale by a frame of the last window and its registered depth image in metres, which may have come after the
-        frame's pass: later frames have its scale then."""
+        """The registered depth image in metres of a frame of the last window, which came after that frame's pass: later
+        frames have its scale, and people its measure of their size."""
+        self._measure_scale(stamp_ns, depth)
+        self._body_size.measure(stamp_ns, depth)
+
+    def _measure_scale(self, stamp_ns: int, depth: np.ndarray) -> None:
         assert self._fit is not None
+        if stamp_ns not in self._reference:
+            return  # only people were asked for
+        measured = cv2.resize(depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
+        estimate = from_depth_camera(self._reference[stamp_ns], measured)
+        if not all(math.isfinite(v) for v in estimate):
+            return  # nothing measured: the skeleton's scale, if there is one, is better than none
         if self._metric_source == "skeleton":
             self._scale.reset()
         self._metric_source = "depth_camera"
-        measured = cv2.resize(depth, self._fit.content, interpolation=cv2.INTER_NEAREST)
-        self._scale.update(stamp_ns, from_depth_camera(self._reference[stamp_ns], measured))
+        self._scale.update(stamp_ns, estimate)
 
     @property
     def ready(self) -> bool:
@@ -285,15 +302,25 @@ class StreamEstimator:
         for identity, seen in runs.items():
             if identity != self._smoothed:
                 self._smoother.reset()
+                self._body_size.reset()
                 self._smoothed = identity
             places = np.concatenate((xy[seen], relative[seen]), -1)
             smooth = self._smoother.advance([frames[i].stamp_ns for i in seen], places.reshape(len(seen), -1))
             for i, place in zip(seen, smooth.reshape(places.shape), strict=True):
-                xyz = locate(place[:, :2], place[:, 2:], confidence[i], frames[i].intrinsics)
-                people[i] = [
-                    Person(identity, self.joint_set, place[:, :2], xyz, place[:, 2:], confidence[i], self._fit.source)
-                ]
+                people[i] = [self._person(identity, frames[i], place[:, :2], place[:, 2:], confidence[i])]
         return people
+
+    def _person(
+        self, identity: str, frame: _Frame, xy: np.ndarray, relative: np.ndarray, confidence: np.ndarray
+    ) -> Person:
+        """Placed in the camera frame by the depth camera, else by the body's size."""
+        assert self._fit is not None
+        size = self._fit.source
+        xyz = locate(xy, relative, confidence, frame.intrinsics, frame.lens)
+        factor = self._body_size.factor(frame.stamp_ns, xy, xyz, confidence, size, frame.depth)
+        if factor is not None:
+            xyz, relative = factor * xyz, factor * relative
+        return Person(identity, self.joint_set, xy, xyz, relative, confidence, size, factor is not None)
 
     def _to_metres(self, result: FrameResult, frame: _Frame) -> None:
         """Metric depth of this frame, from the depth camera where there is one, else from the skeleton.
@@ -304,8 +331,8 @@ class StreamEstimator:
         assert self._fit is not None
         self._scale.half_life_s = self.config.scale_half_life_s
         if frame.depth is not None:
-            self.measure(frame.stamp_ns, frame.depth)
-        elif self._metric_source != "depth_camera" and result.people and result.people[0].located:
+            self._measure_scale(frame.stamp_ns, frame.depth)
+        if self._metric_source != "depth_camera" and result.people and result.people[0].located:
             self._metric_source = "skeleton"
             person = result.people[0]
             factor = np.array(self._fit.content) / np.array(self._fit.source)

@@ -12,6 +12,7 @@ import numpy as np
 
 from thfm_ros.geometry import Intrinsics, solve_root
 from thfm_ros.skeleton import JointSet
+from thfm_ros.stream.lens import Lens
 
 NS = 1_000_000_000
 
@@ -27,6 +28,7 @@ class Person:
     xyz_relative: np.ndarray  # (K, 3) metres relative to the pelvis, camera axes
     confidence: np.ndarray  # (K,) in [0, 1]
     image_size: tuple[int, int]  # width, height that `xy` belongs to
+    measured: bool = False  # a depth camera gave the distance of `xyz`, else the body's size
 
     @property
     def score(self) -> float:
@@ -83,13 +85,19 @@ class PersonTracker:
 
 
 def locate(
-    xy_px: np.ndarray, xyz_relative: np.ndarray, confidence: np.ndarray, intrinsics: Intrinsics | None
+    xy_px: np.ndarray,
+    xyz_relative: np.ndarray,
+    confidence: np.ndarray,
+    intrinsics: Intrinsics | None,
+    lens: Lens | None = None,
 ) -> np.ndarray:
     """(K, 3) joints in the camera frame, metres; NaN without intrinsics or where no place explains the joints.
 
-    Only joints that are probably inside the image count: outside it the 2D ones are guesses.
+    Only joints that are probably inside the image count: outside it the 2D ones are guesses. `lens` is that of an
+    image that is not rectified.
     """
     if intrinsics is None:
         return np.full_like(xyz_relative, np.nan, dtype=float)
     weights = np.where(confidence > 0.25, confidence, 0.0)
-    return xyz_relative + solve_root(xy_px, xyz_relative, weights, intrinsics)
+    straight = xy_px if lens is None else lens.straightened(xy_px, intrinsics)
+    return xyz_relative + solve_root(straight, xyz_relative, weights, intrinsics)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from thfm_ros.geometry import fit_affine, metric_disparity
 
 NEAR_M, FAR_M = 0.15, 20.0  # what a depth camera measures reliably
+LEAST_MEASURED = 64  # pixels
 SAMPLES = 4096
 
 
@@ -28,7 +30,7 @@ def from_depth_camera(disparity: np.ndarray, depth: np.ndarray) -> tuple[float, 
     d, q = disparity[valid].astype(float), 1.0 / depth[valid].astype(float)
     spacing = max(1, len(d) // SAMPLES)
     d, q = d[::spacing], q[::spacing]
-    if len(d) < 64:
+    if len(d) < LEAST_MEASURED:
         return math.nan, math.nan
     scale, shift = fit_affine(d, q)
     residual = np.abs(scale * d + shift - q)
@@ -51,7 +53,7 @@ def from_skeleton(
 
 
 class MetricScale:
-    """Smooths (scale, shift) over time, because one frame's skeleton is noisy and depth must not pump.
+    """Smooths (scale, shift), or other figures, over time: one frame's skeleton is noisy and depth must not pump.
 
     `half_life_s` is the time after which an old estimate counts half, `max_age_s` the time after which the last one
     is no longer trusted (nobody in view: the disparity's own scale drifts). Time is the frames' own.
@@ -65,7 +67,7 @@ class MetricScale:
         self._value: np.ndarray | None = None
         self._stamp_ns = 0
 
-    def update(self, stamp_ns: int, estimate: tuple[float, float]) -> None:
+    def update(self, stamp_ns: int, estimate: Sequence[float]) -> None:
         """One frame's estimate; NaN is no estimate."""
         if not all(math.isfinite(v) for v in estimate):
             return
@@ -78,12 +80,12 @@ class MetricScale:
             self._value = keep * self._value + (1.0 - keep) * new
         self._stamp_ns = max(self._stamp_ns, stamp_ns)
 
-    def at(self, stamp_ns: int) -> tuple[float, float] | None:
+    def at(self, stamp_ns: int) -> tuple[float, ...] | None:
         """(scale, shift) for a frame of this stamp; None where nothing recent is known."""
         if self._value is None or (stamp_ns - self._stamp_ns) / 1e9 > self.max_age_s:
             self._value = None
             return None
-        return float(self._value[0]), float(self._value[1])
+        return tuple(float(v) for v in self._value)
 
 
 def metric_depth(disparity: np.ndarray, scale: float, shift: float, max_depth_m: float) -> np.ndarray:
