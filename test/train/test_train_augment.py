@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -11,9 +12,10 @@ from train_fakes import Discs, tiny
 
 from thfm_ros.errors import UserError
 from thfm_ros.skeleton import get_joint_set
-from thfm_ros.train.augment import View, augment
-from thfm_ros.train.config import AugmentConfig
-from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.augment import View, around_one, augment
+from thfm_ros.train.config import AugmentConfig, WindowConfig
+from thfm_ros.train.data import draw
+from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.trainer import Trainer
 
 SAME = View(False, 1.0, 0.5, 0.5, (1.0, 1.0, 1.0), 1.0)
@@ -214,3 +216,134 @@ def test_a_window_that_is_not_zoomed_is_as_sharp_as_the_image(batch: ClipBatch, 
         part = whole[..., left : left + width // 2]
         assert_close(window, part.flip(-1) if mirror else part, atol=1e-4, rtol=0)
     assert len({view.x for view in views}) > 1
+
+
+def two_people(frames: int = 2, height: int = 72, width: int = 120) -> TrainingClip:
+    """A tall person at x = 30 and a small one at x = 90; every joint of each lies in their middle."""
+    rgb = np.zeros((frames, height, width, 3), np.uint8)
+    ids = np.zeros((frames, height, width), np.uint8)
+    ids[:, 10:60, 20:40], ids[:, 30:50, 84:96] = 1, 2
+    rgb[..., 0], rgb[..., 1] = ids * 100, (ids == 0) * 80
+    middles = np.array([[30 / width, 35 / height], [90 / width, 40 / height]], np.float32)
+    xy = np.tile(middles[None, :, None], (frames, 1, 32, 1))
+    xyz = np.tile(np.linspace(0, 1, 32)[:, None], (frames, 2, 1, 3)) + np.array([0, 5])[:, None, None]
+    visibility = np.ones((frames, 2, 32), np.float32)
+    alpha = np.where(ids > 0, 255, 0).astype(np.uint8)
+    return TrainingClip(
+        rgb=rgb,
+        alpha=alpha,
+        dense_pose=np.repeat(alpha[..., None], 3, -1),
+        normals=np.zeros_like(rgb, dtype=np.int8) + np.array([0, 0, -127], np.int8),
+        scene_disparity=np.zeros(alpha.shape, np.float16),
+        human_disparity=(alpha / 255).astype(np.float16),
+        xy=xy[:, 0],
+        xyz=xyz[:, 0].astype(np.float32),
+        visibility=visibility[:, 0],
+        instances=ids,
+        people_xy=xy,
+        people_xyz=xyz.astype(np.float32),
+        people_visibility=visibility,
+    )
+
+
+def window_of(clip: TrainingClip, config: WindowConfig, key: int, size: tuple[int, int] = (56, 72)):
+    """The drawn view, who is meant (0 or 1), and the batch that the window shows."""
+    chosen, view = around_one(SAME, clip, config, size, key)
+    person = int(chosen.xyz[0, 0, 0] > 2)
+    return view, person, augment(ClipBatch.of([chosen]), [view], *size)
+
+
+def test_a_window_around_one_person_holds_them_in_the_middle_with_their_own_joints() -> None:
+    plain = WindowConfig(share=1.0, place=0.0, scale=(1.0, 1.0), tilt=0.0, part=0.0)
+    clip, meant = two_people(), []
+    for key in range(30):
+        _, person, seen = window_of(clip, plain, key)
+        meant.append(person)
+        assert seen.rgb.shape == (1, 3, 2, 72, 56)
+        inside = seen.instances == person + 1
+        whole = int((clip.instances == person + 1).sum())
+        scale = 72 / (1.25 * (50, 20)[person])  # from the image to the window
+        assert inside.sum() == pytest.approx(whole * scale**2, rel=0.12)
+        assert_close(seen.keypoints.xy, torch.full_like(seen.keypoints.xy, 0.5), atol=1e-4, rtol=0)
+        assert (seen.keypoints.visibility == 1).all()
+        assert torch.equal(seen.instances > 0, seen.human)
+    assert 5 < sum(meant) < 25
+
+
+def test_windows_jitter_in_place_and_scale_and_tilt_and_stay_true() -> None:
+    config, clip, views = WindowConfig(share=1.0, part=0.0), two_people(), []
+    for key in range(60):
+        view, person, seen = window_of(clip, config, key)
+        views.append(view.zoom * 72 / (1.25 * (50, 20)[person]))
+        x, y = (seen.keypoints.xy[0, 0, 0] * torch.tensor([56, 72])).long().tolist()
+        if 0 <= x < 56 and 0 <= y < 72:
+            assert seen.instances[0, 0, 0, y, x] == person + 1
+    assert min(views) == pytest.approx(0.7, abs=0.08)
+    assert max(views) == pytest.approx(1.5, abs=0.15)
+    again = window_of(clip, config, 7)[0]
+    assert again == window_of(clip, config, 7)[0] != window_of(clip, config, 8)[0]
+
+
+def test_pictures_end_within_people_and_what_lies_beyond_is_not_there() -> None:
+    config = WindowConfig(share=1.0, part=1.0, place=0.0, scale=(1.0, 1.0), tilt=0.0)
+    clip, sides, dark = two_people(), set(), 0
+    for key in range(40):
+        view, person, seen = window_of(clip, config, key)
+        left, top, right, bottom = view.edges
+        sides |= {n for n, (edge, end) in enumerate(zip(view.edges, (0.0, 0.0, 1.0, 1.0), strict=True)) if edge != end}
+        joint = clip.people_xy[0, person, 0]
+        inside = left <= joint[0] <= right and top <= joint[1] <= bottom
+        assert (
+            seen.keypoints.visibility == (1 if inside else 0)
+        ).all()  # never unknown: the one in the middle is meant
+        kept = (min(right, 1) - left) * 120, (min(bottom, 1) - top) * 72
+        assert min(kept) > 0
+        if view.dark:
+            dark += 1
+            assert (seen.rgb == -1).all(1).any()
+            nothing = (seen.rgb == -1).all(1, keepdim=True)
+            assert not (seen.human & nothing).any()
+    assert sides == {0, 1, 2, 3}
+    assert 10 < dark < 30
+
+
+def test_a_window_where_nobody_is_has_no_joints() -> None:
+    clip = two_people()
+    clip.instances[:] = 0
+    seen = window_of(clip, WindowConfig(share=1.0), 0)[2].keypoints
+    assert (seen.visibility == 0).all()
+    assert (seen.xyz == 0).all()
+
+
+def test_a_larger_window_in_fewer_pixels_shows_their_mean() -> None:
+    clip = two_people(1, 144, 240)
+    clip.rgb[:] = np.indices((144, 240)).sum(0)[..., None] % 2 * 255
+    batch = ClipBatch.of([clip])
+    seen = augment(batch, [SAME._replace(zoom=1.0)], 120, 72)
+    assert seen.rgb.shape == (1, 3, 1, 72, 120)
+    assert seen.rgb.abs().mean() < 0.05
+
+
+def test_steps_with_windows_have_as_many_more_clips_as_these_are_smaller() -> None:
+    config = tiny(augment={"windows": {"share": 0.5, "width": 16, "height": 32}}, data={"height": 32, "width": 48})
+    drawn = [draw(config, step) for step in range(40)]
+    windows = [part for part in drawn if part.height]
+    assert 10 < len(windows) < 30
+    assert {(p.width, p.height, len(p.clips)) for p in windows} == {(16, 32, 3 * config.batch)}
+    assert {(p.width, len(p.clips)) for p in drawn if not p.height} == {(None, config.batch)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"share": 2.0}, "share"),
+        ({"scale": (1.5, 0.7)}, "two factors"),
+        ({"width": 2}, "8 pixels"),
+        ({"part": -1}, "part"),
+    ],
+)
+def test_bad_windows_are_named(wrong, message) -> None:
+    with pytest.raises(UserError, match=message):
+        WindowConfig(**wrong)
+    with pytest.raises(UserError, match="two kinds of windows"):
+        AugmentConfig(person=0.5, windows=WindowConfig(share=0.5))

@@ -157,6 +157,13 @@ def test_joints_outside_the_image_have_no_2d_loss_and_unknown_ones_none_at_all()
     assert keypoint_loss(predicted, unknown, (1.0, 1.0, 1.0)).max() == 0
 
 
+def test_where_nobody_is_visibility_alone_is_taught() -> None:
+    predicted, nobody = keypoints(1, 0.0), keypoints(0, 0.0)
+    nobody = nobody._replace(xyz=torch.zeros_like(nobody.xyz))
+    assert keypoint_loss(predicted, nobody, (1.0, 1.0, 0.0), 1.0).max() == 0
+    assert torch.allclose(keypoint_loss(predicted, nobody, (1.0, 1.0, 1.0)), torch.tensor(math.log(2)))
+
+
 def turned(xyz: torch.Tensor) -> torch.Tensor:
     """Turned half a turn about an oblique axis, larger and elsewhere."""
     axis = torch.nn.functional.normalize(torch.tensor([1.0, 2.0, 3.0]), dim=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip
 from thfm_ros.train.augment import View, augment
+from thfm_ros.train.losses import dense_loss
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 
@@ -58,3 +61,51 @@ def test_augmented_people_end_where_their_surface_does(clips: list[Clip], zoom: 
     assert human.any()
     assert torch.equal(seen.dense_pose.sum(1) > 0, human)
     assert (seen.human_disparity[seen.human] == 0).float().mean() < 0.01
+
+
+def test_everyone_has_joints_and_a_number_and_the_largest_is_the_main_one() -> None:
+    assets = load_assets()
+    config = SynthConfig(frames=2, height=64, width=96, empty=0.0, people=3, occluders=0.0)
+    made = [generate_clip(config, 2, index, assets) for index in range(6)]
+    assert max(len(c.people) for c in made) > 1
+    for clip in made:
+        kept = TrainingClip.of(clip)
+        assert kept.people_xy.shape == (2, len(clip.people), 32, 2)
+        assert np.array_equal(kept.instances > 0, clip.human_mask)
+        for n in range(len(clip.people)):
+            one = kept.meaning(n)
+            assert np.allclose(one.xy * [96, 64], clip.people[n].keypoints_2d, atol=1e-3)
+            assert np.allclose(one.xyz[:, 0], 0)
+        assert np.array_equal(kept.meaning(0).xy, kept.xy)
+        window = kept.window(1, 1)
+        assert window.people_xy.shape == (1, len(clip.people), 32, 2)
+        assert window.scene.shape == (1,)
+
+
+def test_nobody_has_no_visible_joint_and_no_place_in_space() -> None:
+    clip = generate_clip(SynthConfig(frames=1, height=32, width=32, empty=1.0), 0, 0, load_assets())
+    kept = TrainingClip.of(clip)
+    assert (kept.visibility == 0).all()
+    assert (kept.xyz == 0).all()
+
+
+def test_scene_tasks_take_no_part_where_their_truth_is_not_known(clips: list[Clip]) -> None:
+    kept = [TrainingClip.of(replace(clip, has_scene=n % 2 == 0)) for n, clip in enumerate(clips)]
+    batch = ClipBatch.of(kept)
+    known = torch.tensor([n % 2 == 0 for n in range(len(clips))])
+    for task in ("scene_depth", "scene_normals"):
+        assert torch.equal(batch.valid(task), known)
+        assert torch.equal(batch.mask(task).flatten(1).any(1), known)
+        weight = dense_loss(
+            "normal" if "normals" in task else "ssi_disparity",
+            torch.rand_like(batch.rgb),
+            batch.target(task),
+            batch.mask(task),
+            human=False,
+            anchor=0.1,
+            background=1.0,
+        )
+        assert torch.equal(weight > 0, known)
+    for task in ("rgb", "human_depth", "foreground", "keypoints_2d"):
+        assert batch.valid(task).all()
+    assert torch.equal(batch.select([1, 0]).scene, known[[1, 0]])

@@ -9,13 +9,14 @@ import numpy as np
 
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action, make_action
+from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera, make_camera
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.synth.materials import Material
 from thfm_ros.synth.outfit import Dressed, dress
-from thfm_ros.synth.render import Geometry, Rendered, render, resources
+from thfm_ros.synth.places import nobody, views, with_environments
+from thfm_ros.synth.render import Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person
 from thfm_ros.synth.scene import Surroundings, make_surroundings
 from thfm_ros.synth.sensor import compress, develop_frames
@@ -77,84 +78,6 @@ def _person(digest: str, key: tuple[int, ...], split: str) -> tuple[Identity, Dr
     return identity, dress(s.body, s.wardrobe, identity, rng, split)
 
 
-def _geometry(
-    s: Studio, people: list[tuple[Identity, Dressed, Action]], surroundings: Surroundings, frames: int
-) -> Geometry:
-    """People and furniture as one mesh; the last bone is the world itself."""
-    joints = len(s.body.bones)
-    blocks: dict[str, list[np.ndarray]] = {
-        k: [] for k in ("rest", "bones", "weights", "canon", "aux", "cut", "faces", "parts", "material", "flags")
-    }
-    materials: list[Material] = []
-    count = 0
-
-    def add(**arrays: np.ndarray) -> None:
-        nonlocal count
-        arrays["faces"] = arrays["faces"] + count
-        arrays["material"] = arrays["material"] + len(materials)
-        for k, v in arrays.items():
-            blocks[k].append(v)
-        count += arrays["rest"].shape[-2]
-
-    moving = any(a.rest is not None for _, _, a in people)
-    for n, (_, d, action) in enumerate(people):
-        fray = np.array([m.fray for m in d.materials])[d.material]
-        reach = d.cut[d.faces].min(1)
-        flags = np.where(reach <= fray * 1.6, 1, 0) | np.where((fray > 0) & (reach <= fray * 1.6), 2, 0)
-        rest = d.rest[None] if action.rest is None else action.rest
-        rest = np.broadcast_to(rest, (frames if moving else 1, *rest.shape[1:]))
-        add(
-            rest=rest,
-            bones=s.body.weight_bones[d.source] + n * joints,
-            weights=s.body.weights[d.source],
-            canon=d.canon,
-            aux=d.aux,
-            cut=d.cut,
-            faces=d.faces,
-            parts=d.parts,
-            material=d.material,
-            flags=flags,
-        )
-        materials += d.materials
-    human_faces = sum(len(f) for f in blocks["faces"])
-    for piece in surroundings.pieces:
-        for mesh, material, local in zip(piece.meshes, piece.materials, piece.local, strict=True):
-            v, f = len(mesh.vertices), len(mesh.faces)
-            world_bone = np.zeros((v, 4), np.int32) + len(people) * joints
-            add(
-                rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)),
-                bones=world_bone,
-                weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
-                canon=local,
-                aux=np.zeros((v, 3), np.float32),
-                cut=np.ones(v, np.float32),
-                faces=mesh.faces,
-                parts=np.zeros(f, np.int32),
-                material=np.zeros(f, np.int32),
-                flags=np.zeros(f, np.int32),
-            )
-            materials.append(material)
-    if count == 0:  # an empty scene without furniture still needs one (degenerate, invisible) triangle
-        add(
-            rest=np.zeros((1, 3, 3), np.float32),
-            bones=np.zeros((3, 4), np.int32),
-            weights=np.tile(np.array([1, 0, 0, 0], np.float32), (3, 1)),
-            canon=np.zeros((3, 3)),
-            aux=np.zeros((3, 3)),
-            cut=-np.ones(3),
-            faces=np.array([[0, 1, 2]]),
-            parts=np.zeros(1, np.int32),
-            material=np.zeros(1, np.int32),
-            flags=np.ones(1, np.int32),
-        )
-    materials += surroundings.surfaces
-    eye = np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1, 1))
-    deltas = np.concatenate([a.deltas for _, _, a in people] + [eye], 1)
-    offsets = np.concatenate([a.offsets for _, _, a in people] + [np.zeros((frames, 1, 3), np.float32)], 1)
-    cat = {k: np.concatenate(v, 1 if k == "rest" else 0) for k, v in blocks.items()}
-    return Geometry(deltas=deltas, offsets=offsets, materials=materials, human_faces=human_faces, **cat)
-
-
 def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, height: int, width: int) -> np.ndarray:
     """(T, K): 1 visible, 0.5 inside the image but hidden, 0 outside. Joints lie under the skin, hence a tolerance."""
     frames = np.arange(len(pixels))[:, None]
@@ -180,7 +103,15 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
     Args:
         seed, index: >= 0. device: a Warp device, "cpu" or "cuda:0".
     """
+    if config.environments is not None:
+        assets = with_environments(assets, config.environments)
     studio(assets)
+    if config.backgrounds is not None:
+        rng = _photographer(config, seed, index)
+        if rng.random() < config.nobody:
+            clip = nobody(rng, config.backgrounds, config.frames, config.height, config.width, config.fps)
+            clip.meta |= {"seed": seed, "config": config.digest(), "split": config.split, "index": index}
+            return clip
     if config.frames == 1 and config.identities > 1:
         group, member = divmod(index, config.identities)
         return _stills(config, seed, group, assets.digest, device)[member]
@@ -188,6 +119,11 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
         config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False
     )
     return s.clip(slice(None), index)
+
+
+def _photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
+    """Of what photographs decide: apart from the scene's own, which so stays the same with and without them."""
+    return np.random.default_rng([seed, index, int(config.digest(), 16), 1])
 
 
 @lru_cache(maxsize=2)
@@ -209,10 +145,17 @@ class _Rendered:
     camera: Camera
     fps: float
     meta: dict
+    photographs: list[str]
 
     def clip(self, frames: slice, index: int) -> Clip:
-        cut = [Person(p.keypoints_2d[frames], p.keypoints_3d[frames], p.visibility[frames]) for p in self.persons]
-        cut.sort(key=lambda p: -seen_size(p, *self.rgb.shape[1:3]))
+        cut = [p.cut(frames) for p in self.persons]
+        order = sorted(range(len(cut)), key=lambda n: -seen_size(cut[n], *self.rgb.shape[1:3]))
+        cut = [cut[n] for n in order]
+        photograph = {"photograph": self.photographs[frames][0]} if self.photographs else {}
+        truth = {n: v[frames] for n, v in self.truth.items()}
+        number = np.zeros(len(order) + 1, np.uint8)  # of the people as they are ordered now
+        number[[n + 1 for n in order]] = np.arange(1, len(order) + 1)
+        truth["instances"] = number[truth["instances"]]
         k, t = len(JOINTS), len(self.rgb[frames])
         nothing = Person(
             np.full((t, k, 2), np.nan, np.float32), np.full((t, k, 3), np.nan, np.float32), np.zeros((t, k), np.float32)
@@ -220,21 +163,23 @@ class _Rendered:
         first = cut[0] if cut else nothing
         return Clip(
             rgb=self.rgb[frames],
-            **{n: v[frames] for n, v in self.truth.items()},
+            **truth,
             keypoints_2d=first.keypoints_2d,
             keypoints_3d=first.keypoints_3d,
             visibility=first.visibility,
             intrinsics=self.camera.matrices[frames].astype(np.float32),
             world_to_camera=self.camera.world_to_camera[frames].astype(np.float32),
             fps=self.fps,
+            has_scene=not self.photographs,
             people=cut,
-            meta=self.meta | {"index": index},
+            meta=self.meta | {"index": index} | photograph,
         )
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A rendered scene whose pixels are still on the device, and the generator of the sensor's randomness."""
+    """A rendered scene whose pixels are still on the device, the generator of the sensor's randomness, each person's
+    vertices, and the photographs behind them (one a still, else one or none)."""
 
     rendered: Rendered
     camera: Camera
@@ -242,6 +187,8 @@ class Staged:
     times: np.ndarray
     meta: dict
     rng: np.random.Generator
+    vertices: list[np.ndarray]
+    photographs: list[str]
 
 
 def stage(
@@ -285,7 +232,8 @@ def stage(
         resources(assets, device).pictures,
         0.5 * width / camera.intrinsics[:, 0],
     )
-    geometry = _geometry(s, people, surroundings, frames)
+    photographs = _set_plates(config, seed, index, surroundings, frames, stills)
+    geometry = assemble(s.body, people, surroundings, frames)
     radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
     chosen = [JOINTS.index(k) for k in SPHERES]
     spheres = [np.concatenate([a.joints[:, chosen], radii], -1) for _, _, a in people] or [np.zeros((frames, 1, 4))]
@@ -316,7 +264,24 @@ def stage(
         "environment": surroundings.environment,
         "furniture": [p.name for p in surroundings.pieces],
     }
-    return Staged(r, camera, [a for _, _, a in people], times, meta, rng)
+    return Staged(r, camera, [a for _, _, a in people], times, meta, rng, geometry.person_vertices, photographs)
+
+
+def _set_plates(
+    config: SynthConfig, seed: int, index: int, surroundings: Surroundings, frames: int, stills: bool
+) -> list[str]:
+    """Photographs behind the people of `composed` of the clips; their names. Each still has one of its own."""
+    if config.backgrounds is None:
+        return []
+    rng = _photographer(config, seed, index)
+    rng.random()  # whether this one shows nobody
+    if rng.random() >= config.composed:
+        return []
+    shape = (config.height, config.width)
+    count, each = (frames, 1) if stills else (1, frames)
+    made = [views(rng, config.backgrounds, each, *shape) for _ in range(count)]
+    surroundings.plates = np.concatenate([plate for plate, _ in made])
+    return [name for _, name in made]
 
 
 def _scene(
@@ -339,11 +304,35 @@ def _scene(
         "alpha": r.alpha.numpy().reshape(shape),
         "dense_pose": r.canon.numpy().reshape(*shape, 3),
         "parts": r.part.numpy().reshape(shape),
+        "instances": r.person.numpy().reshape(shape),
     }
     developed, settings = develop_frames(st.rng, r, config, times, stills, device)
     rgb, settings = compress(st.rng, developed.numpy().reshape(*shape, 3), config, settings)
     persons = [keypoints_of(a, st.camera, truth["depth"], height, width) for a in st.actions]
-    return _Rendered(rgb, truth, persons, st.camera, config.fps, st.meta | {"sensor": settings})
+    screen = r.screen.numpy()
+    for n, (person, vertices) in enumerate(zip(persons, st.vertices, strict=True)):
+        person.box = box_of_points(screen[:, vertices])
+        person.visible_box = box_of_mask(truth["instances"] == n + 1)
+    return _Rendered(rgb, truth, persons, st.camera, config.fps, st.meta | {"sensor": settings}, st.photographs)
+
+
+def box_of_points(points: np.ndarray) -> np.ndarray:
+    """(T, 4) left, top, right, bottom of screen positions (T, V, 3), of those before the camera; NaN without any."""
+    xy = np.where(points[..., 2:] > 0.05, points[..., :2], np.nan)
+    there = np.isfinite(xy).all(-1).any(-1)
+    out = np.full((len(xy), 4), np.nan, np.float32)
+    out[there] = np.concatenate([np.nanmin(xy[there], 1), np.nanmax(xy[there], 1)], -1)
+    return out
+
+
+def box_of_mask(mask: np.ndarray) -> np.ndarray:
+    """(T, 4) left, top, right, bottom of the True pixels of (T, H, W), outer edges; NaN without any."""
+    out = np.full((len(mask), 4), np.nan, np.float32)
+    for t, frame in enumerate(mask):
+        columns, rows = np.flatnonzero(frame.any(0)), np.flatnonzero(frame.any(1))
+        if len(columns):
+            out[t] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return out
 
 
 def keypoints_of(action: Action, camera: Camera, depth: np.ndarray, height: int, width: int) -> Person:

@@ -10,6 +10,7 @@ from typing import Any
 
 from thfm_ros.errors import UserError
 from thfm_ros.synth.bvh import BvhFolder
+from thfm_ros.synth.places import PictureFolder
 
 SPLITS = ("train", "test")
 
@@ -22,6 +23,9 @@ class SynthConfig:
     clip. empty: chance of a scene without anyone. identities: clips in a row that share one body and outfit, which
     is what makes single frames cheap (1 for clips, about 8 for frames=1). split: "train" or "test", disjoint in
     motions, outfits and seeds. bvh: folder of BVH files, or None; a path or the dict of `asdict` becomes a BvhFolder.
+    environments: folder of panoramas that light scenes beside the artefact's own, or None. backgrounds: folder of
+    photographs without people, or None; `composed` of the clips have one behind the people instead of a scene,
+    `nobody` of them are one and nothing else.
     """
 
     frames: int = 17
@@ -37,14 +41,24 @@ class SynthConfig:
     identities: int = 1
     split: str = "train"
     bvh: BvhFolder | None = None
+    environments: PictureFolder | None = None
+    backgrounds: PictureFolder | None = None
+    composed: float = 0.5
+    nobody: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("fps", "empty", "outdoor", "occluders"):  # 12 and 12.0 are the same clips
+        for name in ("fps", "empty", "outdoor", "occluders", "composed", "nobody"):  # 12 and 12.0 are the same clips
             object.__setattr__(self, name, float(getattr(self, name)))
         if isinstance(self.bvh, (str, Path)):
             object.__setattr__(self, "bvh", BvhFolder.at(self.bvh))
         elif isinstance(self.bvh, dict):
             object.__setattr__(self, "bvh", BvhFolder(**self.bvh))
+        for name, kind in (("environments", "panoramas"), ("backgrounds", "photographs")):
+            folder = getattr(self, name)
+            if isinstance(folder, (str, Path)):
+                object.__setattr__(self, name, PictureFolder.at(folder, kind))
+            elif isinstance(folder, dict):
+                object.__setattr__(self, name, PictureFolder(**folder))
         if self.frames < 1 or self.height < 16 or self.width < 16:
             raise UserError(
                 f"expected frames >= 1 and a size >= 16x16, found {self.frames} of {self.height}x{self.width}"
@@ -55,12 +69,22 @@ class SynthConfig:
             raise UserError(f"unknown split '{self.split}': expected one of {', '.join(SPLITS)}")
         if not 1 <= self.samples <= 4:
             raise UserError(f"samples per pixel axis lie between 1 and 4, found {self.samples}")
+        if not (0 <= self.composed <= 1 and 0 <= self.nobody <= 1):
+            raise UserError(f"composed and nobody are shares in 0 .. 1, found {self.composed} and {self.nobody}")
         if self.people < 1 or self.identities < 1 or not self.fps > 0:
             raise UserError("people and identities are at least 1, and fps is above 0")
 
     def settings(self) -> dict[str, Any]:
-        """What decides the clips, as plain values: the BVH folder by its content, not by its path."""
-        return asdict(self) | {"bvh": f"sha256:{self.bvh.sha256}" if self.bvh else None}
+        """What decides the clips, as plain values: folders by their content, not by their path. What came after the
+        first clips were made is left out while it is off: their digest, which seeds them, stays what it was."""
+        table = asdict(self)
+        for name in ("bvh", "environments", "backgrounds"):
+            folder = getattr(self, name)
+            table[name] = f"sha256:{folder.sha256}" if folder else None
+        off = [name for name in ("environments", "backgrounds") if table[name] is None]
+        if self.backgrounds is None:
+            off += ["composed", "nobody"]
+        return {name: value for name, value in table.items() if name not in off}
 
     def digest(self) -> str:
         """Short hash of all settings."""

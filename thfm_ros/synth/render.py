@@ -83,6 +83,7 @@ class Geometry:
 
     rest (1 or T, V, 3), bones (V, 4), weights (V, 4) over deltas (T, J, 3, 3) and offsets (T, J, 3); canon and aux
     (V, 3); cut (V,); faces (F, 3), parts (F,), material (F,) rows of `materials`, flags (F,) as raster.rasterise.
+    person_ends: (P,) the index after each person's last triangle; person_vertices: those of each that are not cut away.
     """
 
     rest: np.ndarray
@@ -99,11 +100,13 @@ class Geometry:
     flags: np.ndarray
     materials: list[Material]
     human_faces: int
+    person_ends: list[int]
+    person_vertices: list[np.ndarray]
 
 
 @dataclass
 class Rendered:
-    """Device arrays of (T, H * W): linear colour, ground truth and motion in
+    """Device arrays of (T, H * W): linear colour, ground truth (person: whose pixel, from 1 on) and motion in
     pixels a frame; world and screen positions of vertices (T, V)."""
 
     colour: wp.array
@@ -112,6 +115,7 @@ class Rendered:
     alpha: wp.array
     canon: wp.array
     part: wp.array
+    person: wp.array
     velocity: wp.array
     world: wp.array
     screen: wp.array
@@ -244,9 +248,13 @@ def render(
     ]
     scene.blobs = up(footprints or [(1e6, 1e6, 0.1)], wp.vec3)
     scene.spheres, scene.human_faces = up(spheres, wp.vec4), g.human_faces
+    scene.person_ends = up(g.person_ends, int, np.int32)
+    scene.plated = int(s.plates is not None)
+    plates = np.zeros((1, 1, 3)) if s.plates is None else linear(s.plates.reshape(len(s.plates), -1, 3) / 255.0)
+    scene.plates = up(plates, wp.vec3)
 
     pixels = (frames, height * width)
-    out = [empty(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.vec2)]
+    out = [empty(pixels, t) for t in (wp.vec3, float, wp.vec3, float, wp.vec3, wp.uint8, wp.uint8, wp.vec2)]
     wp.launch(
         resolve.resolve,
         (frames, -(-height * width // resolve.STRIP)),

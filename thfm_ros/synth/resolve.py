@@ -188,6 +188,7 @@ def resolve(
     out_alpha: wp.array2d(dtype=float),
     out_canon: wp.array2d(dtype=wp.vec3),
     out_part: wp.array2d(dtype=wp.uint8),
+    out_person: wp.array2d(dtype=wp.uint8),  # whose pixel, from 1 on; 0: nobody's
     out_velocity: wp.array2d(dtype=wp.vec2),  # pixels a frame, by central differences
 ):
     b, strip = wp.tid()
@@ -201,6 +202,9 @@ def resolve(
         d = wp.transform_vector(cam, wp.vec3((px - k4[2]) / k4[0], (py - k4[3]) / k4[1], 1.0))
         pixel = wp.length(d) / k4[0]
         bg_t, bg_side = background_distance(s, o, d)
+        if s.plated == 1:
+            bg_t = float(1.0e9)
+            bg_side = int(-1)
 
         total = samples * samples
         humans = int(0)
@@ -317,7 +321,9 @@ def resolve(
                 colour += light_surface(
                     s, shadows, b, p, n, view, albedo, gloss, m.sharpness[k], wrap, occlusion
                 ) * float(count)
-        if background > 0:
+        if background > 0 and s.plated == 1:
+            colour += s.plates[wp.min(b, s.plates.shape[0] - 1), i] * (float(background) / s.exposure)
+        elif background > 0:
             colour += background_colour(s, m, tex, shadows, b, o, d, bg_t, bg_side, pixel) * float(background)
         out_colour[b, i] = colour * (s.exposure / float(total))
 
@@ -346,8 +352,11 @@ def resolve(
                 out_depth[b, i] = bg_t
                 n = side_normal(bg_side)
                 out_normal[b, i] = wp.transform_vector(wp.transpose(cam), n)
+            if s.plated == 1:
+                out_velocity[b, i] = wp.vec2()
             out_canon[b, i] = wp.vec3()
             out_part[b, i] = wp.uint8(0)
+            out_person[b, i] = wp.uint8(0)
         else:
             f = faces[t]
             p0 = screen[b, f[0]]
@@ -373,6 +382,12 @@ def resolve(
                 c = (c - canon_low) * canon_scale
                 out_canon[b, i] = wp.vec3(wp.clamp(c[0], 0.0, 1.0), wp.clamp(c[1], 0.0, 1.0), wp.clamp(c[2], 0.0, 1.0))
                 out_part[b, i] = wp.uint8(face_part[t])
+                person = int(1)
+                for q in range(s.person_ends.shape[0]):
+                    if t >= s.person_ends[q]:
+                        person += 1
+                out_person[b, i] = wp.uint8(person)
             else:
                 out_canon[b, i] = wp.vec3()
                 out_part[b, i] = wp.uint8(0)
+                out_person[b, i] = wp.uint8(0)

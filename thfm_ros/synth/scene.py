@@ -31,6 +31,7 @@ class Surroundings:
     surfaces: list[Material] = field(default_factory=list)  # floor, wall, ceiling
     pieces: list[Piece] = field(default_factory=list)
     pictures: list[tuple[int, tuple[float, float, float, float], int]] = field(default_factory=list)
+    plates: np.ndarray | None = None  # (1 or T, H, W, 3) uint8: photographs that stand behind everything
 
 
 def harmonics(image: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ def rotate_harmonics(c: np.ndarray, yaw: float) -> np.ndarray:
     return out
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=512)
 def _light_of(assets_digest: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Harmonics, direction and colour of the brightest spot of an environment (cached by the artefact's digest)."""
     image = _ENVIRONMENTS[assets_digest][name]

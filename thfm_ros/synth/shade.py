@@ -66,6 +66,9 @@ class Scene:
     bounds: wp.array(dtype=wp.vec4)  # (T,) outside of this sphere they do not count
     blobs: wp.array(dtype=wp.vec3)  # x, y, radius of what stands on the floor and darkens it
     human_faces: int  # triangles below this index belong to people
+    person_ends: wp.array(dtype=int)  # (P,) the index after each person's last triangle
+    plates: wp.array2d(dtype=wp.vec3)  # (1 or T, H * W) linear: a photograph in the place of room, ground and sky
+    plated: int
 
 
 @wp.func

@@ -2,7 +2,8 @@
 
 A clip KEY is `KEY.rgb.jpg`, `KEY.depth.png` (16 bit, 65535 * NEAR / z, 0: nothing there), `KEY.normals.png`
 (8 bit, (n + 1) / 2, grey 0 where none), `KEY.alpha.png`, `KEY.dense_pose.png` (16 bit), `KEY.parts.png` and
-`KEY.json` (keypoints, cameras, meta). The frames of a clip are stacked from top to bottom in each image.
+`KEY.json` (keypoints, cameras, meta); of several people `KEY.instances.png` as well (whose pixel, from 1 on). The
+frames of a clip are stacked from top to bottom in each image.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def encode(clip: Clip) -> dict[str, bytes]:
             for p in clip.people
         ],
         "meta": clip.meta,
+        **({} if clip.has_scene else {"has_scene": False}),
     }
+    # Of one person alone the mask says it all.
+    instances = {"instances.png": _image(clip.instances)} if len(clip.people) > 1 else {}
     return {
         rgb: _image(clip.rgb, rgb[3:]),
         "depth.png": _image(code),
@@ -75,6 +79,7 @@ def encode(clip: Clip) -> dict[str, bytes]:
         "alpha.png": _image(np.ceil(clip.alpha * np.float32(255) - np.float32(0.5)).astype(np.uint8)),
         "dense_pose.png": _image((clip.dense_pose * np.float32(65535) + np.float32(0.5)).astype(np.uint16)),
         "parts.png": _image(clip.parts),
+        **instances,
         "json": json.dumps(numbers, separators=(",", ":")).encode(),
     }
 
@@ -107,19 +112,23 @@ def decode(files: dict[str, bytes]) -> Clip:
         np.zeros((frames, 32), np.float32),
     )
     first = people[0] if people else nothing
+    alpha = image("alpha.png").astype(np.float32) / 255
+    instances = image("instances.png") if "instances.png" in files else (alpha > 0.5).astype(np.uint8)
     return Clip(
         rgb=rgb,
         depth=depth,
         normals=normals,
-        alpha=image("alpha.png").astype(np.float32) / 255,
+        alpha=alpha,
         dense_pose=image("dense_pose.png").astype(np.float32) / 65535,
         parts=image("parts.png"),
+        instances=instances,
         keypoints_2d=first.keypoints_2d,
         keypoints_3d=first.keypoints_3d,
         visibility=first.visibility,
         intrinsics=np.array(numbers["intrinsics"], np.float32),
         world_to_camera=np.array(numbers["world_to_camera"], np.float32),
         fps=numbers["fps"],
+        has_scene=numbers.get("has_scene", True),
         people=people,
         meta=numbers["meta"],
     )

@@ -1,6 +1,7 @@
 """More views of the clips there are: mirrored, cropped, rolled, in other colours, with ground truth that stays true.
 
-A rolled camera sees what lies beyond the image's edges too, where nothing was rendered: the edge is repeated there.
+A rolled camera and a window around somebody at the edge see what lies beyond the image too, where nothing was
+rendered: the edge is repeated there, or it is black, as in the windows that a tracker cuts.
 Cropping moves the principal point, which normals and 3D keypoints do not hear of: a zoom of 0.75 moves it by an eighth
 of the image at the most, which is 8 degrees where the view is 60 wide.
 """
@@ -8,6 +9,7 @@ of the image at the most, which is 8 degrees where the view is 60 wide.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +19,23 @@ from torch import Tensor
 
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
-from thfm_ros.train.config import AugmentConfig
-from thfm_ros.train.samples import ClipBatch
+from thfm_ros.train.appearance import Look, photographed
+from thfm_ros.train.config import AugmentConfig, TrainConfig, WindowConfig
+from thfm_ros.train.data import Draw
+from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 ROLL = 0.9  # standard deviation of a rolled camera's angle, radians: a trunk that lies is within two
+LEAST = 24  # pixels that show a person whom a window may be around
+PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
+PART_CHANCES = (0.6, 0.1, 0.15, 0.15)
 FLIPPED = list(JOINT_SETS[DEFAULT_JOINT_SET].flip)
 
 
 class View(NamedTuple):
-    """What one clip becomes: mirrored or not; the window of `zoom` x the image around (x, y), in parts of the image;
-    gains of red, green and blue, and an exponent, on values in [0, 1]; radians by which the camera is rolled
-    (positive: what it sees turns from y to x)."""
+    """What one clip becomes: mirrored or not; the window around (x, y), in parts of the image, `zoom` times as high as
+    the image; gains of red, green and blue, and an exponent, on values in [0, 1]; radians by which the camera is rolled
+    (positive: what it sees turns from y to x). edges: left, top, right, bottom of what there is of the image; dark:
+    beyond them all is black, else they are repeated. meant: whether the joints are those of the one in the middle."""
 
     mirror: bool
     zoom: float
@@ -36,6 +44,9 @@ class View(NamedTuple):
     gains: tuple[float, float, float]
     gamma: float
     roll: float = 0.0
+    edges: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    dark: bool = False
+    meant: bool = False
 
     @classmethod
     def draw(cls, config: AugmentConfig, *key: int) -> View:
@@ -66,10 +77,102 @@ class View(NamedTuple):
         return self._replace(roll=float(rng.normal(0, ROLL))) if rng.random() < chance else self
 
 
-def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -> ClipBatch:
-    """Each clip of the batch as its view shows it; width: of what is seen, in pixels (None: the clips')."""
+def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, device: torch.device) -> ClipBatch:
+    """The clips of a step as its views and cameras show them: a function of (config, step, clips) alone."""
+    how = config.augment
+    keys = [(config.seed, part.step, clip) for clip in part.clips]
+    if how == AugmentConfig():
+        return ClipBatch.of(clips, device)
+    views = [View.draw(how, *key) for key in keys]
+    if part.height and part.width:
+        size = (part.width, part.height)
+        around = [around_one(v, c, how.windows, size, *k, 1) for v, c, k in zip(views, clips, keys, strict=True)]
+        clips, views = [c for c, _ in around], [v for _, v in around]
+    batch = ClipBatch.of(clips, device)
+    if part.width and not part.height:
+        share = part.width / batch.rgb.shape[-1]
+        views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
+    if part.width and part.step < how.roll_until * config.steps:
+        views = [v.rolled(how.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
+    batch = augment(batch, views, part.width, part.height)
+    if how.appearance.share:
+        looks = [Look.draw(how.appearance, *key, 3) for key in keys]
+        batch = replace(batch, rgb=photographed(batch.rgb, looks))
+    return batch
+
+
+def around_one(
+    view: View, clip: TrainingClip, config: WindowConfig, size: tuple[int, int], *key: int
+) -> tuple[TrainingClip, View]:
+    """A window of `size` (width, height) around one of the visible people, drawn by the key, and the clip with their
+    joints as the main ones. Where nobody is seen: a window anywhere, without joints."""
+    rng = np.random.default_rng(key)
+    height, width = clip.rgb.shape[1:3]
+    assert clip.instances is not None
+    pixels = np.bincount(clip.instances.ravel())
+    seen = np.flatnonzero(pixels[1:] >= LEAST * clip.frames) + 1
+    dark = bool(rng.random() < 0.5)
+    if not len(seen):
+        zoom = float(rng.uniform(0.3, 1.0))
+        x, y = rng.uniform(0.2, 0.8, 2).tolist()
+        return clip.without_joints(), view._replace(zoom=zoom, x=x, y=y, dark=dark, meant=True)
+    person = int(rng.choice(seen))
+    mask = (clip.instances == person).any(0)
+    edges = [0, 0, width, height]
+    if rng.random() < config.part:
+        edges = _cut(rng, mask)
+        mask = mask & _inside(mask.shape, edges)
+    left, top, right, bottom = _box(mask)
+    across, down = right - left, bottom - top
+    least, most = np.log(config.scale)
+    high = max(down, across * size[1] / size[0]) * config.margin * float(np.exp(rng.uniform(least, most)))
+    x = (left + right) / 2 + rng.normal(0, config.place) * across
+    y = (top + bottom) / 2 + rng.normal(0, config.place) * down
+    return clip.meaning(person - 1), view._replace(
+        zoom=max(high, 8.0) / height,
+        x=float(x) / width,
+        y=float(y) / height,
+        roll=float(rng.normal(0, config.tilt)),
+        edges=(edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height),
+        dark=dark,
+        meant=True,
+    )
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the True pixels, outer edges."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _inside(shape: tuple[int, ...], edges: list[int]) -> np.ndarray:
+    inside = np.zeros(shape, bool)
+    inside[edges[1] : edges[3], edges[0] : edges[2]] = True
+    return inside
+
+
+def _cut(rng: np.random.Generator, mask: np.ndarray) -> list[int]:
+    """Edges of a picture that ends within the person: 0.3 to 0.9 of them are left, the upper part the likeliest."""
+    height, width = mask.shape
+    left, top, right, bottom = _box(mask)
+    edges, share = [0, 0, width, height], rng.uniform(0.3, 0.9)
+    match PARTS[int(rng.choice(len(PARTS), p=PART_CHANCES))]:
+        case "top":
+            edges[3] = top + max(1, round(share * (bottom - top)))
+        case "bottom":
+            edges[1] = bottom - max(1, round(share * (bottom - top)))
+        case "left":
+            edges[2] = left + max(1, round(share * (right - left)))
+        case "right":
+            edges[0] = right - max(1, round(share * (right - left)))
+    return edges
+
+
+def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, height: int | None = None) -> ClipBatch:
+    """Each clip of the batch as its view shows it; width, height: of what is seen, in pixels (None: the clips')."""
     device = batch.rgb.device
-    share = (width or batch.rgb.shape[-1]) / batch.rgb.shape[-1]
+    size = (height or batch.rgb.shape[-2], width or batch.rgb.shape[-1])
+    share = size[1] / size[0] * batch.rgb.shape[-2] / batch.rgb.shape[-1]  # of a window as high as the image
     mirror = torch.tensor([v.mirror for v in views], device=device)
     window = torch.tensor([[v.zoom * share * (-1 if v.mirror else 1), v.zoom] for v in views], device=device)  # x, y
     centre = torch.tensor([[v.x, v.y] for v in views], device=device)
@@ -77,11 +180,18 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
     turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), -1).unflatten(-1, (2, 2))  # view to clip
     aspect = turn.new_tensor([batch.rgb.shape[-1], batch.rgb.shape[-2]])
     linear = turn * aspect / aspect[:, None] * window[:, None]  # a turn of pixels, in parts of the image
+    edges = torch.tensor([v.edges for v in views], device=device)
+    dark = torch.tensor([v.dark for v in views], device=device)
 
     theta = torch.cat((linear, (2 * centre - 1)[..., None]), 2)
-    seen = _resample(batch, ("rgb",), theta, "bilinear", width)
-    surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity")  # all end where the person does
-    seen |= _resample(batch, surfaces, theta, "nearest", width)
+    grid = F.affine_grid(theta.to(batch.rgb), [len(views), 1, *size], align_corners=False)
+    fine = max(v.zoom for v in views) * batch.rgb.shape[-2] / size[0] > 1.2  # the window has more pixels than are asked
+    seen = _resample(batch, ("rgb",), _shrinkable(theta, len(views), size) if fine else grid, edges, dark, "bilinear")
+    if fine:
+        seen["rgb"] = F.avg_pool3d(seen["rgb"], (1, 2, 2))
+    # All of these end where the person does.
+    surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity", "instances")
+    seen |= _resample(batch, surfaces, grid, edges, dark, "nearest")
     flip = mirror.view(-1, 1, 1, 1)
     pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]
     # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
@@ -89,6 +199,8 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
     pose[:, 0] = torch.where(flip & body, 1 - pose[:, 0], pose[:, 0])
     normals[:, :2] = torch.einsum("bji,bj...->bi...", turn, normals[:, :2])
     normals[:, 0] = torch.where(flip, -normals[:, 0], normals[:, 0])
+    meant = torch.tensor([v.meant for v in views], device=device)
+    someone = (alpha > 0.5).flatten(1).any(1) & ~meant
     return ClipBatch(
         rgb=_colours(seen["rgb"], views),
         alpha=alpha,
@@ -96,18 +208,33 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None) -
         normals=normals,
         scene_disparity=_stretch(seen["scene_disparity"], torch.ones_like(alpha, dtype=torch.bool)),
         human_disparity=_stretch(seen["human_disparity"], alpha > 0.5),
-        keypoints=_keypoints(batch.keypoints, mirror, turn, linear, centre, (alpha > 0.5).flatten(1).any(1)),
+        keypoints=_keypoints(batch.keypoints, mirror, turn, linear, centre, edges, someone),
+        instances=seen["instances"],
+        scene=batch.scene,
     )
 
 
-def _resample(batch: ClipBatch, names: Sequence[str], theta: Tensor, mode: str, width: int | None) -> dict[str, Tensor]:
-    """Those videos (B, C, T, H, W) of the batch through one look-up."""
+def _shrinkable(theta: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """Places of twice as many pixels along both axes, whose means are the window's: none is skipped."""
+    return F.affine_grid(theta, [count, 1, 2 * size[0], 2 * size[1]], align_corners=False)
+
+
+def _resample(
+    batch: ClipBatch, names: Sequence[str], grid: Tensor, edges: Tensor, dark: Tensor, mode: str
+) -> dict[str, Tensor]:
+    """Those videos (B, C, T, H, W) of the batch at the grid's places (B, h, w, 2), within the edges; beyond them black
+    (and nothing) where it is dark, else what the nearest edge shows."""
     videos = [getattr(batch, name) for name in names]
     stacked = torch.cat(videos, 1)
-    b, c, t, h, w = stacked.shape
-    grid = F.affine_grid(theta.to(stacked), [b, 1, h, width or w], align_corners=False)
-    out = F.grid_sample(stacked.flatten(1, 2), grid, mode, "border", align_corners=False)
-    return dict(zip(names, out.unflatten(1, (c, t)).split([v.shape[1] for v in videos], 1), strict=True))
+    t, h, w = stacked.shape[2:]
+    half = edges.new_tensor([0.5 / w, 0.5 / h])
+    low, high = ((2 * e - 1)[:, None, None] for e in (edges[:, :2] + half, edges[:, 2:] - half))
+    inside = torch.minimum(torch.maximum(grid, low), high)
+    out = F.grid_sample(stacked.flatten(1, 2), inside, mode, "border", align_corners=False).unflatten(1, (-1, t))
+    beyond = ((grid - inside).abs() > 2 * half).any(-1) & dark[:, None, None]
+    nothing = -1.0 if names[0] == "rgb" else 0.0
+    out = torch.where(beyond[:, None, None], nothing, out)
+    return dict(zip(names, out.split([v.shape[1] for v in videos], 1), strict=True))
 
 
 def _colours(rgb: Tensor, views: Sequence[View]) -> Tensor:
@@ -128,16 +255,17 @@ def _stretch(disparity: Tensor, mask: Tensor) -> Tensor:
 
 
 def _keypoints(
-    points: Keypoints, mirror: Tensor, turn: Tensor, linear: Tensor, centre: Tensor, someone: Tensor
+    points: Keypoints, mirror: Tensor, turn: Tensor, linear: Tensor, centre: Tensor, edges: Tensor, someone: Tensor
 ) -> Keypoints:
     """turn: (B, 2, 2) from the view's axes to the clip's; linear: the same in parts of the view and of the image;
-    someone: (B,) whether the view shows anybody."""
+    edges: (B, 4) of the image; someone: (B,) whether the view shows anybody who may be meant instead."""
     flip = mirror.view(-1, 1, 1)
     xy = torch.einsum("bij,btkj->btki", torch.linalg.inv(linear), points.xy - centre[:, None, None]) + 0.5
     seen = torch.einsum("bji,btkj->btki", turn, points.xyz[..., :2])
     xyz = torch.cat((seen, points.xyz[..., 2:]), -1)
     xyz = torch.where(flip[..., None], xyz * xyz.new_tensor([-1, 1, 1]), xyz)
-    inside = ((xy >= 0) & (xy <= 1)).all(-1)
+    low, high = edges[:, None, None, :2], edges[:, None, None, 2:]
+    inside = ((xy >= 0) & (xy <= 1) & (points.xy >= low) & (points.xy <= high)).all(-1)
     visibility = torch.where(inside, points.visibility, points.visibility.clamp_max(0))
     # Mostly cut away, they may not be the most prominent person any more: who is seen may have other joints. (Alone,
     # their joints are not asked for either: nobody counts the people of a window.)

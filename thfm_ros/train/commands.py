@@ -1,4 +1,4 @@
-"""`thfm train`, `thfm train-recipe`, `thfm plot-training`, `thfm average` and `thfm publish`."""
+"""`thfm train` and its recipe, previews, plots, averages and publishing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     app.command("train")(train)
+    app.command("preview-training")(preview_training)
     app.command("train-recipe")(train_recipe)
     app.command("plot-training")(plot_training)
     app.command("average")(average)
@@ -31,6 +32,21 @@ def train(
     if trainer.accelerator.is_main_process:
         state = "finished" if done else "out of time, run the same command to go on"
         typer.echo(f"{out / 'model'}: {state} at step {trainer.step} of {trainer.config.steps}")
+
+
+def preview_training(
+    config: Path = typer.Argument(..., help="YAML file, see config/train/"),
+    out: Path = typer.Option(Path("training.png"), help="picture to write"),
+    pictures: int = typer.Option(48, min=1, help="how many"),
+    step: int = typer.Option(0, min=0, help="from which step on"),
+    override: list[str] = typer.Option([], "--set", help="key=value or table.key=value in place of the file's"),
+) -> None:
+    """A sheet of pictures as training sees them, each above itself with people and joints drawn over it."""
+    from thfm_ros.train.config import load_config
+    from thfm_ros.train.preview import write_training_sheet
+
+    write_training_sheet(load_config(config, override), out, pictures, step=step)
+    typer.echo(f"wrote {out}")
 
 
 def train_recipe(

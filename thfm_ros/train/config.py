@@ -25,6 +25,8 @@ class DataConfig:
     clips: how many different ones training draws from; 0: without end (every sample is new).
     height, width, frames, fps: 0 means the preset's. frames 1: still images.
     settings: further keys of the generator's configuration, for what is trained on; held-out clips have none of them.
+    environments: folder of panoramas that light its scenes. backgrounds: folder of photographs without people, behind
+        its people (`settings: {composed: 0.5}`) and as pictures with nobody in them (`settings: {nobody: 0.1}`).
     device: where the generator runs; `auto`: on the GPU if there is one.
     workers: processes that prepare clips ahead of time; 0: the trainer makes them itself, when it needs them.
     """
@@ -39,7 +41,76 @@ class DataConfig:
     fps: float = 0.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
+    environments: str = ""
+    backgrounds: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AppearanceConfig:
+    """Pictures as bad cameras make them (`train.appearance`): a share of the clips, and the chance of each fault there.
+
+    share: of the clips that another camera made; 0: off. strength: of all faults, 1 reaches bad cameras.
+    dark: under-exposure. contrast: with it brightness. resample: a sensor of fewer pixels. grey: no colours at all.
+    """
+
+    share: float = 0.0
+    strength: float = 1.0
+    gamma: float = 0.6
+    contrast: float = 0.6
+    dark: float = 0.08
+    white_balance: float = 0.5
+    saturation: float = 0.5
+    grey: float = 0.08
+    hue: float = 0.2
+    vignette: float = 0.25
+    blur: float = 0.25
+    motion_blur: float = 0.1
+    resample: float = 0.3
+    sharpen: float = 0.2
+    noise: float = 0.35
+    jpeg: float = 0.4
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if not (0 <= value <= 1 or (f.name == "strength" and value >= 0)):
+                expected = "0 or more" if f.name == "strength" else "a chance in 0 .. 1"
+                raise UserError(f"augment.appearance.{f.name}: expected {expected}, found {value}")
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Windows around one person, the one in the middle being meant, as a tracker cuts them out of a camera's image.
+
+    share: fraction of the steps that see such windows instead of whole images, of as many more clips as they are
+        smaller; 0: off. width, height: of a window, pixels. margin: of the visible part's box, before jitter.
+    place: standard deviation of the window's place, in parts of the box. scale: least and largest factor on its size.
+    tilt: standard deviation of the camera's roll, radians. part: chance of a picture that ends within the person.
+    """
+
+    share: float = 0.0
+    width: int = 112
+    height: int = 144
+    margin: float = 1.25
+    place: float = 0.08
+    scale: tuple[float, ...] = (0.7, 1.5)
+    tilt: float = 0.1
+    part: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and 0 <= self.part <= 1 and self.place >= 0 and self.tilt >= 0):
+            raise UserError(
+                "augment.windows: expected share and part in 0 .. 1, place and tilt 0 or more, found share "
+                f"{self.share}, part {self.part}, place {self.place}, tilt {self.tilt}"
+            )
+        if min(self.width, self.height) < 8 or self.margin <= 0:
+            raise UserError(
+                "augment.windows: expected 8 pixels or more and a margin above 0, found "
+                f"{self.width}x{self.height}, margin {self.margin}"
+            )
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f"augment.windows.scale: expected two factors above 0, found {list(self.scale)}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +123,7 @@ class AugmentConfig:
         of as many more clips as they are narrower: what surrounds a person is most of an image, and soon known.
     roll: chance of such a window seen by a camera that is rolled, so that people lie, lean and stand on their heads;
         in that part of the steps which `roll_until` says, so that the last may be as upright as what will be met.
+    windows: around one person each, in the place of `person`. appearance: pictures as bad cameras make them.
     """
 
     mirror: float = 0.0
@@ -61,6 +133,8 @@ class AugmentConfig:
     person_width: int = 80
     roll: float = 0.0
     roll_until: float = 1.0
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
 
     def __post_init__(self) -> None:
         chances = (self.mirror, self.person, self.roll, self.roll_until)
@@ -70,7 +144,9 @@ class AugmentConfig:
                 f"or more, found mirror {self.mirror}, person {self.person}, roll {self.roll}, roll_until "
                 f"{self.roll_until}, zoom {self.zoom}, colour {self.colour}"
             )
-        if self.roll and not self.person:
+        if self.person and self.windows.share:
+            raise UserError("augment: expected person or windows.share, found both: they are two kinds of windows")
+        if self.roll and not (self.person or self.windows.share):
             raise UserError(f"augment: roll {self.roll} is of windows around the person: give person as well")
         if self.person_width < 1:
             raise UserError(f"augment: expected a person_width of at least 1 pixel, found {self.person_width}")

@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -49,10 +49,11 @@ class Generator:
         from thfm_ros.synth.config import SynthConfig
 
         settings = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
-        if twice := sorted(settings.keys() & data.settings.keys()):
+        places = {"environments": data.environments or None, "backgrounds": data.backgrounds or None}
+        if twice := sorted((settings | places).keys() & data.settings.keys()):
             raise UserError(f"data.settings: expected other keys, found {twice[0]}: set data.{twice[0]} instead")
         try:
-            self.config = SynthConfig(**{**settings, **data.settings})
+            self.config = SynthConfig(**{**settings, **places, **data.settings})
         except TypeError as error:
             raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
         self.group = self.config.identities
@@ -107,7 +108,8 @@ class Folder:
             return None
         try:
             with np.load(file, allow_pickle=False) as data:
-                return TrainingClip(**{f.name: data[f.name] for f in fields(TrainingClip)})
+                known = [f.name for f in fields(TrainingClip) if f.default is MISSING or f.name in data]
+                return TrainingClip(**{name: data[name] for name in known})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise UserError(f"damaged clip {file}: {error}; delete it") from None
 
@@ -144,8 +146,9 @@ def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
 
     kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
     kind["generator"] = GENERATOR_VERSION
-    if made.bvh:  # by its content: motions may have come or gone in the same folder
-        kind["settings"] = data.settings | {"bvh": made.settings()["bvh"]}
+    # Folders by their content: motions and pictures may have come or gone in the same one.
+    folders = {name: made.settings()[name] for name in ("bvh", "environments", "backgrounds") if getattr(made, name)}
+    kind["settings"] = data.settings | folders
     file = path / "clips.json"
     try:
         if not file.exists():
@@ -169,6 +172,7 @@ class Draw:
     attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
     stills: for every clip, which of its frames is taken alone; None: the clips are taken whole.
     width: of the windows around the person that are seen instead of whole images, in pixels; None: whole images.
+    height: of windows around one person each (`augment.windows`); None: the image's.
     """
 
     step: int
@@ -180,6 +184,7 @@ class Draw:
     first: float
     stills: tuple[int, ...] | None = None
     width: int | None = None
+    height: int | None = None
 
     def part(self, index: int, count: int) -> Draw:
         """The samples of one process or one accumulation part of `count`."""
@@ -196,16 +201,20 @@ class Draw:
 def draw(config: TrainConfig, step: int) -> Draw:
     """The global batch of a step, a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
+    windows = config.augment.windows
     alone, near = (
         bool(chance) and np.random.default_rng((config.seed, step, n)).random() < chance
-        for n, chance in enumerate((config.stills, config.augment.person), 1)
+        for n, chance in enumerate((config.stills, config.augment.person or windows.share), 1)
     )
-    narrower = max(1, config.data.width // config.augment.person_width)
-    size = config.batch * (config.data.frames if alone else 1) * (narrower if near else 1)
+    if windows.share:
+        smaller = max(1, config.data.width * config.data.height // (windows.width * windows.height))
+    else:
+        smaller = max(1, config.data.width // config.augment.person_width)
+    size = config.batch * (config.data.frames if alone else 1) * (smaller if near else 1)
     if config.data.clips:
         clips = rng.integers(config.data.clips, size=size)
     else:
-        most = (config.data.frames if config.stills else 1) * (narrower if config.augment.person else 1)
+        most = (config.data.frames if config.stills else 1) * (smaller if config.augment.person or windows.share else 1)
         clips = step * config.batch * most + np.arange(size)
     weights = task_weights(config)
     names, chance = list(weights), np.array(list(weights.values()))
@@ -230,7 +239,8 @@ def draw(config: TrainConfig, step: int) -> Draw:
         stream=stream and not alone,
         first=first,
         stills=stills,
-        width=config.augment.person_width if near else None,
+        width=(windows.width if windows.share else config.augment.person_width) if near else None,
+        height=windows.height if near and windows.share else None,
     )
 
 

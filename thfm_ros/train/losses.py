@@ -91,17 +91,19 @@ def keypoint_loss(
     """L2 (Euclidean distance, joint by joint) on 2D and 3D plus cross-entropy on visibility, (B,).
 
     target.visibility: 1 visible, 0.5 hidden but inside the image, 0 outside (no 2D loss there), negative: unknown
-    joint (no loss at all). aligned: weight of `aligned_loss`.
+    joint (no loss at all). Where nobody is (visibility 0, all joints in one point) visibility alone has a loss.
+    aligned: weight of `aligned_loss`.
     """
     known = target.visibility >= 0
     inside = target.visibility > 0
+    located = known & (target.xyz.abs().amax((2, 3)) > 0).unsqueeze(-1)
     xy = masked_mean(_distance(prediction.xy, target.xy), inside)
-    xyz = masked_mean(_distance(prediction.xyz, target.xyz), known)
+    xyz = masked_mean(_distance(prediction.xyz, target.xyz), located)
     seen = F.binary_cross_entropy_with_logits(
         prediction.visibility, (target.visibility > 0.75).to(prediction.visibility.dtype), reduction="none"
     )
     loss = weights[0] * xy + weights[1] * xyz + weights[2] * masked_mean(seen, known)
-    return loss + aligned * aligned_loss(prediction.xyz, target.xyz, known) if aligned else loss
+    return loss + aligned * aligned_loss(prediction.xyz, target.xyz, located) if aligned else loss
 
 
 def aligned_loss(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:

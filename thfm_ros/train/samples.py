@@ -15,16 +15,20 @@ from thfm_ros.model.readout import Keypoints
 from thfm_ros.tasks import get_task, normalise_disparity
 
 if TYPE_CHECKING:
-    from thfm_ros.synth.sample import Clip
+    from thfm_ros.synth.sample import Clip, Person
 
 
 @dataclass
 class TrainingClip:
-    """One clip in storage precision; K joints of thfm32, the main person's.
+    """One clip in storage precision; K joints of thfm32, the main person's: the largest, or the one that is meant.
 
     rgb uint8 (T, H, W, 3); alpha uint8 (T, H, W); dense_pose uint8 (T, H, W, 3); normals int8 (T, H, W, 3), x 127;
     scene_disparity, human_disparity float16 (T, H, W) in [0, 1] over the clip; xy float32 (T, K, 2) normalised image
-    coordinates; xyz float32 (T, K, 3) metres relative to the pelvis; visibility float32 (T, K), -1 where unknown.
+    coordinates; xyz float32 (T, K, 3) metres relative to the pelvis; visibility float32 (T, K), -1 where unknown. Where
+    nobody is, no joint is visible and all lie in one point, which says nothing about where they are in space.
+    instances uint8 (T, H, W): n where person n - 1 is, 0 where nobody is; people_xy (T, P, K, 2), people_xyz
+    (T, P, K, 3), people_visibility (T, P, K): of all of them. scene bool (T,): whether the truth of scene tasks is
+    known. Without these four, the mask is the main person's and the scene is known (clips from before they were kept).
     """
 
     rgb: np.ndarray
@@ -36,6 +40,20 @@ class TrainingClip:
     xy: np.ndarray
     xyz: np.ndarray
     visibility: np.ndarray
+    instances: np.ndarray | None = None
+    people_xy: np.ndarray | None = None
+    people_xyz: np.ndarray | None = None
+    people_visibility: np.ndarray | None = None
+    scene: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.instances is None:
+            self.instances = (self.alpha > 127).astype(np.uint8)
+        if self.people_xy is None or self.people_xyz is None or self.people_visibility is None:
+            self.people_xy, self.people_xyz = self.xy[:, None], self.xyz[:, None]
+            self.people_visibility = self.visibility[:, None]
+        if self.scene is None:
+            self.scene = np.ones(len(self.rgb), bool)
 
     @classmethod
     def of(cls, clip: Clip) -> TrainingClip:
@@ -44,7 +62,8 @@ class TrainingClip:
         height, width = clip.alpha.shape[1:]
         scene, _, _ = normalise_disparity(clip.depth)
         person, _, _ = normalise_disparity(clip.depth, human)
-        nobody = not np.isfinite(clip.keypoints_3d).all()
+        everyone = [_joints(p, (width, height)) for p in clip.people] or [_joints(clip, (width, height))]
+        xy, xyz, visibility = (np.stack(part, 1) for part in zip(*everyone, strict=True))
         return cls(
             rgb=clip.rgb,
             alpha=_byte(clip.alpha),
@@ -52,14 +71,29 @@ class TrainingClip:
             normals=np.rint(clip.normals * 127).astype(np.int8),
             scene_disparity=scene.astype(np.float16),
             human_disparity=person.astype(np.float16),
-            xy=np.nan_to_num(clip.keypoints_2d / np.array([width, height])).astype(np.float32),
-            xyz=np.nan_to_num(clip.keypoints_3d - clip.keypoints_3d[:, :1]).astype(np.float32),
-            visibility=np.full_like(clip.visibility, -1.0) if nobody else clip.visibility.astype(np.float32),
+            xy=xy[:, 0],
+            xyz=xyz[:, 0],
+            visibility=visibility[:, 0],
+            instances=clip.instances,
+            people_xy=xy,
+            people_xyz=xyz,
+            people_visibility=visibility,
+            scene=np.full(len(clip.rgb), clip.has_scene),
         )
 
     @property
     def frames(self) -> int:
         return len(self.rgb)
+
+    def meaning(self, person: int) -> TrainingClip:
+        """The same clip with the joints of that person (of `people_xy`) in the place of the main one's."""
+        joints = (self.people_xy, self.people_xyz, self.people_visibility)
+        xy, xyz, visibility = (part[:, person] for part in joints if part is not None)
+        return replace(self, xy=xy, xyz=xyz, visibility=visibility)
+
+    def without_joints(self) -> TrainingClip:
+        """The same clip where nobody is meant: no joint is visible, none has a place in space."""
+        return replace(self, xyz=np.zeros_like(self.xyz), visibility=np.zeros_like(self.visibility))
 
     def window(self, start: int, frames: int) -> TrainingClip:
         """`frames` frames from `start` on."""
@@ -68,7 +102,11 @@ class TrainingClip:
 
 @dataclass
 class ClipBatch:
-    """Clips on the device, channels first: video and dense quantities (B, C, T, H, W) float32."""
+    """Clips on the device, channels first: video and dense quantities (B, C, T, H, W) float32.
+
+    instances: (B, 1, T, H, W) whole numbers, n where a clip's person n - 1 is. scene: (B,) bool, whether the truth of
+    scene tasks is known; None: of all clips.
+    """
 
     rgb: Tensor
     alpha: Tensor
@@ -77,6 +115,14 @@ class ClipBatch:
     scene_disparity: Tensor
     human_disparity: Tensor
     keypoints: Keypoints
+    instances: Tensor | None = None
+    scene: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.instances is None:
+            self.instances = self.human.to(self.alpha.dtype)
+        if self.scene is None:
+            self.scene = torch.ones(len(self.rgb), dtype=torch.bool, device=self.rgb.device)
 
     @classmethod
     def of(cls, clips: Sequence[TrainingClip], device: torch.device | str = "cpu") -> ClipBatch:
@@ -98,6 +144,8 @@ class ClipBatch:
             scene_disparity=video("scene_disparity", 1.0),
             human_disparity=video("human_disparity", 1.0),
             keypoints=Keypoints(points("xy"), points("xyz"), points("visibility")),
+            instances=video("instances", 1.0),
+            scene=points("scene").all(1),
         )
 
     def __len__(self) -> int:
@@ -106,8 +154,9 @@ class ClipBatch:
     def select(self, rows: Sequence[int]) -> ClipBatch:
         """Those samples, in that order."""
         index = torch.tensor(rows, device=self.rgb.device)
-        values = [getattr(self, f.name) for f in fields(self)[:-1]]
-        return ClipBatch(*(v[index] for v in values), Keypoints(*(v[index] for v in self.keypoints)))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        points = Keypoints(*(v[index] for v in values.pop("keypoints")))
+        return ClipBatch(**{name: v[index] for name, v in values.items()}, keypoints=points)
 
     def shrunk(self, factor: int) -> ClipBatch:
         """The dense targets averaged over factor x factor pixels, a person's disparity over its own pixels among them;
@@ -151,13 +200,27 @@ class ClipBatch:
         value = value.permute(0, 2, 3, 4, 1)
         return codec.to_rgb(value[..., 0] if codec.channels == 1 else value).permute(0, 4, 1, 2, 3).contiguous()
 
+    def valid(self, task: str) -> Tensor:
+        """(B,) bool: which clips have truth for the task; those that have none must not count in its loss."""
+        assert self.scene is not None
+        known = torch.ones_like(self.scene)
+        return known if task == "rgb" or get_task(task).human else self.scene
+
     def mask(self, task: str) -> Tensor:
         """(B, 1, T, H, W) bool: where the target is defined."""
         if get_task(task).human:
             return self.human
+        known = self.valid(task).view(-1, 1, 1, 1, 1)
         if task == "scene_normals":  # the sky has none
-            return self.normals.square().sum(1, keepdim=True) > 0.25
-        return torch.ones_like(self.human)
+            return known & (self.normals.square().sum(1, keepdim=True) > 0.25)
+        return known.expand_as(self.human)
+
+
+def _joints(who: Person | Clip, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """xy, xyz and visibility as `TrainingClip` keeps them, of a person or of a clip that shows none."""
+    xy = np.nan_to_num(who.keypoints_2d / np.array(size)).astype(np.float32)
+    xyz = np.nan_to_num(who.keypoints_3d - who.keypoints_3d[:, :1]).astype(np.float32)
+    return xy, xyz, who.visibility.astype(np.float32)
 
 
 def _byte(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
-from thfm_ros.train.augment import View, augment
+from thfm_ros.train.augment import augmented
 from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
@@ -190,17 +190,7 @@ class Trainer:
         return [self._batch(part, mine.part(i, count)) for i, part in enumerate(parts)]
 
     def _batch(self, clips: list[TrainingClip], part: Draw) -> tuple[ClipBatch, Draw]:
-        batch, augmented = ClipBatch.of(clips, self.accelerator.device), self.config.augment
-        if augmented != AugmentConfig():
-            keys = [(self.config.seed, part.step, clip) for clip in part.clips]
-            views = [View.draw(augmented, *key) for key in keys]
-            if part.width:
-                share = part.width / batch.rgb.shape[-1]
-                views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
-                if part.step < augmented.roll_until * self.config.steps:
-                    views = [v.rolled(augmented.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
-            batch = augment(batch, views, part.width)
-        return batch, part
+        return augmented(clips, part, self.config, self.accelerator.device), part
 
     def save(self, folder: str = "state") -> None:
         if self.accelerator.is_main_process:
