@@ -65,6 +65,7 @@ def _node(context: LaunchContext) -> list[Action]:
             ("image/compressed", f"{argument['image']}/compressed"),
             ("camera_info", argument["camera_info"]),
             ("depth_camera/image", argument["depth_image"]),
+            ("depth_camera/camera_info", argument["depth_camera_info"]),
         ],
         arguments=["--ros-args", "--log-level", argument["log_level"]],
         respawn=flag("respawn", argument["respawn"]),

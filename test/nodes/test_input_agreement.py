@@ -101,6 +101,21 @@ def test_depth_that_is_not_of_the_colour_image_is_refused_and_the_skeleton_measu
     assert 2.5 < np.nanmedian(found) < 6.0
 
 
+def test_a_depth_camera_without_a_usable_calibration_measures_and_is_said(ros: System) -> None:
+    ros.perception(use_depth_camera=True)
+    camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)
+    calibration = ros.camera.create_publisher(CameraInfo, "depth_camera/camera_info", 10)
+    said, depth = Camera(ros), ros.listen(Image, "depth/image")
+    wait_for(lambda: camera.get_subscription_count() and calibration.get_subscription_count())
+    calibration.publish(CameraInfo(width=96, height=64))
+    for index in range(8):
+        camera.publish(to_image(luminance_depth(moving_square(0)), "32FC1", header(ros.stamp(index))))
+        ros.play([index], depth, image=moving_square(0))
+    said.says("depth_camera/camera_info has no focal length", "not compared")
+    wait_for(lambda: said.value("Depth image by") == "depth_camera")
+    assert said.value("Depth images refused") == "0"
+
+
 def test_a_depth_camera_that_is_mended_takes_over(ros: System) -> None:
     ros.perception(use_depth_camera=True)
     camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)

@@ -88,7 +88,8 @@ def test_every_parameter_is_an_argument_and_is_passed_on() -> None:
     assert set(PARAMETERS) <= perception
     assert perception == set(passed_on("replay.launch.py")) | set(REPLAY_DECIDES)
     camera = perception - set(passed_on("demo.launch.py")) - set(DEMO_DECIDES)
-    assert camera == {"image", "camera_info", "depth_image", "image_transport", "use_depth_camera", "depth_slop_s"}
+    topics = {"image", "camera_info", "depth_image", "depth_camera_info"}
+    assert camera == {*topics, "image_transport", "use_depth_camera", "depth_slop_s"}
 
 
 @pytest.mark.parametrize(("file", "decides"), [("replay", REPLAY_DECIDES), ("demo", DEMO_DECIDES)])
@@ -202,6 +203,7 @@ def test_the_node_gets_its_file_and_what_was_given(monkeypatch: pytest.MonkeyPat
     assert Path(file).name == "orin.yaml"
     assert given == {"use_sim_time": False, "stride": 7}
     assert ("image/compressed", "/cam/image/compressed") in node["remappings"]
+    assert {name for name, _ in node["remappings"]} == {topic.name for topic in SUBSCRIBED}
 
 
 @pytest.mark.parametrize("given", [{"target": "orinoco"}, {"params_file": "/nowhere/mine.yaml"}])

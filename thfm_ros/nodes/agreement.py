@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import Image
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.nodes.camera_info import intrinsics_of, same_aspect
+from thfm_ros.nodes.camera_info import same_aspect
 from thfm_ros.stream.scale import FAR_M, LEAST_MEASURED, NEAR_M
 
 VIEW_TOLERANCE = 0.05  # of the focal length, and of the width for the principal point
@@ -115,9 +115,8 @@ def check_registered(depth: Image, frame_id: str, size: tuple[int, int]) -> None
         )
 
 
-def check_same_view(depth: Image, info: CameraInfo, rectified: bool, colour: Intrinsics) -> None:
-    """UserError unless the depth camera's calibration is that of the colour image, but for the size."""
-    found = intrinsics_of(info, depth.width, depth.height, rectified and info.p[0] > 0)
+def check_same_view(depth: Image, found: Intrinsics, colour: Intrinsics) -> None:
+    """UserError unless the depth camera's intrinsics `found` are those of the colour image, but for the size."""
     wanted = colour.resized(depth.width, depth.height)
     focal = max(abs(found.fx / wanted.fx - 1), abs(found.fy / wanted.fy - 1))
     centre = max(abs(found.cx - wanted.cx), abs(found.cy - wanted.cy)) / depth.width

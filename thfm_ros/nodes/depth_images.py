@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.agreement import Findings, check_measures, check_registered, check_same_view
+from thfm_ros.nodes.camera_info import intrinsics_of
 from thfm_ros.nodes.images import depth_to_metres
 from thfm_ros.nodes.sync import NS, make_synchronizer, stamp_ns
 
@@ -77,8 +78,9 @@ class DepthImages:
         """(h, w) metres; None where the image cannot be used."""
         try:
             check_registered(msg, frame_id, view.size)
-            if self._info is not None and view.intrinsics is not None:
-                check_same_view(msg, self._info, view.rectified, view.intrinsics)
+            own = self._intrinsics(msg, view.rectified)
+            if own is not None and view.intrinsics is not None:
+                check_same_view(msg, own, view.intrinsics)
             depth = depth_to_metres(msg)
             check_measures(depth)
         except UserError as error:
@@ -89,6 +91,18 @@ class DepthImages:
         self.used += 1
         self._newest_ns = stamp
         return depth
+
+    def _intrinsics(self, msg: Image, rectified: bool) -> Intrinsics | None:
+        """Those of the depth camera, if it has told them."""
+        if self._info is None:
+            return None
+        try:
+            found = intrinsics_of(self._info, msg.width, msg.height, rectified and self._info.p[0] > 0)
+        except UserError as error:
+            self._findings.note("depth camera_info", f"depth_camera/{error}; until then its view is not compared")
+            return None
+        self._findings.note("depth camera_info", None)
+        return found
 
     def measures(self, stamp: int) -> bool:
         """True while depth images give the metres of frames about this old."""

@@ -37,6 +37,7 @@ PERCEPTION = (
     _IMAGE,
     Argument("camera_info", "camera_info", "topic of its calibration"),
     Argument("depth_image", "depth_camera/image", "topic of a registered depth camera (use_depth_camera:=true)"),
+    Argument("depth_camera_info", "depth_camera/camera_info", "topic of its calibration, where there is one"),
     _SIM_TIME,
     Argument("respawn", "false", "true: start the process again when it dies, but not after a wrong parameter"),
     Argument("log_level", "info", "debug, info, warn or error"),
@@ -63,7 +64,10 @@ _DEMO = (
 )
 # What these files decide themselves, of the arguments of perception.launch.py that they pass on.
 REPLAY_DECIDES = {"use_sim_time": "true", "respawn": "false"}
-_DEMO_CAMERA = ("image", "camera_info", "depth_image", "image_transport", "use_depth_camera", "depth_slop_s")
+_DEMO_CAMERA = (
+    *("image", "camera_info", "depth_image", "depth_camera_info"),
+    *("image_transport", "use_depth_camera", "depth_slop_s"),
+)
 DEMO_DECIDES = {"use_sim_time": "false", "respawn": "false"}
 
 
