@@ -65,12 +65,12 @@ class MediaPipeWorker:
         )
         self._last: tuple[np.ndarray, dict[str, np.ndarray]] | None = None
 
-    def answer(self, video: np.ndarray) -> dict[str, np.ndarray]:
-        """Of the worker; asked once where two predictors look at the same clip."""
+    def answer(self, video: np.ndarray, stills: bool = False) -> dict[str, np.ndarray]:
+        """The worker's; asked once where two predictors look at the same clip. stills: nothing is tracked."""
         if self._last is not None and self._last[0] is video:
             return self._last[1]
         source, target = (Path(self._folder.name) / name for name in ("clip.npz", "answer.npz"))
-        np.savez(source, video=video)
+        np.savez(source, video=video, **({"stills": np.array(True)} if stills else {}))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{source} {target}\n")

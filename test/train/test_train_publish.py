@@ -39,19 +39,25 @@ def test_weights_are_rounded_to_half_precision(model: Path, tmp_path: Path) -> N
     assert size == pytest.approx(2 * count / 1e6)
 
 
-def test_the_card_holds_remarks_curves_results_and_stages_in_this_order(model: Path, tmp_path: Path) -> None:
+def test_the_card_holds_real_pictures_first_and_stages_last(model: Path, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.md").write_text("# Held-out synthetic clips\n\nsome table\n")
     (tmp_path / "remarks.md").write_text("## What this is\nA small one.\n")
     (tmp_path / "curves.png").write_bytes(b"picture")
     out = tmp_path / "out"
-    publish(model, out, tmp_path / "report", tmp_path / "curves.png", tmp_path / "remarks.md")
+    for name in ("coco", "views"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.md").write_text(f"# Real pictures: {name}\n\n| {name} |\n")
+    real = [tmp_path / "coco", tmp_path / "views"]
+    publish(model, out, tmp_path / "report", tmp_path / "curves.png", tmp_path / "remarks.md", real=real)
     card = (out / "README.md").read_text()
     order = [
         "# THFM `tiny`",
         "## What this is",
+        "\n## Real pictures: coco",
+        "\n## Real pictures: views",
         "](training.png)",
-        "## Held-out",
+        "\n## Held-out",
         "some table",
         "## Stages",
         "| pixel |",
@@ -71,13 +77,13 @@ def test_stills_ship_for_clips(model: Path, tmp_path: Path) -> None:
         publish(model, tmp_path / "out", frames=6)
 
 
-@pytest.mark.parametrize("missing", ["report", "curves", "remarks"])
+@pytest.mark.parametrize("missing", ["report", "curves", "remarks", "real"])
 def test_a_missing_file_is_named_before_anything_is_replaced(model: Path, tmp_path: Path, missing: str) -> None:
     out = tmp_path / "out"
     publish(model, out)
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     with pytest.raises(UserError, match=f"cannot read .*{missing}"):
-        publish(model, out, **{missing: tmp_path / missing})
+        publish(model, out, **{missing: [tmp_path / missing] if missing == "real" else tmp_path / missing})
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 

@@ -24,9 +24,9 @@ class Crop:
     matrix: np.ndarray
 
     def to_picture(self, xy: np.ndarray) -> np.ndarray:
-        """(..., 2) in [0, 1] of the crop -> pixels of the picture."""
+        """(..., 2) in [0, 1] of the crop -> pixels of the picture, (0, 0) the middle of the first one as in COCO."""
         height, width = self.pixels.shape[:2]
-        return np.asarray(xy, float) * (width, height) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return (np.asarray(xy, float) * (width, height) - 0.5) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
 
 def crop_person(

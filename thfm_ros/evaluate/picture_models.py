@@ -28,7 +28,7 @@ Masks = Callable[[np.ndarray], np.ndarray]  # images -> (N, h, w) of people in [
 
 @dataclass(frozen=True)
 class FoundPerson:
-    """Somebody in a picture. keypoints: (17, 3) COCO's joints, pixels of the picture and visibility in [0, 1].
+    """Somebody in a picture. keypoints: (17, 3) COCO's joints: pixels, (0, 0) the middle of the first, and visibility.
 
     mask: (H, W) bool of this person, where it is known. score: how sure it is that there is somebody.
     """
@@ -232,7 +232,7 @@ def found_person(
     xy: np.ndarray, visibility: np.ndarray, alpha: np.ndarray, letterbox: Letterbox, joint_set: str
 ) -> FoundPerson:
     """The one person of a whole picture: joints (K, 2) in [0, 1] of the letterboxed one, everybody's mask."""
-    pixels = letterbox.points_to_source(np.asarray(xy, float) * np.array(letterbox.target))
+    pixels = letterbox.points_to_source(np.asarray(xy, float) * np.array(letterbox.target)) - 0.5
     return FoundPerson(as_coco(pixels, visibility, joint_set), float(np.mean(visibility)), alpha > 0.5)
 
 

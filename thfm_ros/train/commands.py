@@ -91,9 +91,10 @@ def publish(
     curves: Path | None = typer.Option(None, help="picture of `thfm plot-training` for the card"),
     remarks: Path | None = typer.Option(None, help="Markdown file with what the card says besides"),
     frames: int = typer.Option(0, help="a network of still images: ship it for clips of so many frames (5, 9, ...)"),
+    real: list[Path] = typer.Option([], help="folder of `thfm evaluate coco`, `views` or `nobody`; repeatable"),
 ) -> None:
     """A checkpoint in half precision with a model card, at most 40 MB."""
     from thfm_ros.train.publish import publish as run
 
-    size = run(model, out, report, curves, remarks, frames)
+    size = run(model, out, report, curves, remarks, frames, real)
     typer.echo(f"wrote {out}: {size:.1f} MB of weights")

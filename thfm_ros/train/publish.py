@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def publish(
     curves: Path | None = None,
     remarks: Path | None = None,
     frames: int = 0,
+    real: Sequence[Path] = (),
 ) -> float:
     """`model` to `out` with weights in float16 (loading casts them back). Returns the weights' size in MB.
 
@@ -28,11 +30,13 @@ def publish(
         remarks: Markdown file, the part of the card that no command can know.
         frames: for networks that have seen still images only: ship them for clips of so many frames (4k + 1), every
             latent frame for itself (causal attention, window 1).
+        real: folders of `thfm evaluate coco`, `views` and `nobody` (report.md); their tables come first.
     Raises:
         UserError: above LIMIT_MB, or a file is missing; `out` stays as it was.
     """
     table = _read(report / "report.md", "run `thfm evaluate synthetic --out` first") if report else ""
-    told = _read(remarks, "name a Markdown file") if remarks else ""
+    photographs = [_read(folder / "report.md", "run `thfm evaluate coco --out` first") for folder in real]
+    written = _read(remarks, "name a Markdown file") if remarks else ""
     if curves and not curves.is_file():
         raise UserError(f"cannot read {curves}: no such file; run `thfm plot-training` first")
     checkpoint = load_checkpoint(model)
@@ -45,12 +49,12 @@ def publish(
     if size > LIMIT_MB:
         raise UserError(f"expected at most {LIMIT_MB} MB of weights, found {size:.1f} MB: train a smaller network")
     save_checkpoint(out, checkpoint)
-    parts = [(out / "README.md").read_text().rstrip(), told.strip()]
+    parts = [(out / "README.md").read_text().rstrip(), written.strip()]
+    parts += [_section(text) for text in photographs]
     if curves:
         shutil.copyfile(curves, out / "training.png")
         parts.append("![held-out metrics over samples seen](training.png)")
-    if table:
-        parts.append(table.replace("# Held-out", "## Held-out", 1).rstrip())
+    parts.append(_section(table))
     parts.append(history(checkpoint.config))
     temporary = out / ".README.md.tmp"
     temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
@@ -65,6 +69,11 @@ def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
     stills_to_clips(checkpoint)
     checkpoint.transformer.register_to_config(attention="causal", window=1)
     checkpoint.config = replace(checkpoint.config, frames=frames, attentions=["causal"])
+
+
+def _section(report: str) -> str:
+    """A report as a part of the card: its title one level lower."""
+    return f"#{report.strip()}" if report.startswith("# ") else report.strip()
 
 
 def history(config: CheckpointConfig) -> str:
