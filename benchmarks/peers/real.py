@@ -23,14 +23,14 @@ from compare import COCO17, MediaPipeWorker, environment
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.coco_results import Result, check_boxes
-from thfm_ros.evaluate.crops import crop_person
+from thfm_ros.evaluate.crops import SCALE, WINDOW, crop_person
 from thfm_ros.evaluate.readers import coco, nobody, views
 from thfm_ros.evaluate.readers.base import load_rgb
 from thfm_ros.evaluate.readers.coco import encode_mask
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.skeleton import get_joint_set
 
-WINDOW = (224, 288)
+HEIGHT = 288  # of a crop, or more where the person is larger in the picture
 
 
 class Kind(str, Enum):
@@ -39,6 +39,12 @@ class Kind(str, Enum):
     coco = "coco"
     views = "views"
     nobody = "nobody"
+
+
+def window(box: np.ndarray) -> tuple[int, int]:
+    """(width, height) of the crop around a box, in the aspect of all crops."""
+    high = max(HEIGHT, round(SCALE * max(box[3], box[2] * WINDOW[1] / WINDOW[0])))
+    return round(high * WINDOW[0] / WINDOW[1]), high
 
 
 def skeleton(points: np.ndarray) -> np.ndarray | None:
@@ -73,14 +79,10 @@ def given_results(
     worker: MediaPipeWorker, picture: coco.Picture, image: np.ndarray, common: dict[str, int]
 ) -> list[Result]:
     """The joints of everybody annotated who is found in the crop around their box."""
-    people = [p for p in picture.people if not p.crowd and p.labelled.any()]
-    if not people:
-        return []
-    crops = [crop_person(image, person.box, WINDOW) for person in people]
-    found = worker.answer(np.stack([crop.pixels for crop in crops]), stills=True)["image"]
     results = []
-    for person, crop, points in zip(people, crops, found, strict=True):
-        joints = skeleton(points)
+    for person in (p for p in picture.people if not p.crowd and p.labelled.any()):
+        crop = crop_person(image, person.box, window(person.box))
+        joints = skeleton(worker.answer(crop.pixels[None], stills=True)["image"][0])
         if joints is not None:
             joints[:, :2] = crop.to_picture(joints[:, :2])
             answer = {"keypoints": joints.ravel().tolist(), "score": float(joints[:, 2].mean())}
@@ -96,7 +98,7 @@ def view_answers(worker: MediaPipeWorker, data: views.Views, bar: Any) -> list[d
         image = load_rgb(view.file)
         people: list[dict[str, Any] | None] = []
         for person in view.people:
-            crop = crop_person(image, person.box, WINDOW)
+            crop = crop_person(image, person.box, window(person.box))
             xyz = worker.answer(crop.pixels[None], stills=True)["world"][0, COCO17]
             known = bool(np.isfinite(xyz).all())
             people.append({"joint_names": names, "xyz_camera_m": xyz.tolist()} if known else None)

@@ -1,6 +1,7 @@
 """Keypoints and masks of people in COCO's layout: the truth scores perfectly, errors as the formulas say."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,13 +146,15 @@ def test_a_network_of_plain_functions_is_measured(tmp_path: Path) -> None:
         figures = coco.measure(model, root)
         assert figures["people"]["pck_0.1"] == 1
         assert figures["people"]["people"] == 3
-        assert figures["masks"]["pictures"] == 0  # it gives none
+        assert "masks" not in figures  # it gives none
     off = FunctionModel(lambda images: layouts.brightest(images, 0.4))
     assert coco.measure(off, root)["people"]["pck_0.1"] == 0
     masks = FunctionModel(masks=lambda images: np.ones((len(images), 8, 12)), picture=(48, 32))  # of any size
     people, crowds = read(root).pictures[1].masks()
     shares = (layouts.box_mask(layouts.PEOPLE[3][0]).mean(), people.sum() / (people | ~crowds).sum())
-    assert coco.measure(masks, root)["masks"]["iou"] == pytest.approx(np.mean(shares))
+    figures = coco.measure(masks, root)
+    assert figures["masks"]["iou"] == pytest.approx(np.mean(shares))
+    assert "people" not in figures
 
 
 def test_an_interrupted_run_goes_on(data: CocoPeople, tmp_path: Path) -> None:
@@ -184,7 +187,10 @@ def run(*arguments: str) -> Any:
 def test_the_command_scores_a_network_and_files_side_by_side(tmp_path: Path) -> None:
     root = layouts.coco(tmp_path / "coco")
     (tmp_path / "peer.json").write_text(json.dumps(truth(read(root), ids=True)))
+    masks = [{k: v for k, v in r.items() if k != "keypoints"} for r in truth(read(root))]
+    (tmp_path / "matting.json").write_text(json.dumps(masks))
     arguments = ["--root", str(root), "--checkpoint", "constant", "--predictions", str(tmp_path / "peer.json")]
+    arguments += ["--predictions", str(tmp_path / "matting.json")]
     places = {name: tmp_path / name for name in ("figures.json", "saved.json", "sheet.png")}
     arguments += ["--json", str(places["figures.json"]), "--save", str(places["saved.json"])]
     result = run(*arguments, "--sheet", str(places["sheet.png"]), "--out", str(tmp_path / "out"))
@@ -193,12 +199,38 @@ def test_the_command_scores_a_network_and_files_side_by_side(tmp_path: Path) -> 
     assert stored["figures"]["peer"]["people"]["pck_0.05"] == 1
     assert stored["figures"]["constant"]["people"]["pck_0.05"] < 1
     assert "| people | peer | 3 | 1 |" in result.output
+    assert "| masks | matting | 2 | 1 |" in result.output
+    assert "| people | matting" not in result.output  # it has no keypoints
     assert all(place.stat().st_size for place in places.values())
     # What it saved scores as it did.
     again = run("--root", str(root), "--predictions", str(places["saved.json"]), "--out", str(tmp_path / "again"))
     assert again.exit_code == 0, again.output
     report = json.loads((tmp_path / "again/report.json").read_text())
     assert report["figures"]["saved"] == stored["figures"]["constant"]
+
+
+def test_pictures_without_people_cost_nothing_with_boxes_given(tmp_path: Path) -> None:
+    """As most of val2017 are; whoever is found there counts where the network looks for people by itself."""
+    table = layouts.coco_table()
+    del table["annotations"][0]
+    data = read(layouts.coco(tmp_path, table))
+    seen: list[int] = []
+
+    def masks(images: np.ndarray) -> np.ndarray:
+        seen.append(len(images))
+        return np.ones((len(images), 8, 8))
+
+    model = FunctionModel(layouts.brightest, masks=masks)
+    given = coco.predict(model, data, "given", tmp_path / "out")
+    assert {r["image_id"] for r in given} == {7}
+    assert len(seen) == 1
+    assert {r["image_id"] for r in coco.predict(model, data, "own", tmp_path / "out")} == {3, 7}
+
+
+def test_a_missing_package_is_named(data: CocoPeople, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UserError, match="pip install pycocotools"):
+        data.pictures[0].masks()
 
 
 def test_limit_takes_the_first_pictures(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@
 
 `keypoints` takes images (N, 3, H, W) float32 in [-1, 1] of `window` (width, height) and returns xy (N, K, 2) in [0, 1]
 of the window and visibility (N, K) in [0, 1]; `masks` takes whole pictures, letterboxed into `picture`, and returns
-(N, h, w) in [0, 1]. Either may be left out: its figures are then those of somebody who finds nothing.
+(N, h, w) in [0, 1]. Either may be left out, and its figures with it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def measure(model: FunctionModel, root: str | Path, boxes: Boxes = "given", limi
             results += keypoint_results(model, picture, picture.load(), data.category)
         elif picture.with_masks:
             results.append(mask_result(model, picture, picture.load(), data.category))
-    return score(data, results, boxes)
+    return score(data, results, boxes, model.gives_keypoints, model.gives_masks)
 
 
 def predict(
@@ -81,29 +81,35 @@ def _facts(picture: Picture) -> list[Any]:
     return [picture.id, picture.width, picture.height, picture.with_masks, people]
 
 
-def score(data: CocoPeople, results: Sequence[Result], boxes: Boxes) -> Figures:
-    """Group -> metric -> value.
+def score(
+    data: CocoPeople, results: Sequence[Result], boxes: Boxes, keypoints: bool = True, masks: bool = True
+) -> Figures:
+    """Group -> metric -> value. keypoints, masks: which of both were asked for; what is missing of them is an error.
 
     keypoints: PCK, OKS and `missed` of all people, of the higher ones, of those alone and whole in their picture, and
     (own) of the best found person of each picture; COCO's AP and AR. masks: mean IoU of everybody's mask by the share
     of the picture that people fill, and COCO's AP of each person's mask.
     """
     grouped = by_picture(data, results)
+    figures: Figures = {}
+    if keypoints:
+        figures |= {name: keypoint_scores.summarise(group) for name, group in _groups(data, grouped, boxes).items()}
+        figures["COCO keypoints"] = keypoint_ap(data, results)
+    if masks:
+        for name, values in mask_scores.summarise(list(_mask_pairs(data, grouped))).items():
+            figures[f"masks, {name}" if name != "all" else "masks"] = values
+        figures["COCO person masks"] = mask_ap(data, results, boxes)
+    return figures
+
+
+def _groups(data: CocoPeople, grouped: Mapping[int, list[Result]], boxes: Boxes) -> dict[str, list[Pair]]:
     pairs = [(picture, *pair) for picture in data.pictures for pair in _pairs(picture, grouped[picture.id])]
     groups: dict[str, list[Pair]] = {
         "people": [(p, xy) for _, p, xy in pairs],
         f"people higher than {HIGH_PX:g} px": [(p, xy) for _, p, xy in pairs if p.box[3] > HIGH_PX],
         "people alone and whole": [(p, xy) for picture, p, xy in pairs if whole(p, picture)],
     }
-    if boxes == "own":
-        groups["best person a picture"] = _best_pairs(data, grouped)
-    figures = {name: keypoint_scores.summarise(group) for name, group in groups.items()}
-    figures["COCO keypoints"] = keypoint_ap(data, results)
-    ious = list(_mask_pairs(data, grouped))
-    for name, values in mask_scores.summarise(ious).items():
-        figures[f"masks, {name}" if name != "all" else "masks"] = values
-    figures["COCO person masks"] = mask_ap(data, results, boxes)
-    return figures
+    return groups | ({"best person a picture": _best_pairs(data, grouped)} if boxes == "own" else {})
 
 
 def _pairs(picture: Picture, results: Sequence[Result]) -> list[Pair]:
@@ -134,8 +140,6 @@ def _best_pairs(data: CocoPeople, grouped: Mapping[int, list[Result]]) -> list[P
 
 def _mask_pairs(data: CocoPeople, grouped: Mapping[int, list[Result]]) -> Iterable[tuple[float, float]]:
     """(share of the picture that people fill, IoU) of each picture with a mask to compare with."""
-    if not any("segmentation" in r for results in grouped.values() for r in results):
-        return
     for picture in data.pictures:
         people, crowds = picture.masks()
         if picture.with_masks and people.any():

@@ -37,12 +37,16 @@ def predict_picture(model: PictureModel, picture: Picture, boxes: Boxes, categor
     given: the joints of everybody annotated, each cropped by their box, and the mask of the whole picture.
     own: whoever the model finds in the whole picture.
     """
+    if boxes == "given" and not picture.people:
+        return []
     image = picture.load()
     if boxes == "own":
         people, alpha = model.people(image)
         return [*(_result(picture, category, p) for p in people), _everybody(picture, category, alpha)]
     results = keypoint_results(model, picture, image, category)
-    return [*results, mask_result(model, picture, image, category)] if picture.with_masks else results
+    if not (picture.with_masks and picture.people):
+        return results
+    return [*results, mask_result(model, picture, image, category)]
 
 
 def mask_result(model: PictureModel, picture: Picture, image: np.ndarray, category: int = 1) -> Result:

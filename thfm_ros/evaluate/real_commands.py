@@ -81,7 +81,9 @@ def coco(
         "masks": "threshold 0.5; crowds count neither way",
     }
     report = _report("coco", "Real pictures: people in photographs", protocol, identities)
-    report.figures = {name: run.score(data, results, kind) for name, results in answers.items()}
+    for name, results in answers.items():
+        gives = [name not in files or any(key in r for r in results) for key in ("keypoints", "segmentation")]
+        report.figures[name] = run.score(data, results, kind, *gives)
     if sheet:
         coco_sheet(sheet, data, answers, seed)
     _finish(report, folder, json_file, sheet)

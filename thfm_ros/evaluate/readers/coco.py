@@ -87,7 +87,7 @@ def read(
 ) -> CocoPeople:
     """Everything but the pixels, checked; UserError that names what is missing or damaged.
 
-    limit: only the first pictures that have people or were annotated for them.
+    limit: only the first pictures.
     """
     root = Path(root)
     if not root.is_dir():
@@ -97,9 +97,10 @@ def read(
     category = _person_category(table, file)
     people = _people_by_image(table, file, category)
     folder = Path(images) if images else _find_images(root)
-    pictures = [_picture(info, folder, people, file) for info in _rows(table, "images", file)][:limit]
+    pictures = [_picture(info, folder, people, file) for info in _rows(table, "images", file)]
     if not any(picture.people for picture in pictures):
         raise UserError(f"{file}: expected pictures with annotated people, found {len(pictures)} without; {SOURCE}")
+    pictures = pictures[:limit]
     missing = [p.file for p in pictures if not p.file.is_file()]
     if missing:
         found = f"{len(missing)} of {len(pictures)} missing, the first {missing[0]}"
