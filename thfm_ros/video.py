@@ -5,18 +5,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
+from thfm_ros.encoded_image import decode_image, image_format
 from thfm_ros.errors import UserError
+from thfm_ros.frames import FrameClock, shown
+from thfm_ros.letterbox import letterbox
 
 if TYPE_CHECKING:
     import av
+
+CONVERT = "name another file, or convert it (ffmpeg -i IN OUT.mp4)"
+INTERLACED = "interlaced: one field of each frame is shown, which is half its lines"
+FASTEST = 240  # frames a second; a higher rate may be that of the clock, so frames are counted
+ATTACHED_PICTURE, PQ = 0x400, 16  # libav's AV_DISPOSITION_ATTACHED_PIC and AVCOL_TRC_SMPTE2084
+BT601, LIMITED = 6, 1  # libav's matrix and range of what the writer writes
+TICKS = 90_000  # a second, in the files that are written
 
 
 def _pyav() -> ModuleType:
@@ -28,46 +39,137 @@ def _pyav() -> ModuleType:
 
 
 class VideoReader:
-    """Iterates over (time in seconds, RGB uint8 (H, W, 3)) of a video file; can be iterated again."""
+    """Iterates over (time in seconds, RGB uint8 (H, W, 3)) of a video as a player shows it; can be iterated again.
+
+    Times begin at 0 and increase, unevenly where the file says so. Frames are upright and have square pixels, and each
+    has its own size: a file may change it. A picture (JPEG, PNG, ...) is a video of one frame.
+
+    Attributes:
+        fps: mean frame rate. width, height: of the first frame. frames: their number, 0 where the file does not say.
+        notes: what is shown otherwise than the file has it, a line each.
+        damaged: frames that the last iteration left out because they could not be decoded.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
-            raise UserError(f"expected a video file, found the folder {self.path}: name a file in it")
-        if not self.path.is_file():
-            raise UserError(f"video not found: {self.path}: check the path")
-        av = _pyav()
-        convert = "name another file, or convert it (ffmpeg -i IN OUT.mp4)"
+        self.notes: list[str] = []
+        self.damaged = 0
+        _check_file(self.path)
         try:
-            with av.open(str(self.path)) as container:
-                if not container.streams.video:
-                    raise UserError(f"no video stream in {self.path}: name a file with pictures, not with sound alone")
-                stream = container.streams.video[0]
-                self.fps = float(stream.average_rate or stream.guessed_rate or 0)
-                self.width, self.height = stream.codec_context.width, stream.codec_context.height
-                self.frames = stream.frames  # 0 where the container does not say
+            self._still = _still(self.path)
+            if self._still is None:
+                self._read_header()
+            else:
+                self.fps, self.frames = 1.0, 1
         except PermissionError:
             raise UserError(f"cannot read {self.path}: no permission: chmod +r it, or name another file") from None
+        first = next((image for _, image in self), None)
+        if first is None:
+            raise UserError(f"cannot read {self.path} as a video: none of its frames can be decoded: {CONVERT}")
+        self.height, self.width = first.shape[:2]
+
+    def _read_header(self) -> None:
+        av = _pyav()
+        try:
+            with self._open() as container:
+                stream = self._stream(container)
+                self.frames = stream.frames
+                rate = stream.average_rate if stream.start_time is not None else stream.guessed_rate
+                self.fps = float(rate or stream.average_rate or 0)
+                if not 0 < self.fps <= FASTEST:  # no rate, as in a browser's recording
+                    self.fps, self.frames = _counted(container, stream)
+                if stream.codec_context.color_trc == PQ:
+                    self.notes.append("HDR (PQ) shown without tone mapping: its colours are pale")
+        except PermissionError:
+            raise
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"cannot read {self.path} as a video: {error.strerror or error}: {convert}") from None
-        if self.fps <= 0 or self.width <= 0 or self.height <= 0:
-            found = f"cannot read {self.path} as a video: no frame rate or size in its header"
-            raise UserError(f"{found}: {convert}")
+            raise UserError(f"cannot read {self.path} as a video: {error.strerror or error}: {CONVERT}") from None
+        if self.fps <= 0:
+            raise UserError(f"cannot read {self.path} as a video: no frame rate in its header: {CONVERT}")
+
+    def _open(self) -> av.container.InputContainer:
+        return _pyav().open(_file_url(self.path))
+
+    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
+        """The first stream of moving pictures: the cover of a song is none."""
+        for stream in container.streams.video:
+            if not int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE:
+                return stream
+        raise UserError(f"no video stream in {self.path}: name a file with pictures, not with sound alone")
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        start: float | None = None
+        self.damaged = 0
+        if self._still is not None:
+            yield 0.0, self._still
+            return
         time = 0.0
-        av = _pyav()
-        with av.open(str(self.path)) as container:
+        with self._open() as container:
+            stream = self._stream(container)
+            clock = FrameClock(self.fps, by_order=container.format.name == "avi")
             try:
-                for number, frame in enumerate(container.decode(video=0)):
-                    stamp = frame.time if frame.time is not None else number / self.fps
-                    start = stamp if start is None else start
-                    time = stamp - start
-                    yield time, frame.to_ndarray(format="rgb24")
-            except av.FFmpegError as error:
+                for frame in self._decoded(container, stream):
+                    if frame.interlaced_frame and INTERLACED not in self.notes:
+                        self.notes.append(INTERLACED)
+                    time = clock(frame)
+                    yield time, shown(frame, stream.sample_aspect_ratio)
+            except _pyav().FFmpegError as error:
                 reason = f"{self.path} is damaged after {time:.2f} s: {error.strerror or error}"
                 raise UserError(f"{reason}: cut off what follows, or name another file") from None
+
+    def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        """Whole frames. Where each is by itself (MJPEG) a damaged one is left out, elsewhere it ends the video."""
+        alone = stream.codec_context.name == "mjpeg"
+        if alone:
+            stream.codec_context.options = {"err_detect": "explode"}  # else half a frame counts as one
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except _pyav().FFmpegError:
+                if not alone:
+                    raise
+                self.damaged += 1
+                continue
+            whole = [frame for frame in frames if not frame.is_corrupt]
+            self.damaged += len(frames) - len(whole)
+            yield from whole
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"expected a video file, found the folder {path}: name a file in it")
+    if not path.is_file() and set("%*") & set(path.name):
+        make = f"make a video of the pictures (ffmpeg -i '{path.name}' OUT.mp4), and name that"
+        raise UserError(f"expected a video file, found a pattern of names, {path}: {make}")
+    if not path.is_file():
+        raise UserError(f"video not found: {path}: check the path")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): name another file, or make it again")
+
+
+def _still(path: Path) -> np.ndarray | None:
+    """RGB of a file that is one picture, turned as its EXIF says; None for anything else."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    animated = path.suffix.lower() in (".mjpeg", ".mjpg") or any(mark in head for mark in (b"acTL", b"ANIM", b"avis"))
+    if not image_format(head) or animated:
+        return None
+    try:
+        return cv2.cvtColor(decode_image(path.read_bytes()), cv2.COLOR_BGR2RGB)
+    except ValueError as error:
+        raise UserError(f"cannot read the picture {path}: {error}: name another file") from None
+
+
+def _counted(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[float, int]:
+    """Mean frame rate and number of frames, counted without decoding."""
+    stamps = [p.pts if p.pts is not None else p.dts for p in container.demux(stream) if p.size]
+    known = [stamp for stamp in stamps if stamp is not None]
+    seconds = float((max(known) - min(known)) * stream.time_base) if known else 0.0
+    return ((len(known) - 1) / seconds if seconds else 1.0), len(stamps)
+
+
+def _file_url(path: Path) -> str:
+    """What libav takes for a file, whatever its name: a colon would end a protocol's."""
+    return f"file:{path}"
 
 
 def read_clip(path: str | Path, frames: int, fps: float, start: float = 0.0) -> np.ndarray:
@@ -75,33 +177,46 @@ def read_clip(path: str | Path, frames: int, fps: float, start: float = 0.0) -> 
     reader = VideoReader(path)
     wanted = [start + i / fps for i in range(frames)]
     picked: list[np.ndarray] = []
-    shown, shown_until = None, 0.0
+    current, until = None, 0.0
     for time, image in reader:
-        while shown is not None and len(picked) < frames and wanted[len(picked)] < time - 1e-6:
-            picked.append(shown)
+        while current is not None and len(picked) < frames and wanted[len(picked)] < time - 1e-6:
+            picked.append(current)
         if len(picked) == frames:
             break
-        shown, shown_until = image, time + 1 / reader.fps
-    while shown is not None and len(picked) < frames and wanted[len(picked)] < shown_until - 1e-6:
-        picked.append(shown)
+        current, until = image, time + 1 / reader.fps
+    while current is not None and len(picked) < frames and wanted[len(picked)] < until - 1e-6:
+        picked.append(current)
     if len(picked) < frames:
         raise UserError(f"{path} is too short: {frames} frames at {fps:g} fps from {start:g} s, found {len(picked)}")
-    return np.stack(picked)
+    return stack(picked, path)
+
+
+def stack(images: Sequence[np.ndarray], path: str | Path) -> np.ndarray:
+    """(N, H, W, 3) of a video's frames; UserError where it changes its size."""
+    sizes = list(dict.fromkeys((image.shape[1], image.shape[0]) for image in images))
+    if len(sizes) > 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise UserError(f"{path}: expected frames of one size, found {found}: cut it where the size changes")
+    return np.stack(images)
 
 
 class VideoWriter:
     """H.264 MP4 written to a temporary name and renamed when complete; use as a context manager.
 
     fps: may be set until the first frame is written.
+    letterboxed: frames of another size than the first one, which gives the film its size.
     """
 
     def __init__(self, path: str | Path, fps: float, crf: int = 18) -> None:
         self.path = Path(path)
         self.fps = fps
+        self.letterboxed = 0
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         self._crf = crf
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
+        self._time = 0.0
+        self._last: int | None = None  # pts of the last frame
 
     def __enter__(self) -> VideoWriter:
         if self.path.is_dir():
@@ -110,20 +225,44 @@ class VideoWriter:
         with self._named():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.touch()  # libav itself opens the file with the first frame, which may be minutes later
-            self._container = av.open(str(self._temporary), "w", format="mp4")
+            self._container = av.open(_file_url(self._temporary), "w", format="mp4")
         return self
 
-    def write(self, image: np.ndarray) -> None:
-        """One RGB uint8 (H, W, 3) frame; odd sizes lose their last row or column (H.264 has 4:2:0 colour)."""
+    def write(self, image: np.ndarray, time: float | None = None) -> None:
+        """One RGB uint8 (H, W, 3) frame, shown from `time` on (seconds, increasing); None: 1 / fps after the last one.
+
+        Odd sizes lose their last row or column (H.264 has 4:2:0 colour).
+        """
         assert self._container is not None, "use VideoWriter as a context manager"
-        height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
         if self._stream is None:
-            self._stream = self._container.add_stream("libx264", rate=Fraction(self.fps).limit_denominator(1001))
-            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-            self._stream.options = {"crf": str(self._crf), "preset": "veryfast"}
+            self._stream = self._add_stream(image.shape[1] // 2 * 2, image.shape[0] // 2 * 2)
+        width, height = self._stream.width, self._stream.height
+        if (image.shape[1] // 2 * 2, image.shape[0] // 2 * 2) != (width, height):
+            image = letterbox(image, width, height)[0]
+            self.letterboxed += 1
         frame = _pyav().VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
+        frame.time_base, frame.pts = Fraction(1, TICKS), self._next(time)
         with self._named():
             self._container.mux(self._stream.encode(frame))
+
+    def _next(self, time: float | None) -> int:
+        """The next frame's pts: at `time`, but always after the last one."""
+        if self._last is None:
+            self._time, self._last = time or 0.0, -1
+        else:
+            self._time = self._time + 1 / self.fps if time is None else time
+        self._last = max(self._last + 1, round(self._time * TICKS))
+        return self._last
+
+    def _add_stream(self, width: int, height: int) -> av.VideoStream:
+        assert self._container is not None
+        stream = self._container.add_stream("libx264", rate=Fraction(self.fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": str(self._crf), "preset": "veryfast"}
+        codec = stream.codec_context
+        codec.time_base = Fraction(1, TICKS)
+        codec.colorspace, codec.color_range = BT601, LIMITED  # as PyAV converts: players take an unnamed HD for BT.709
+        return stream
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

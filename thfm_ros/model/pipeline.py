@@ -23,7 +23,7 @@ from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.model.vae import check_range, flat_decode, flat_encode, is_guided, stream_decode, stream_encode
 from thfm_ros.model.windows import merge_windows, window_frames, window_starts
 from thfm_ros.tasks import TASKS, Task, get_task
-from thfm_ros.video import VideoReader
+from thfm_ros.video import VideoReader, stack
 
 FREE_TEXT = "prompt"  # the name of a free text's output
 FARTHEST_M = 1000.0
@@ -250,7 +250,7 @@ def _alignment(name: str) -> tuple[bool, bool]:
 def _as_frames(video: np.ndarray | Tensor | str | Path) -> np.ndarray:
     """(N, H, W, 3), uint8 or float32 in [0, 1]: black is 0, as the borders are."""
     if isinstance(video, (str, Path)):
-        video = np.stack([image for _, image in VideoReader(video)])
+        video = stack([image for _, image in VideoReader(video)], video)
     frames = video.detach().cpu() if isinstance(video, Tensor) else torch.from_numpy(np.ascontiguousarray(video))
     if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise UserError(f"expected video (N, H, W, 3), found {tuple(frames.shape)}")
