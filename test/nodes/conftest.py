@@ -1,11 +1,11 @@
-"""Node tests share the small deterministic network of the stream tests."""
+"""Node tests share the small deterministic network of the stream tests, and the video files of the ground floor's."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stream"))
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("stream", "ground")]
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 

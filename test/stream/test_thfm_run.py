@@ -7,12 +7,14 @@ import os
 import signal
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import typer
 from stream_fakes import FakeRuntime, moving_square
 from tiny_model import make_tiny_checkpoint
 from typer.testing import CliRunner
+from video_files import write_packets
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
@@ -58,6 +60,23 @@ def test_a_video_becomes_a_film_of_all_outputs(video: Path, checkpoint: Path, tm
     assert len(list(film)) == 12
     assert film.fps == pytest.approx(12.0)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_the_film_has_the_times_of_the_video_and_says_what_it_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    """Half a frame, another size and an uneven rate in one file."""
+    still = [cv2.imencode(".jpg", moving_square(i))[1].tobytes() for i in range(8)]
+    still[3] = still[3][: len(still[3]) // 2]
+    still[6] = cv2.imencode(".jpg", np.ascontiguousarray(moving_square(6)[:, 16:80]))[1].tobytes()
+    stamps = [0, 1, 2, 3, 9, 10, 11, 14]  # twelfths of a second
+    write_packets(tmp_path / "a.mkv", still, stamps, fps=12)
+    out = tmp_path / "film.mp4"
+    result = invoke(tmp_path / "a.mkv", "-o", out, "--bundle", checkpoint, "--tasks", "foreground", "--stride", 1)
+    assert result.exit_code == 0, result.output
+    times = [time for time, _ in VideoReader(out)]
+    np.testing.assert_allclose(times, [s / 12 for s in stamps if s != 3], atol=2e-3)
+    output = " ".join(result.output.split())
+    assert "a.mkv: 1 damaged frames were left out" in output
+    assert "changes its size: 1 frames of" in output
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from thfm_ros.stream.estimator import FrameResult
+    from thfm_ros.video import VideoReader, VideoWriter
 
 DEFAULT_TASKS = "scene_depth,scene_normals,foreground,dense_pose,keypoints_3d"
 PANEL_HEIGHT = 240
@@ -109,20 +110,23 @@ def run_video(
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
         film.fps = min(estimator.fps, reader.fps)
-        camera = Intrinsics.from_fov(fov_deg, reader.width, reader.height)
         total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
         progress = stack.enter_context(Progress(*columns, console=console))  # type: ignore[arg-type]
         bar = progress.add_task("frames", total=total)
-        frames = ((round(t * 1e9), image, camera) for t, image in reader)
+        frames = (
+            (round(t * 1e9), image, Intrinsics.from_fov(fov_deg, image.shape[1], image.shape[0])) for t, image in reader
+        )
         started = time.perf_counter()
         for result in run_stream(estimator, frames, tasks, stride):
-            film.write(film_frame(result))
+            film.write(film_frame(result), result.stamp_ns / 1e9)
             done += 1
             metric += result.depth is not None
             populated += bool(result.people)
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
     seconds = time.perf_counter() - started
+    for line in remarks(reader, film):
+        console.print(line, style="yellow", highlight=False)  # type: ignore[attr-defined]
     return {
         "backend": runtime.manifest.backend,
         "trained": str(runtime.manifest.trained).lower(),
@@ -131,6 +135,16 @@ def run_video(
         "with metric depth": metric,
         "with a person": populated,
     }
+
+
+def remarks(reader: VideoReader, film: VideoWriter) -> list[str]:
+    """What the film does not show as the file has it, a line each."""
+    lines = [f"{reader.path}: {note}" for note in reader.notes]
+    if reader.damaged:
+        lines.append(f"{reader.path}: {reader.damaged} damaged frames were left out")
+    if film.letterboxed:
+        lines.append(f"{reader.path} changes its size: {film.letterboxed} frames of {film.path} have borders")
+    return lines
 
 
 def film_frame(result: FrameResult) -> np.ndarray:

@@ -1,0 +1,6 @@
+"""Stream tests share the video files of the ground floor's tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ground"))
