@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import write_text
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -137,7 +137,8 @@ class Manifest:
     @property
     def rebuild(self) -> str:
         """The command that makes this bundle anew."""
-        return shlex.join(["thfm", "export", self.checkpoint, "--recipe", self.recipe, "--out", str(self.root)])
+        command = ["thfm", "export", self.checkpoint, "--recipe", self.recipe, "--out", str(self.root), "--replace"]
+        return shlex.join(command)
 
     def path(self, entry: FileEntry) -> Path:
         return self.root / entry.path
@@ -178,10 +179,7 @@ def write_manifest(manifest: Manifest) -> None:
     """Writes manifest.json into `manifest.root`, complete or not at all."""
     data = dataclasses.asdict(manifest)
     del data["root"], data["backend"]
-    target = manifest.root / MANIFEST
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(temporary, target)
+    write_text(manifest.root / MANIFEST, json.dumps(data, indent=1) + "\n")
 
 
 def open_bundle(path: str | Path) -> Manifest:

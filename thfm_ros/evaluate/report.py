@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from thfm_ros.evaluate.published import TABLES
+from thfm_ros.files import write_text
 
 UNITS = {
     "mean_deg": "mean (°) ↓", "median_deg": "median (°) ↓", "rmse_deg": "RMSE (°) ↓", "within_5": "< 5° (%) ↑",
@@ -38,14 +38,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Under a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate import depth, joints, matting, normals
 from thfm_ros.evaluate.predictors import Predictor
-from thfm_ros.evaluate.report import UNITS, number, plain, table, write_json, write_text
+from thfm_ros.evaluate.report import UNITS, number, plain, table, write_json
 from thfm_ros.evaluate.runner import RowStore, key_of
 from thfm_ros.evaluate.temporal import change_error, seams
+from thfm_ros.files import write_text
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.skeleton import convert, get_joint_set
 from thfm_ros.tasks import TASKS

@@ -9,8 +9,6 @@ README.md              the model card
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.loading import load_model, read_config, refuse_pickles
 from thfm_ros.model.presets import Preset
@@ -80,34 +79,32 @@ class Checkpoint:
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write all of it under a temporary name, then rename; an older checkpoint at `path` is replaced."""
+    """Write all of it or nothing; an older checkpoint at `path` is replaced, and no other folder."""
     path = Path(path)
+    if path.exists() and not (path / "thfm.json").is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} exists and is not a checkpoint: name another folder")
     _check_consistent(path, checkpoint)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        for name, network in (("vae", checkpoint.vae), ("transformer", checkpoint.transformer)):
-            network.save_pretrained(temporary / name)
-            config = json.loads((temporary / name / "config.json").read_text())
-            config.pop("_name_or_path", None)  # where its author had the weights before
-            (temporary / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        prompts = {name: tensor.contiguous().float().cpu() for name, tensor in checkpoint.prompts.items()}
-        save_file(prompts, temporary / "prompts.safetensors")
-        (temporary / "thfm.json").write_text(json.dumps(asdict(checkpoint.config), indent=2) + "\n")
-        (temporary / "README.md").write_text(model_card(checkpoint))
-        for file in temporary.rglob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes for its owner alone
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        with atomic(path) as folder:
+            _write(folder, checkpoint)
     except OSError as error:
         raise UserError(f"cannot write the checkpoint {path}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    folder.mkdir()
+    for name, network in (("vae", checkpoint.vae), ("transformer", checkpoint.transformer)):
+        network.save_pretrained(folder / name)
+        config = json.loads((folder / name / "config.json").read_text())
+        config.pop("_name_or_path", None)  # where its author had the weights before
+        (folder / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    prompts = {name: tensor.contiguous().float().cpu() for name, tensor in checkpoint.prompts.items()}
+    save_file(prompts, folder / "prompts.safetensors")
+    (folder / "thfm.json").write_text(json.dumps(asdict(checkpoint.config), indent=2) + "\n")
+    (folder / "README.md").write_text(model_card(checkpoint))
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes for its owner alone
 
 
 def load_checkpoint(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,10 +117,7 @@ def _size(count: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n")
-        temporary.replace(path)
+        write_text(path, text + "\n")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thfm_ros.files import atomic, write_text
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.assets import FORMAT_VERSION
 from thfm_ros.synth.bvh import load_folder
@@ -310,9 +311,8 @@ def build_textures() -> dict[str, np.ndarray]:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
     """Compressed .npz without pickles; its SHA-256."""
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.rename(path)
+    with atomic(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -344,7 +344,7 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         digest = write_arrays(options.out / f"{name}.npz", build())
         manifest["files"][f"{name}.npz"] = digest
-    manifest_path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_text(manifest_path, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

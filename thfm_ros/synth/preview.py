@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from thfm_ros.files import atomic
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.sample import Clip
 
@@ -65,10 +66,8 @@ def contact_sheet(clips: list[Clip], path: Path, columns: int = 1) -> None:
     while len(panels) % columns:
         panels.append(np.zeros_like(panels[0]))
     rows = [np.concatenate(panels[i : i + columns], 1) for i in range(0, len(panels), columns)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    cv2.imwrite(str(temporary), np.concatenate(rows)[..., ::-1])
-    temporary.rename(path)
+    with atomic(path) as temporary:
+        cv2.imwrite(str(temporary), np.concatenate(rows)[..., ::-1])
 
 
 def gallery(clips: list[Clip], path: Path, columns: int = 6) -> None:
@@ -77,5 +76,5 @@ def gallery(clips: list[Clip], path: Path, columns: int = 6) -> None:
     while len(images) % columns:
         images.append(np.zeros_like(images[0]))
     rows = [np.concatenate(images[i : i + columns], 1) for i in range(0, len(images), columns)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+    with atomic(path) as temporary:
+        cv2.imwrite(str(temporary), np.concatenate(rows)[..., ::-1])

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, write_text
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip, Person
@@ -144,19 +145,16 @@ def write_shard(
 
     loaded, settings = _assets(assets), SynthConfig(**config)
     path = Path(folder) / shard_name(number)
-    temporary = path.with_suffix(".tar.tmp")
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for index in range(first, first + count):
-            for suffix, content in encode(generate_clip(settings, seed, index, loaded, device)).items():
-                entry = tarfile.TarInfo(f"{index:09d}.{suffix}")
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
-    digest = file_digest(temporary)
-    entry = {"sha256": digest, "bytes": temporary.stat().st_size, "first": first, "clips": count}
-    temporary.rename(path)
-    note = path.with_suffix(".json.tmp")
-    note.write_text(json.dumps(entry))
-    note.rename(path.with_suffix(".json"))
+    with atomic(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for index in range(first, first + count):
+                for suffix, content in encode(generate_clip(settings, seed, index, loaded, device)).items():
+                    member = tarfile.TarInfo(f"{index:09d}.{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+        digest = file_digest(temporary)
+        entry = {"sha256": digest, "bytes": temporary.stat().st_size, "first": first, "clips": count}
+    write_text(path.with_suffix(".json"), json.dumps(entry))
     return entry
 
 

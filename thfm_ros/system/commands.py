@@ -30,11 +30,10 @@ def doctor(
     json_file: Path | None = typer.Option(None, "--json", help="write the table here as JSON"),
 ) -> None:
     """What this machine has, what is missing, and the command that fixes it."""
-    import json
-
     from rich.console import Console
     from rich.table import Table
 
+    from thfm_ros.files import write_json
     from thfm_ros.paths import writable
     from thfm_ros.system.doctor import examine
 
@@ -47,6 +46,6 @@ def doctor(
         table.add_row(marks[f.state], f.what, f.found, f.fix)
     Console(width=None if Console().is_terminal else 160).print(table)
     if json_file:
-        json_file.write_text(json.dumps([f.__dict__ for f in findings], indent=2) + "\n")
+        write_json(json_file, [f.__dict__ for f in findings])
     if any(f.state == "missing" for f in findings):
         raise typer.Exit(1)

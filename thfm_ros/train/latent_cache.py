@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from thfm_ros.files import atomic
 
 
 class LatentCache:
@@ -35,10 +36,8 @@ class LatentCache:
             if self.memory is not None:
                 self.memory[key] = value
             elif self.folder is not None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
-                save_file({"latents": value.contiguous()}, temporary)
-                temporary.replace(self._file(key))
+                with atomic(self._file(key)) as temporary:
+                    save_file({"latents": value.contiguous()}, temporary)
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
@@ -50,7 +51,6 @@ def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> N
         axis.set_visible(False)
     axes.flat[0].legend()
     figure.tight_layout()
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    figure.savefig(temporary, dpi=110)
-    temporary.replace(out)
+    with atomic(out) as temporary:
+        figure.savefig(temporary, dpi=110)
     plt.close(figure)

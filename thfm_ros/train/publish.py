@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, write_text
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.train.networks import stills_to_clips
 
@@ -52,13 +53,12 @@ def publish(
     parts = [(out / "README.md").read_text().rstrip(), written.strip()]
     parts += [_section(text) for text in photographs]
     if curves:
-        shutil.copyfile(curves, out / "training.png")
+        with atomic(out / "training.png") as temporary:
+            shutil.copyfile(curves, temporary)
         parts.append("![held-out metrics over samples seen](training.png)")
     parts.append(_section(table))
     parts.append(history(checkpoint.config))
-    temporary = out / ".README.md.tmp"
-    temporary.write_text("\n\n".join(part for part in parts if part) + "\n")
-    temporary.replace(out / "README.md")
+    write_text(out / "README.md", "\n\n".join(part for part in parts if part) + "\n")
     return size
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.train.ema import Ema
 
 FORMAT_VERSION = 1
@@ -48,22 +49,17 @@ def save_state(
         tensors[f"ema/{name}"] = value.contiguous().cpu()
     record = {**record, "format_version": FORMAT_VERSION, "step": step, "ema_updates": ema.updates}
     final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(tensors, temporary / "state.safetensors")
-        (temporary / "state.json").write_text(json.dumps(record, indent=1) + "\n")
-        for file in temporary.iterdir():
-            _flush(file)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
+        with atomic(final) as temporary:
+            temporary.mkdir()
+            save_file(tensors, temporary / "state.safetensors")
+            (temporary / "state.json").write_text(json.dumps(record, indent=1) + "\n")
+            for file in temporary.iterdir():
+                _flush(file)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         reason = "the disk is full" if full else str(error)
         raise UserError(f"cannot save step {step} in {folder}: {reason}; earlier checkpoints are kept") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final

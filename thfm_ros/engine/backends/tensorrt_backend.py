@@ -8,7 +8,6 @@ deserialised are the bytes whose sha256 was checked.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from thfm_ros.engine.manifest import IMAGE, Manifest, TensorSpec, is_cache
 from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
 from thfm_ros.engine.streams import StageStream, changing, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.paths import cache_dir
 from thfm_ros.tasks import get_task
 
@@ -255,11 +255,9 @@ class TensorRT(StageRuntime):
         return cache
 
     def _save_jit(self) -> None:
-        temporary = self._jit_path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(self._jit.serialize())
-            os.replace(temporary, self._jit_path)
+            with atomic(self._jit_path) as temporary:
+                temporary.write_bytes(self._jit.serialize())
         except OSError:
             return  # only the next start is slower
 
