@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import typer
@@ -34,6 +36,9 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point. A user error is one line and exit code 2; THFM_DEBUG=1 shows the traceback."""
     debug = bool(os.environ.get("THFM_DEBUG"))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _exit)
     try:
         # Not standalone: typer would frame its errors over five lines. A command returns None, typer an exit code.
         code = build()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -53,6 +58,11 @@ def main() -> None:
     if code == 130:
         print("thfm: interrupted", file=sys.stderr)
     sys.exit(code)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """An exception, so that children end and temporary files go."""
+    sys.exit(128 + number)
 
 
 def _complain(line: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,24 @@ def test_the_checkpoint_inside_is_checked(torch_bundle: Path) -> None:
             open_bundle(torch_bundle)
     finally:
         weights.write_bytes(whole)
+
+
+def test_a_complete_bundle_is_kept_and_a_damaged_one_replaced(
+    tiny_checkpoint: Path, torch_bundle: Path, tmp_path: Path
+) -> None:
+    out, recipe = tmp_path / "bundle", load_recipe(RECIPE)
+    shutil.copytree(torch_bundle, out)
+    inode = out.stat().st_ino
+    assert export_bundle(tiny_checkpoint, recipe, out) == open_bundle(out)
+    assert out.stat().st_ino == inode  # whoever reads it may go on
+    other = replace(recipe, precision=dict.fromkeys(recipe.precision, "bf16"))
+    with pytest.raises(UserError, match=r"is a complete bundle, of other weights or another recipe .*--replace"):
+        export_bundle(tiny_checkpoint, other, out)
+    assert out.stat().st_ino == inode
+    (out / "prompts.safetensors").unlink()
+    assert export_bundle(tiny_checkpoint, recipe, out) == open_bundle(torch_bundle)
+    assert out.stat().st_ino != inode
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_an_old_bundle_is_replaced_and_nothing_else_is(

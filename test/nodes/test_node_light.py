@@ -12,7 +12,7 @@ import pytest
 from node_harness import new_domain
 from tiny_model import make_tiny_checkpoint
 
-from thfm_ros.stream.shipped import shipped_bundle
+from thfm_ros.engine.shipped import shipped_bundle
 
 PROCESS = Path(__file__).with_name("light_process.py")
 LIMIT_MB = 1500

@@ -26,6 +26,7 @@ ROBOT = (
     "engine/checks.py",
     "engine/golden.py",
     "engine/device.py",
+    "engine/shipped.py",
 )
 ROBOT_BACKENDS = ("openvino", "onnxruntime")
 HEAVY = {"diffusers", "transformers", "torch"}

@@ -11,14 +11,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thfm_ros import processes
 from thfm_ros.engine.device import available_memory_mb, current_gpu, platform_name
 from thfm_ros.engine.manifest import (
     EngineInfo,
@@ -30,6 +29,7 @@ from thfm_ros.engine.manifest import (
     write_manifest,
 )
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.paths import cache_dir
 
 DTYPES = {
@@ -220,8 +220,7 @@ def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> FileEntry:
         "engine": str(engine),
         "tf32": stage.precision == "tf32",
     }
-    command = [sys.executable, "-m", "thfm_ros.engine.build_trt", json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = processes.run("thfm_ros.engine.build_trt", json.dumps(request))
     if done.returncode in (-9, 137):
         raise UserError(
             f"the builder of {name} was killed, as the kernel does when memory runs out: expected room for "
@@ -269,10 +268,8 @@ def _answer(stdout: str) -> dict[str, Any] | None:
 
 
 def _write(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def main() -> int:

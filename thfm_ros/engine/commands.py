@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from thfm_ros.files import write_json
+
 
 def register(app: typer.Typer) -> None:
     app.command("export")(export)
@@ -21,6 +23,7 @@ def export(
     recipe: Path = typer.Option(..., help="engines/TARGET.yaml"),
     out: Path = typer.Option(..., help="bundle folder to write"),
     compile_: bool = typer.Option(True, "--compile/--no-compile", help="compile engines where this machine can"),
+    replace: bool = typer.Option(False, help="also a complete bundle at --out, which a running node may read"),
 ) -> None:
     """A checkpoint to a bundle for one target: ONNX, golden outputs, manifest, and engines where they can be built."""
     from thfm_ros.engine.build_trt import build_bundle
@@ -30,7 +33,7 @@ def export(
 
     chosen = load_recipe(recipe)
     with _progress() as report:
-        manifest = export_bundle(checkpoint, chosen, out, report)
+        manifest = export_bundle(checkpoint, chosen, out, report, replace)
         here = chosen.tensorrt is not None and (chosen.tensorrt.flavor == "tensorrt_rtx" or current_gpu() is not None)
         if here and compile_:
             manifest = build_bundle(out, report=report)
@@ -112,7 +115,7 @@ def verify(
     _notes(runtime.notes)
     if json_file is not None:
         finite = [{**dataclasses.asdict(r), "value": r.value if math.isfinite(r.value) else None} for r in rows]
-        _write_json(json_file, {"bundle": str(bundle), "info": runtime.info, "rows": finite})
+        write_json(json_file, {"bundle": str(bundle), "info": runtime.info, "rows": finite})
     if not all(row.good for row in rows):
         raise typer.Exit(1)
 
@@ -166,7 +169,7 @@ def bench(
     _print_bench(result)
     _notes(notes)
     if json_file is not None:
-        _write_json(json_file, {**result, "not_run": notes})
+        write_json(json_file, {**result, "not_run": notes})
 
 
 def _print_bench(result: dict) -> None:
@@ -216,18 +219,3 @@ def _print_bench(result: dict) -> None:
 def _notes(notes: list[str]) -> None:
     for note in notes:
         typer.echo(f"not run: {note}" if "not tried" not in note else note, err=True)
-
-
-def _write_json(path: Path, data: dict) -> None:
-    import json
-    import os
-
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(data, indent=1) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        from thfm_ros.errors import UserError
-
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -32,6 +32,7 @@ from thfm_ros.engine.manifest import (
 from thfm_ros.engine.modules import Clip, StageModule, manifest_of, stream_modules, whole_clip_modules
 from thfm_ros.engine.recipes import Recipe
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, unwritable
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
 
 OPSET = 20
@@ -47,32 +48,57 @@ Report = Callable[[str], None]  # told what begins
 
 
 def export_bundle(
-    checkpoint: str | Path, recipe: Recipe, out: str | Path, report: Report = lambda what: None
+    checkpoint: str | Path,
+    recipe: Recipe,
+    out: str | Path,
+    report: Report = lambda what: None,
+    replace: bool = False,
 ) -> Manifest:
-    """Writes the bundle under a temporary name, then renames it; an older bundle at `out` is replaced.
+    """Writes the whole bundle or nothing. What cannot be opened as a bundle any more (damaged, of an older format) is
+    replaced; a complete one, which a running node may read, only where `replace` says so.
 
-    Engines are not compiled here: see `build_trt.build_bundle`. Returns the manifest, read back with every check.
+    Engines are not compiled here: see `build_trt.build_bundle`. Returns the manifest, read back with every check:
+    that of the bundle which is there, where it is what this export would make.
     """
     root, out = Path(checkpoint), Path(out)
     if out.exists() and not (out / MANIFEST).is_file():
         raise UserError(f"{out}: expected a new folder or an older bundle, found something else; choose another --out")
+    complete = None if replace else _complete(out)
     report("load")
     reference = load_checkpoint(root)
     clip = Clip.of(reference, recipe.frames, recipe.height, recipe.width)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    if complete is not None:
+        if not _is_same(complete, root, reference, clip, recipe):
+            raise UserError(
+                f"{out} is a complete bundle, of other weights or another recipe ({complete.checkpoint}, "
+                f"{complete.recipe}), and may be in use: choose another --out, or add --replace"
+            )
+        report(f"{out} is there already, of these weights and this recipe (--replace makes it anew)")
+        return complete
     try:
-        temporary.mkdir(parents=True)
-        manifest = _write(root, reference, clip, recipe, temporary, report)
-        write_manifest(manifest)
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
+        with atomic(out, replace=replace or out.exists()) as folder:
+            folder.mkdir()
+            write_manifest(_write(root, reference, clip, recipe, folder, report))
     except OSError as error:
-        raise UserError(f"cannot write the bundle {out}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise unwritable(out, error) from None
     return open_bundle(out)
+
+
+def _complete(out: Path) -> Manifest | None:
+    """The manifest of the bundle at `out` where it passes every check."""
+    try:
+        return open_bundle(out)
+    except UserError:
+        return None
+
+
+def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe) -> bool:
+    """Whether a bundle is what an export of this checkpoint by this recipe would make, as far as its manifest says."""
+    precisions = {name: recipe.precision_of(name) for name in stage_modules(reference, clip, recipe)}
+    wanted = (weights_digest(root), recipe.target, recipe.backends, clip.frames, clip.height, clip.width, precisions)
+    found = {name: stage.precision for name, stage in there.stages.items()}
+    size = (there.frames, there.height, there.width)
+    return wanted == (there.weights_sha256, there.target, there.backends, *size, found)
 
 
 def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder: Path, report: Report) -> Manifest:

@@ -21,7 +21,7 @@ import numpy as np
 from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
 from thfm_ros.engine.manifest import BACKENDS, MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
-from thfm_ros.errors import UserError
+from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.tasks import get_task
 
 Check = Literal["first", "always", "never"]
@@ -235,13 +235,13 @@ def load_runtime(
     """
     root = Path(path)
     if backend != "auto" and backend not in BACKENDS:
-        raise UserError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
+        raise ParameterError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
     if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
         return _load_checkpoint(root, backend, threads)
     manifest = open_bundle(root)
     offered = [b for b in BACKENDS if b in manifest.backends]
     if backend != "auto" and backend not in offered:
-        raise UserError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
+        raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
     notes = []
     for name in offered if backend == "auto" else [backend]:
         try:
@@ -260,7 +260,7 @@ def load_runtime(
 
 def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
     if backend not in ("auto", "torch", "torch_tensorrt"):
-        raise UserError(
+        raise ParameterError(
             f"{root} is a checkpoint, which only torch runs: expected backend torch, found '{backend}'; "
             f"export it first: thfm export {root} --recipe engines/cpu.yaml --out BUNDLE"
         )

@@ -20,9 +20,10 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.node import Node
 
-from thfm_ros.errors import UserError
+from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.nodes import parameters
 from thfm_ros.nodes.executor import NodeExecutor, spin
 from thfm_ros.nodes.inputs import Inputs
@@ -39,26 +40,27 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 LONGEST_RETRY_S = 30.0
 
 
-def default_loader(bundle: str, backend: str, threads: int) -> Runtime:
+def default_loader(bundle: str, backend: str, threads: int, stop: Callable[[], bool]) -> Runtime:
     """The engine's runtime; imported here, so that the node starts (and explains itself) without it."""
     from thfm_ros.engine.runtime import load_runtime
-    from thfm_ros.stream.shipped import shipped_bundle
+    from thfm_ros.engine.shipped import shipped_bundle
 
-    return load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
+    path = bundle or shipped_bundle(stop, get_logger("perception").info)
+    return load_runtime(path, backend=backend, threads=threads or None)
 
 
 class PerceptionNode(LifecycleNodeMixin, Node):
     """See docs/node.md for topics and parameters.
 
     Args:
-        load: (bundle, backend, threads) -> Runtime.
+        load: (bundle, backend, threads, stop) -> Runtime; soon after stop() begins to return True it raises.
         **options: of rclpy's Node (namespace, context, parameter_overrides, ...).
     """
 
     def __init__(
         self,
         name: str = "perception",
-        load: Callable[[str, str, int], Runtime] = default_loader,
+        load: Callable[[str, str, int, Callable[[], bool]], Runtime] = default_loader,
         **options: Any,
     ) -> None:
         Node.__init__(self, name, **options)
@@ -77,6 +79,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._warned: dict[str, float] = {}
         self.reason = ""  # why the last transition failed, or the model was lost
         self._lost = threading.Event()
+        self._closing = threading.Event()
         self._driving = False  # a transition of our own, not of a manager
         self._wants_active = bool(self._current["autostart"])  # and what was active is restored after a lost model
         self._retry_at, self._retry_s = 0.0, 0.0
@@ -98,7 +101,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         p = self._current
         started = time.monotonic()
         try:
-            self._runtime = self._load(p["bundle"], p["backend"], p["threads"])
+            self._runtime = self._load(p["bundle"], p["backend"], p["threads"], self._ending)
             self._estimator = StreamEstimator(self._runtime, self.settings().stream)
             self._first_pass(self._runtime)
             manifest = self._runtime.manifest
@@ -170,9 +173,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         if not self.alive():
             return FAILURE  # shut down meanwhile: nothing to report, nobody to report to
         self.reason = f"{transition} failed: {' '.join(text.split())}"
+        if isinstance(error, ParameterError) and self._wants_active:
+            self._wants_active = False
+            self.reason += "; not tried again with this parameter: correct it and configure"
         self.get_logger().error(self.reason)
-        if isinstance(error, UserError) and self._retry_s == 0.0:
-            self._wants_active = False  # waiting does not mend a wrong parameter
         return FAILURE
 
     def _first_pass(self, runtime: Runtime) -> None:
@@ -181,7 +185,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         m = runtime.manifest
         tasks = [t for t in self._current["tasks"] if t in m.tasks]
         if not tasks:
-            raise UserError(f"the bundle has none of the tasks asked for: it has {', '.join(m.tasks)}")
+            raise ParameterError(f"the bundle has none of the tasks asked for: it has {', '.join(m.tasks)}")
         runtime.predict(np.full((1, 3, m.frames, m.height, m.width), -1.0, np.float32), tasks)
 
     def _stop(self) -> None:
@@ -266,6 +270,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         """False once ROS was shut down: nothing can be published any more."""
         return self.context.ok()
 
+    def _ending(self) -> bool:
+        """Whether what takes long is to be given up."""
+        return self._closing.is_set() or not self.alive()
+
     def now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
@@ -306,7 +314,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         )
 
     def close(self) -> None:
-        """Ends everything, also in the middle of a pass; to be called before destroy_node."""
+        """Ends everything, also in the middle of a pass or an export; to be called before destroy_node."""
+        self._closing.set()
         self._wants_active = False
         for timer in (self._supervisor, self._reporter):
             with suppress(InvalidHandle):  # ROS may be gone already

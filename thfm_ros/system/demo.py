@@ -7,9 +7,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from thfm_ros import processes
+from thfm_ros.engine.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.errors import UserError
+from thfm_ros.files import free_name, locked, write_json
 from thfm_ros.paths import cache_folder, video_path, writable
-from thfm_ros.stream.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader
 
@@ -50,14 +51,14 @@ def run_demo(
         console.print(f"that is {rate / video.fps:.2f}x its own speed, so that every frame is answered")
     console.print(f"listen yourself: ROS_DOMAIN_ID={own_domain()} ros2 topic list")
     table_file = out / "demo.json"
-    with _processes(out / "logs") as start:
+    with _saying_what_is_kept(out, console), _processes(out / "logs") as start:
         idle = max(5.0, 4 * pass_s + 2.0)
         recorder = start(
             "recorder",
             video=str(out / "demo.mp4"),
             picture=str(out / "demo.png"),
             table=str(table_file),
-            bag=str(_fresh(out / "demo_bag")) if bag else "",
+            bag=str(free_name(out / "demo_bag")) if bag else "",
             video_fps=float(min(video.fps if video else 30.0, 12.0)),
             idle_s=idle,
         )
@@ -67,11 +68,24 @@ def run_demo(
     figures = json.loads(table_file.read_text())
     _show(console, figures)
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(json_file, figures)
     console.print(f"look at {out / 'demo.mp4'} and {out / 'demo.png'} (logs in {out / 'logs'})")
     if not trained:
         console.print("[yellow]the network has random weights: its outputs are noise[/]")
     return figures
+
+
+@contextlib.contextmanager
+def _saying_what_is_kept(out: Path, console: Console) -> Iterator[None]:
+    """After an early end: what the recorder wrote by then."""
+    begun = time.time()
+    try:
+        yield
+    except BaseException:
+        made = [f for f in (out / "demo.mp4", out / "demo.json") if f.is_file() and f.stat().st_mtime >= begun]
+        if made:
+            console.print(f"ended early; what was recorded by then: {', '.join(map(str, made))}")
+        raise
 
 
 def _video(source: str) -> VideoReader | None:
@@ -84,12 +98,17 @@ def _video(source: str) -> VideoReader | None:
 
 
 @contextlib.contextmanager
-def _working(console: Console, what: str) -> Iterator[None]:
-    """Says what takes a while: with a spinner on a terminal, as a line in a log."""
-    if not console.is_terminal:
-        console.print(what)
-    with console.status(what):
-        yield
+def _working(console: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Says what takes a while: with a spinner on a terminal, as a line in a log. Gives what changes the words."""
+    with console.status(what) as status:
+
+        def say(words: str) -> None:
+            status.update(words)
+            if not console.is_terminal:
+                console.print(words)
+
+        say(what)
+        yield say
 
 
 def prepare_bundle(checkpoint: Path | None, console: Console) -> tuple[Path, bool]:
@@ -102,17 +121,19 @@ def prepare_bundle(checkpoint: Path | None, console: Console) -> tuple[Path, boo
     config = checkpoint / "thfm.json"
     if not config.is_file():
         raise UserError(f"{checkpoint} is not a checkpoint (no thfm.json): name a folder that thfm train or init wrote")
-    with _working(console, "exporting the network for this CPU (once)"):
-        return cpu_bundle(checkpoint), bool(json.loads(config.read_text()).get("trained"))
+    trained = bool(json.loads(config.read_text()).get("trained"))
+    with _working(console, "preparing the network for this CPU") as say:
+        return cpu_bundle(checkpoint, report=say), trained
 
 
 def _random_checkpoint(console: Console) -> Path:
     path = cache_folder("checkpoints") / "nano-random"
-    if not (path / "thfm.json").is_file():
-        from thfm_ros.model.commands import init
+    with locked(path):
+        if not (path / "thfm.json").is_file():
+            from thfm_ros.model.commands import init
 
-        with _working(console, "no trained weights: making random ones (once)"):
-            init("nano", out=path, seed=0, from_wan="", text_encoder="")
+            with _working(console, "no trained weights: making random ones (once)"):
+                init("nano", out=path, seed=0, from_wan="", text_encoder="")
     return path
 
 
@@ -147,18 +168,23 @@ def _processes(logs: Path) -> Iterator[Any]:
     """Gives a function that starts a node; whatever happens, all of them end with the block."""
     logs.mkdir(parents=True, exist_ok=True)
     running: list[subprocess.Popen[bytes]] = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the block's end is reached
     # Fast DDS's own transports drop messages that come with many images at once, and the recorder is to miss none.
     environment = {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA", **os.environ, "ROS_DOMAIN_ID": own_domain()}
     with contextlib.ExitStack() as stack:
 
         def start(node: str, **parameters: Any) -> subprocess.Popen[bytes]:
-            command = [sys.executable, "-m", f"thfm_ros.nodes.{node}_node", "--ros-args"]
+            arguments = ["--ros-args"]
             for name, value in parameters.items():
-                command += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML
+                arguments += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML
             log = stack.enter_context((logs / f"{node}.log").open("wb"))
-            process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+            process = processes.start(
+                f"thfm_ros.nodes.{node}_node",
+                *arguments,
+                ending=signal.SIGINT,  # nodes close their files
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
             )
             running.append(process)
             return process
@@ -168,7 +194,7 @@ def _processes(logs: Path) -> Iterator[Any]:
         finally:
             for process in running:
                 if process.poll() is None:
-                    process.send_signal(2)  # SIGINT: nodes close their files
+                    process.send_signal(signal.SIGINT)
             for process in running:
                 try:
                     process.wait(timeout=20)
@@ -202,16 +228,6 @@ def _wait(recorder: subprocess.Popen[bytes], others: dict[str, Any], expected_s:
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return f"{lines[-1] if lines else 'no output'} (see {log})"
-
-
-def _fresh(folder: Path) -> Path:
-    """A bag folder of this name, or the first free one after it."""
-    number = 1
-    candidate = folder
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}_{number}")
-    return candidate
 
 
 def _show(console: Console, figures: dict[str, Any]) -> None:

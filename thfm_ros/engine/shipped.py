@@ -1,0 +1,90 @@
+"""The CPU bundle of a checkpoint, made once a machine and content: what runs where no bundle was named."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from thfm_ros import processes
+from thfm_ros.engine.manifest import FORMAT, MANIFEST
+from thfm_ros.errors import ParameterError, UserError
+from thfm_ros.files import clear_abandoned, locked
+from thfm_ros.paths import cache_dir, cache_folder, resource
+
+Report = Callable[[str], None]
+
+
+def shipped_checkpoint() -> Path:
+    """weights/nano; ParameterError where no weights ship."""
+    try:
+        return resource("weights", "nano", "thfm.json").parent
+    except UserError:
+        raise ParameterError(
+            "no weights ship with this installation: name a bundle (thfm export makes one from a checkpoint)"
+        ) from None
+
+
+def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, report: Report = lambda what: None) -> Path:
+    """The CPU bundle of a checkpoint, exported by a process of its own (this one stays free of torch).
+
+    Of several processes that want it at once one exports and the others wait.
+
+    Args:
+        stop: asked often; where it says so, the export ends with this call.
+        report: told what takes a while.
+    Raises:
+        processes.Stopped: because of `stop`.
+        UserError: the export failed; it says what to do.
+    """
+    recipe = resource("engines", "cpu.yaml")
+    ready = _place(checkpoint, recipe, Path(__file__).parents[1])
+    if (ready / MANIFEST).is_file():
+        return ready
+    bundle = cache_folder("bundles") / ready.name
+    with locked(bundle, stop, lambda: report(f"waiting for another process that exports {checkpoint}")) as ours:
+        if not ours:
+            raise processes.Stopped(f"stopped before {checkpoint} was exported")
+        if not (bundle / MANIFEST).is_file():  # that of the process that had the lock before
+            report(f"exporting {checkpoint} for this machine (once)")
+            _export(checkpoint, recipe, bundle, stop)
+    return bundle
+
+
+def shipped_bundle(stop: Callable[[], bool] = lambda: False, report: Report = lambda what: None) -> Path:
+    """The CPU bundle of the shipped weights; see `cpu_bundle`."""
+    return cpu_bundle(shipped_checkpoint(), stop, report)
+
+
+def _export(checkpoint: Path, recipe: Path, bundle: Path, stop: Callable[[], bool]) -> None:
+    arguments = ("export", str(checkpoint), "--recipe", str(recipe), "--out", str(bundle))
+    try:
+        done = processes.run("thfm_ros.cli", *arguments, stop=stop)
+    finally:
+        clear_abandoned(bundle)
+    if not done.returncode:
+        return
+    last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    found = f"cannot export {checkpoint} to a bundle: {last}"
+    if "No module named" in last:
+        raise ParameterError(
+            f"{found}; pip install torch diffusers transformers accelerate onnx onnxscript, or export elsewhere "
+            "(thfm export) and name that folder: bundle"
+        )
+    raise UserError(found)
+
+
+def _place(checkpoint: Path, recipe: Path, package: Path) -> Path:
+    """Format and code are in the name: after an update the bundle is made anew, neither refused nor outdated."""
+    code = [file for layer in ("model", "engine") for file in sorted((package / layer).rglob("*.py"))]
+    content = _fingerprint([recipe, *code, *sorted(checkpoint.rglob("*"))])
+    return cache_dir() / "bundles" / f"cpu-{FORMAT}-{content}"
+
+
+def _fingerprint(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
