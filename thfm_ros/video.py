@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 
 from thfm_ros.encoded_image import decode_image, image_format
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, unwritable
 from thfm_ros.frames import FrameClock, shown
 from thfm_ros.letterbox import letterbox
 
@@ -201,18 +200,21 @@ def stack(images: Sequence[np.ndarray], path: str | Path) -> np.ndarray:
 
 
 class VideoWriter:
-    """H.264 MP4 written to a temporary name and renamed when complete; use as a context manager.
+    """H.264 MP4 that appears when its block ends; use as a context manager.
 
-    fps: may be set until the first frame is written.
+    fps: may be set until the first frame is written. keep: where the block fails, the frames written by then are a
+    film too: at `path`, or as NAME.partial.mp4 beside an older film that is there; `kept` says where.
     letterboxed: frames of another size than the first one, which gives the film its size.
     """
 
-    def __init__(self, path: str | Path, fps: float, crf: int = 18) -> None:
+    def __init__(self, path: str | Path, fps: float, crf: int = 18, keep: bool = False) -> None:
         self.path = Path(path)
         self.fps = fps
         self.letterboxed = 0
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self.kept: Path | None = None
+        self._keep = keep
         self._crf = crf
+        self._failure: UserError | None = None  # of writing the file itself: there is nothing to keep
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
         self._time = 0.0
@@ -223,7 +225,8 @@ class VideoWriter:
             raise UserError(f"cannot write {self.path}: it is a folder: name a file")
         av = _pyav()
         with self._named():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._place = atomic(self.path)
+            self._temporary = self._place.__enter__()
             self._temporary.touch()  # libav itself opens the file with the first frame, which may be minutes later
             self._container = av.open(_file_url(self._temporary), "w", format="mp4")
         return self
@@ -267,20 +270,37 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        discarded = error
+        try:
+            self._finish()
+            if error is None or (self._keep and not self.path.exists()):
+                self.kept, discarded = self.path, None
+            elif self._keep:
+                self.kept = self.path.with_stem(f"{self.path.stem}.partial")
+                self._temporary.replace(self.kept)
+        except (UserError, OSError) as failure:
+            discarded = failure
+            if error is None:
+                raise
+        finally:
+            with self._named():
+                self._place.__exit__(*_exception(discarded))
+
+    def _finish(self) -> None:
+        """Closes the file. UserError where it holds no frame, or cannot be written."""
         assert self._container is not None
         av = _pyav()
         try:
-            if kind is None:
-                if self._stream is None:
-                    raise UserError(f"nothing to write to {self.path}: no frame was given: expected at least one")
-                with self._named():
-                    self._container.mux(self._stream.encode(None))
-                    self._container.close()
-                    self._temporary.replace(self.path)
+            if self._failure:
+                raise self._failure
+            if self._stream is None:
+                raise UserError(f"nothing to write to {self.path}: no frame was given: expected at least one")
+            with self._named():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
         finally:
             with contextlib.suppress(av.FFmpegError, OSError):  # whatever went wrong is already on its way
                 self._container.close()
-            self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -289,6 +309,12 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            fix = "make room, or choose another place" if full else "choose another place"
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}: {fix}") from None
+            self._failure = unwritable(self.path, error)
+            raise self._failure from None
+
+
+def _exception(
+    error: BaseException | None,
+) -> tuple[type[BaseException] | None, BaseException | None, TracebackType | None]:
+    """What `__exit__` is given of an exception."""
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)

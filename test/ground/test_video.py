@@ -332,3 +332,17 @@ def test_any_file_name_will_do(tmp_path, monkeypatch, name):
             video.write(image)
     assert len(list(VideoReader(name))) == 3
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_was_written_before_a_failure_is_a_film_where_that_is_wanted(tmp_path):
+    path = tmp_path / "a.mp4"
+    for frames, kept in ((2, path), (1, tmp_path / "a.partial.mp4")):  # the older film stays
+        video = VideoWriter(path, 10, keep=True)
+        with pytest.raises(RuntimeError), video:  # noqa: PT012
+            for _ in range(frames):
+                video.write(np.zeros((32, 32, 3), np.uint8))
+            raise RuntimeError
+        assert video.kept == kept
+        assert len(list(VideoReader(kept))) == frames
+    assert len(list(VideoReader(path))) == 2
+    assert len(list(tmp_path.iterdir())) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -108,25 +109,57 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sigterm_ends_it_and_leaves_nothing(
-    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+def interrupt_at(frame: int, how: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has `how` happen while that frame of the film is drawn."""
     shown = 0
 
-    def terminated(result: FrameResult) -> np.ndarray:
+    def drawn(result: FrameResult) -> np.ndarray:
         nonlocal shown
         shown += 1
-        if shown == 3:
-            assert [p.suffix for p in tmp_path.iterdir()] == [".tmp"]
-            os.kill(os.getpid(), signal.SIGTERM)
+        if shown == frame:
+            how()
         return film_frame(result)
 
-    monkeypatch.setattr(commands, "film_frame", terminated)
+    monkeypatch.setattr(commands, "film_frame", drawn)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_film_has_the_frames_that_were_done(
+    number: int, video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, out = signal.getsignal(number), tmp_path / "o.mp4"
+    interrupt_at(3, lambda: os.kill(os.getpid(), number), monkeypatch)
+    result = invoke(video, "-o", out, "--bundle", checkpoint, "--tasks", "foreground", "--json", tmp_path / "o.json")
+    assert result.exit_code == 128 + number
+    assert f"{out} has 3 of 12 frames" in result.output
+    assert len(list(VideoReader(out))) == 3
+    assert list(tmp_path.iterdir()) == [out]  # and no figures, which would be those of another length
+    assert signal.getsignal(number) == before
+
+
+def test_an_older_film_is_not_lost_to_an_interrupted_one(
+    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "o.mp4"
+    older.write_bytes(video.read_bytes())
+    interrupt_at(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
+    result = invoke(video, "-o", older, "--bundle", checkpoint, "--tasks", "foreground")
+    assert f"{tmp_path / 'o.partial.mp4'} has 2 of 12 frames" in result.output
+    assert len(list(VideoReader(tmp_path / "o.partial.mp4"))) == 2
+    assert older.read_bytes() == video.read_bytes()
+
+
+def test_a_pass_that_fails_costs_only_the_frames_after_it(
+    video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("device lost")
+
+    interrupt_at(6, fails, monkeypatch)
     result = invoke(video, "-o", tmp_path / "o.mp4", "--bundle", checkpoint, "--tasks", "foreground")
-    assert (result.exit_code, shown) == (143, 3)
-    assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert str(result.exception) == "device lost"
+    assert "has 5 of 12 frames" in result.output
+    assert len(list(VideoReader(tmp_path / "o.mp4"))) == 5
 
 
 def test_a_sample_can_be_named(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from thfm_ros.stream.estimator import FrameResult
     from thfm_ros.video import VideoReader, VideoWriter
@@ -37,11 +36,10 @@ def run(
     json_file: Path | None = typer.Option(None, "--json", help="Figures as JSON."),
 ) -> None:
     """Run the network over a video and write a film of all outputs. Needs no ROS."""
-    import json
-
     from rich.console import Console
 
     from thfm_ros.errors import UserError
+    from thfm_ros.files import write_json
     from thfm_ros.paths import video_path, writable
 
     console = Console()
@@ -49,23 +47,11 @@ def run(
         if json_file.is_dir():
             raise UserError(f"cannot write {json_file}: it is a folder: name a file")
         writable(json_file)
-    with _ended_by_sigterm():
-        chosen = tasks.split(",")
-        figures = run_video(video_path(video), out, bundle, backend, chosen, stride, fov, threads, console)
+    figures = run_video(video_path(video), out, bundle, backend, tasks.split(","), stride, fov, threads, console)
     console.print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
     console.print(f"look at {out}")
     if json_file:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM as an exception, so that temporary files go."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        write_json(json_file, figures)
 
 
 def run_video(
@@ -77,20 +63,24 @@ def run_video(
     stride: int,
     fov_deg: float,
     threads: int,
-    console: object,
+    console: Console,
 ) -> dict[str, float | int | str]:
-    """Figures: frames, frames a second, share of frames with metric depth and with a person."""
+    """Figures: frames, frames a second, share of frames with metric depth and with a person.
+
+    Where it is interrupted or fails, the film has the frames that were done, and a line says how many.
+    """
     import time
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.shipped import shipped_bundle
     from thfm_ros.errors import UserError
     from thfm_ros.geometry import Intrinsics
     from thfm_ros.paths import writable
+    from thfm_ros.processes import Interrupts
     from thfm_ros.stream.estimator import StreamEstimator, conflict
     from thfm_ros.stream.offline import run_stream
-    from thfm_ros.stream.shipped import shipped_bundle
     from thfm_ros.tasks import get_task
     from thfm_ros.video import VideoReader, VideoWriter
 
@@ -103,19 +93,21 @@ def run_video(
         raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}")
     writable(out)
     done = metric = populated = 0
+    film, total = VideoWriter(out, reader.fps, keep=True), None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with contextlib.ExitStack() as stack:
-        film = stack.enter_context(VideoWriter(out, reader.fps))  # before the network: it finds out what cannot be
-        runtime = load_runtime(bundle or shipped_bundle(), backend=backend, threads=threads or None)
+    with _saying_what_is_kept(film, lambda: (done, total), console), contextlib.ExitStack() as stack:
+        stack.enter_context(film)  # before the network: it finds out what cannot be
+        runtime = load_runtime(bundle or shipped_bundle(report=console.print), backend=backend, threads=threads or None)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
         film.fps = min(estimator.fps, reader.fps)
         total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
-        progress = stack.enter_context(Progress(*columns, console=console))  # type: ignore[arg-type]
+        progress = stack.enter_context(Progress(*columns, console=console))
         bar = progress.add_task("frames", total=total)
         frames = (
             (round(t * 1e9), image, Intrinsics.from_fov(fov_deg, image.shape[1], image.shape[0])) for t, image in reader
         )
+        interrupts = stack.enter_context(Interrupts())
         started = time.perf_counter()
         for result in run_stream(estimator, frames, tasks, stride):
             film.write(film_frame(result), result.stamp_ns / 1e9)
@@ -124,9 +116,12 @@ def run_video(
             populated += bool(result.people)
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
+            if interrupts.noted:
+                break
+        interrupts.leave()
     seconds = time.perf_counter() - started
     for line in remarks(reader, film):
-        console.print(line, style="yellow", highlight=False)  # type: ignore[attr-defined]
+        console.print(line, style="yellow", highlight=False)
     return {
         "backend": runtime.manifest.backend,
         "trained": str(runtime.manifest.trained).lower(),
@@ -145,6 +140,20 @@ def remarks(reader: VideoReader, film: VideoWriter) -> list[str]:
     if film.letterboxed:
         lines.append(f"{reader.path} changes its size: {film.letterboxed} frames of {film.path} have borders")
     return lines
+
+
+@contextlib.contextmanager
+def _saying_what_is_kept(
+    film: VideoWriter, progress: Callable[[], tuple[int, int | None]], console: Console
+) -> Iterator[None]:
+    """After an early end: where the film of what was done is, and how much that is."""
+    try:
+        yield
+    except BaseException:
+        done, total = progress()
+        if film.kept is not None:
+            console.print(f"ended early: {film.kept} has {done} of {total or '?'} frames", soft_wrap=True)
+        raise
 
 
 def film_frame(result: FrameResult) -> np.ndarray:
