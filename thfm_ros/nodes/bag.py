@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, unwritable
 from thfm_ros.paths import resource
 
 _OWN = ("Joint", "Person", "PersonArray")
@@ -23,15 +24,14 @@ def typestore():
 
 
 class BagWriter:
-    """Writes to a temporary folder beside `path` and renames it when closed."""
+    """A bag that appears at `path` when it is closed."""
 
     def __init__(self, path: Path) -> None:
         if path.exists():
             raise UserError(f"bag {path} exists: remove it, or choose another name")
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._place = contextlib.ExitStack()
+        self._temporary = self._place.enter_context(atomic(path, replace=False))
         self._writer = Writer(self._temporary, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._types = typestore()
@@ -44,12 +44,9 @@ class BagWriter:
         self._writer.write(self._connections[topic], stamp_ns, data)
 
     def close(self) -> None:
-        self._writer.close()
-        # The name inside metadata.yaml and of the storage file follow the folder's.
-        stem = self._temporary.name
-        for file in self._temporary.iterdir():
-            if stem in file.name:
-                file.rename(file.with_name(file.name.replace(stem, self.path.name)))
-        metadata = self._temporary / "metadata.yaml"
-        metadata.write_text(metadata.read_text().replace(stem, self.path.name))
-        self._temporary.rename(self.path)
+        """Completes the bag. UserError where it cannot be written; it says what is kept where."""
+        try:
+            with self._place:
+                self._writer.close()
+        except OSError as error:
+            raise unwritable(self.path, error) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,19 +12,23 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, unwritable, write_json
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.fixed_parameters import declare_fixed
 from thfm_ros.nodes.montage import Montage, stamp_ns
 from thfm_ros.nodes.topics import overridable, profile
 from thfm_ros.nodes.traffic import TopicTraffic
 from thfm_ros.paths import writable
+from thfm_ros.processes import Interrupts
 from thfm_ros.video import VideoWriter
 
 TOPICS: dict[str, type] = {
@@ -42,8 +45,11 @@ TOPICS: dict[str, type] = {
     "people": PersonArray,
     "skeleton/markers": MarkerArray,
     "overlay/image": Image,
+    "perception/stats": DiagnosticArray,
+    "/diagnostics": DiagnosticArray,
 }
 INPUTS = ("image", "camera_info")
+REPORTS = ("perception/stats", "/diagnostics")  # come always: they are no sign that frames are answered
 OUTPUTS_WAIT_S = 5.0
 KEPT = 64  # grids that wait for the end, when the middle one becomes the picture
 PARAMETERS: tuple[tuple[str, object, str], ...] = (
@@ -75,7 +81,8 @@ class RecorderNode(Node):
         for name in ("video", "picture", "table", "bag"):
             if self.value[name]:
                 writable(Path(self.value[name]))
-        self.traffic = {topic: TopicTraffic(type_name(TOPICS[topic])) for topic in self.value["topics"]}
+        self.names = {topic: self.resolve_topic_name(topic) for topic in self.value["topics"]}
+        self.traffic = {topic: TopicTraffic(type_name(TOPICS[topic])) for topic in self.names}
         self.montage = Montage()
         self.frames: list[np.ndarray] = []  # every `spacing`-th grid, for the picture
         self.spacing = 10
@@ -88,7 +95,7 @@ class RecorderNode(Node):
             from thfm_ros.nodes.bag import BagWriter  # only here: a recorder without a bag needs no bag library
 
             self._bag = BagWriter(Path(self.value["bag"]))
-        self.heard = {topic: self._subscribe(topic) for topic in self.value["topics"] if topic not in INPUTS}
+        self.heard = {topic: self._subscribe(topic) for topic in self.names if topic not in INPUTS}
         self._first_output: float | None = None
         self._joining = self.create_timer(0.02, self._join_inputs)
 
@@ -105,23 +112,24 @@ class RecorderNode(Node):
     def _join_inputs(self) -> None:
         """Listens to the camera once every output has its publisher: a camera that waits for the recorder then loses
         no answer to its first frames. Topics that nobody publishes hold it up for OUTPUTS_WAIT_S at most."""
-        outputs = [subscription.get_publisher_count() > 0 for subscription in self.heard.values()]
+        outputs = [s.get_publisher_count() > 0 for topic, s in self.heard.items() if topic not in REPORTS]
         if any(outputs) and self._first_output is None:
             self._first_output = time.monotonic()
         late = self._first_output is not None and time.monotonic() - self._first_output > OUTPUTS_WAIT_S
         if all(outputs) or late:
             self._joining.cancel()
-            self.heard |= {topic: self._subscribe(topic) for topic in self.value["topics"] if topic in INPUTS}
+            self.heard |= {topic: self._subscribe(topic) for topic in self.names if topic in INPUTS}
 
     def _listener(self, topic: str) -> Callable[[bytes], None]:
         def listen(data: bytes) -> None:
             now = self.get_clock().now().nanoseconds
             msg = deserialize_message(data, TOPICS[topic])
-            stamp = stamp_ns(msg)
-            self.last = time.monotonic()
-            self.traffic[topic].add(self.last, len(data), (now - stamp) / 1e6 if stamp else None)
+            stamp, received = stamp_ns(msg), time.monotonic()
+            if topic not in REPORTS:
+                self.last = received
+            self.traffic[topic].add(received, len(data), (now - stamp) / 1e6 if stamp else None)
             if self._bag is not None:
-                self._bag.write(topic if topic.startswith("/") else f"/{topic}", type_name(TOPICS[topic]), now, data)
+                self._bag.write(self.names[topic], type_name(TOPICS[topic]), now, data)
             if self.value["video"] or self.value["picture"]:
                 for picture in self.montage.add(topic, msg):
                     self._write(picture)
@@ -131,7 +139,8 @@ class RecorderNode(Node):
     def _write(self, picture: np.ndarray) -> None:
         if self.value["video"]:
             if self._video is None:
-                self._video = self._stack.enter_context(VideoWriter(self.value["video"], self.value["video_fps"]))
+                film = VideoWriter(self.value["video"], self.value["video_fps"], keep=True)
+                self._video = self._stack.enter_context(film)
             self._video.write(picture)
         if self.value["picture"] and self.grids % self.spacing == 0:
             self.frames.append(picture)
@@ -142,48 +151,56 @@ class RecorderNode(Node):
     @property
     def answered(self) -> int:
         """Messages of outputs, not of the input."""
-        return sum(t.messages for name, t in self.traffic.items() if name not in INPUTS)
+        return sum(t.messages for topic, t in self.traffic.items() if topic not in (*INPUTS, *REPORTS))
 
     def done(self) -> bool:
         """True when the graph has gone quiet. UserError when it never gave an output."""
         now, idle, limit = time.monotonic(), self.value["idle_s"], self.value["start_timeout_s"]
         if limit and not self.answered and now - self.started > limit:
-            raise UserError(f"no output within {limit:g} s: is the perception node active (ros2 lifecycle get)?")
+            names = [name for topic, name in self.names.items() if topic not in (*INPUTS, *REPORTS)]
+            found = f"no output on {', '.join(names[:2])}, ... within {limit:g} s"
+            raise UserError(f"{found}: is the perception node active (ros2 lifecycle get), in this namespace?")
         return bool(idle and self.answered and now - self.last > idle)
 
     def finish(self) -> None:
-        """Writes what is left and closes the files."""
-        for picture in self.montage.finish():
-            self._write(picture)
-        self._stack.close()
+        """Writes what is left and closes the files, each of them even where another one fails."""
+        with contextlib.ExitStack() as stack:  # in the reverse order
+            if self._bag is not None:
+                stack.callback(self._bag.close)
+            stack.callback(self._write_table)
+            stack.callback(self._write_picture)
+            stack.push(self._stack)
+            for picture in self.montage.finish():
+                self._write(picture)
+
+    def _write_picture(self) -> None:
         if self.value["picture"] and self.frames:
-            path = Path(self.value["picture"])
-            temporary = path.with_name(f".{path.stem}.tmp.png")
-            cv2.imwrite(str(temporary), self.frames[len(self.frames) // 2][..., ::-1])
-            temporary.replace(path)
+            try:
+                with atomic(self.value["picture"]) as temporary:
+                    cv2.imwrite(str(temporary), self.frames[len(self.frames) // 2][..., ::-1])
+            except OSError as error:
+                raise unwritable(self.value["picture"], error) from None
+
+    def _write_table(self) -> None:
         if self.value["table"]:
-            path = Path(self.value["table"])
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text(json.dumps({t: traffic.row() for t, traffic in self.traffic.items()}, indent=2) + "\n")
-            temporary.replace(path)
-        if self._bag is not None:
-            self._bag.close()
+            write_json(self.value["table"], {self.names[t]: traffic.row() for t, traffic in self.traffic.items()})
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of the executable `recorder`."""
-    rclpy.init(args=args)
+    """Entry point of the executable `recorder`. SIGINT and SIGTERM complete the files, however often they come."""
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node, executor = None, SingleThreadedExecutor()
     try:
-        node = RecorderNode()
-        executor.add_node(node)
-        try:
-            while rclpy.ok() and not node.done():
-                executor.spin_once(timeout_sec=0.1)
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
-        finally:
-            node.finish()
+        with Interrupts(patient=True) as interrupts:
+            node = RecorderNode()
+            executor.add_node(node)
+            try:
+                while rclpy.ok() and not interrupts.noted and not node.done():
+                    executor.spin_once(timeout_sec=0.1)
+            except ExternalShutdownException:
+                pass
+            finally:
+                node.finish()
     except UserError as error:
         print(f"recorder: {error}", file=sys.stderr)
         return 2
