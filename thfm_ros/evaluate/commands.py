@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thfm_ros.evaluate.synthetic import ClipSource
 
 CONSTANT = "constant"
+KEPT = "their rows are kept, the same command goes on from there"
 # The published data sets (benchmarks.py), a command each.
 PUBLISHED = {
     "hi4d": "human surface normals on Hi4D",
@@ -72,7 +73,7 @@ def published(
     options = benchmark.parse(option)
     recordings = benchmark.read(data, options, body_models)[:limit]
     predictor = _open(checkpoint, benchmark.needs(options), stride, backend, threads)
-    with progress(benchmark.name, sum(r.frames for r in recordings), "frames") as advance:
+    with progress(benchmark.name, sum(r.frames for r in recordings), "frames", KEPT) as advance:
         report = evaluate(
             benchmark, recordings, predictor, options, folder, _command(), resume, lambda _, count: advance(count)
         )
@@ -109,7 +110,7 @@ def synthetic(
     predictors: list[Predictor] = [predictor]
     if baseline and predictor.name != CONSTANT:
         predictors.append(ConstantPredictor(predictor.tasks))
-    with progress("synthetic", count, "clips") as advance:
+    with progress("synthetic", count, "clips", KEPT) as advance:
         report = run.evaluate(predictors, source, count, folder, _command(), resume, step=lambda _: advance(1))
     if json_file:
         write_json(json_file, report.as_dict())

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    """Yields a function that tells how much more was done. total: None where nobody knows."""
+def progress(title: str, total: int | None, unit: str, kept: str = "") -> Iterator[Callable[[int], None]]:
+    """Yields a function that tells how much more was done.
+
+    total: None where nobody knows. kept: words for an early end, about what was done by then.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -36,4 +39,9 @@ def progress(title: str, total: int | None, unit: str) -> Iterator[Callable[[int
             rate = state.completed / state.elapsed if state.elapsed else 0.0
             bar.update(task, rate=f"{rate:.2g} {unit}/s")
 
-        yield advance
+        try:
+            yield advance
+        except BaseException:
+            if kept and (done := int(bar.tasks[0].completed)):
+                bar.console.print(f"ended early, after {done} of {total or '?'} {unit}: {kept}")
+            raise

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thfm_ros.evaluate.report import UNITS, number, plain, table, write_json, write_text
+from thfm_ros.evaluate.report import UNITS, number, plain, table, write_json
+from thfm_ros.files import write_text
 
 Figures = dict[str, dict[str, float]]  # group (of people, pictures, joints) -> metric -> value
 

@@ -18,6 +18,7 @@ from thfm_ros.evaluate.readers.base import load_rgb
 from thfm_ros.evaluate.readers.coco import CocoPeople
 from thfm_ros.evaluate.readers.nobody import EmptyPictures
 from thfm_ros.evaluate.readers.views import Views
+from thfm_ros.files import atomic
 from thfm_ros.paths import writable
 from thfm_ros.skeleton import get_joint_set
 
@@ -50,13 +51,12 @@ def draw(image: np.ndarray, skeletons: Sequence[np.ndarray], mask: np.ndarray | 
 
 
 def write(path: Path, drawn: Sequence[np.ndarray]) -> None:
-    """The panels in a grid, under a temporary name first."""
+    """Writes the panels in a grid."""
     if not drawn:
         raise UserError(f"nothing to draw on {path}: expected pictures that were answered, found none")
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    if not cv2.imwrite(str(temporary), panels.grid(drawn, COLUMNS)[..., ::-1]):
-        raise UserError(f"cannot write {path}: choose another place")
-    temporary.replace(path)
+    with atomic(path) as temporary:
+        if not cv2.imwrite(str(temporary), panels.grid(drawn, COLUMNS)[..., ::-1]):
+            raise UserError(f"cannot write {path}: choose another place")
 
 
 def chosen(count: int, seed: int) -> list[int]:

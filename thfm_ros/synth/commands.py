@@ -43,11 +43,10 @@ def generate(
     json_file: Path | None = typer.Option(None, "--json", help="also write the result there"),
 ) -> None:
     """Synthetic people with exact depth, normals, mattes, dense pose, parts and keypoints."""
-    import json
-
     from rich.console import Console
 
     from thfm_ros.errors import UserError
+    from thfm_ros.files import write_json
     from thfm_ros.synth import shards
     from thfm_ros.synth.bvh import BvhFolder
     from thfm_ros.synth.config import SynthConfig, parse_size
@@ -56,8 +55,7 @@ def generate(
 
     def report(result: dict) -> None:
         if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            json_file.write_text(json.dumps(result, indent=1))
+            write_json(json_file, result, indent=1)
 
     if check:
         count = shards.check(out)
@@ -142,16 +140,21 @@ def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -
 
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Pace()) as bar:
         task = bar.add_task("generating", total=clips, resumed=0)
-        return run(
-            config,
-            seed,
-            clips,
-            out,
-            per_shard,
-            workers,
-            ray,
-            assets,
-            device,
-            progress=lambda n: bar.update(task, advance=n),
-            resumed=lambda n: bar.update(task, completed=n, resumed=n),
-        )
+        try:
+            return run(
+                config,
+                seed,
+                clips,
+                out,
+                per_shard,
+                workers,
+                ray,
+                assets,
+                device,
+                progress=lambda n: bar.update(task, advance=n),
+                resumed=lambda n: bar.update(task, completed=n, resumed=n),
+            )
+        except BaseException:
+            if kept := int(bar.tasks[0].completed):
+                bar.console.print(f"ended early: {kept} of {clips} clips are in {out}; the same command goes on there")
+            raise

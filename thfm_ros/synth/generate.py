@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import write_json
+from thfm_ros.processes import end_with_parent
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.shards import finished, plan, shard_name, write_shard
@@ -23,16 +25,20 @@ def _here(jobs: list[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
 
 
 def _processes(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    before = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         futures = {pool.submit(write_shard, *job): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()  # it would finish its shard first, for minutes
             raise
 
 
@@ -67,13 +73,6 @@ def clips_a_shard(clips: int) -> int:
     """The default: 64 shards or more wherever there are clips enough, so that many workers share the work evenly, and
     at most 32 clips (some 60 MB) a shard. Of the number of clips alone: the same plan whatever the workers."""
     return min(max(-(-clips // 64), 1), 32)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Under a temporary name first: whoever reads or kills this finds the whole file or none."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.replace(path)
 
 
 def _read_plan(path: Path) -> dict[str, Any] | None:
@@ -125,7 +124,7 @@ def run(
             "and the same BVH files, as before"
         )
     if before is None:
-        _write_json(path, wanted)
+        write_json(path, wanted, indent=1)
     numbers = range(-(-clips // per_shard))
     entries = {n: e for n in numbers if (e := finished(out, n)) is not None}
     resumed(sum(e["clips"] for e in entries.values()))
@@ -151,7 +150,7 @@ def run(
         entries[job[1]] = entry
         progress(entry["clips"])
     manifest = wanted | {"shards": {shard_name(n): entries[n] for n in sorted(entries)}}
-    _write_json(out / "manifest.json", manifest)
+    write_json(out / "manifest.json", manifest, indent=1)
     return manifest
 
 

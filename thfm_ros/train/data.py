@@ -6,20 +6,20 @@ Everything is a function of (config, step): no state to save, and any number of 
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import MISSING, dataclass, fields, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic, write_text
+from thfm_ros.processes import end_with_parent
 from thfm_ros.tasks import TASKS, get_task
 from thfm_ros.train.config import DataConfig, TrainConfig
 from thfm_ros.train.samples import TrainingClip
@@ -115,16 +115,11 @@ class Folder:
 
     def _write(self, index: int, clip: TrainingClip) -> None:
         file = self._file(index)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as out:
+            with atomic(file) as temporary, temporary.open("wb") as out:
                 np.savez(out, **{f.name: getattr(clip, f.name) for f in fields(clip)})
-            temporary.replace(file)
         except OSError as error:
             raise UserError(f"cannot write the clip {file}: {error.strerror or error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
@@ -152,10 +147,7 @@ def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
     file = path / "clips.json"
     try:
         if not file.exists():
-            path.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(kind) + "\n")
-            temporary.replace(file)
+            write_text(file, json.dumps(kind) + "\n")
         found = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use {path} as a cache of clips: {error}") from None
@@ -297,17 +289,9 @@ def _open_in_worker(data: DataConfig, device: str) -> None:
     global _worker_source
     import torch
 
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # a killed trainer cannot close its pool, and its workers would wait for work for ever
     torch.set_num_threads(1)
     _worker_source = open_source(data, device)
-
-
-def _end_with_parent() -> None:
-    """A killed trainer cannot close its pool, and its workers would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _make_in_worker(index: int) -> TrainingClip:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
+from thfm_ros.processes import Interrupts
 from thfm_ros.train.augment import augmented
 from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
@@ -101,12 +102,23 @@ class Trainer:
         self.record["samples_before"] = self.checkpoint.config.samples_seen
         self.notes = dict(self.checkpoint.config.notes)  # of the checkpoint that the run starts from
         self.step = 0
+        self.interrupted = False  # a signal came to this process or another of the run
         self.heldout = HeldOut(config, self.source, self.accelerator.device)
         self._resume()
 
     def fit(self, max_minutes: float = math.inf) -> bool:
-        """Train to the config's last step; False if the time ended first (the state is saved, run again to go on)."""
-        end = time.monotonic() + 60 * max_minutes
+        """Train to the config's last step; False if the time ended first (the state is saved, run again to go on).
+
+        So it is after a signal (SIGINT, SIGTERM, SIGHUP), which ends the command once the step is done and saved.
+        """
+        with Interrupts() as self.interrupts:
+            self._fit(time.monotonic() + 60 * max_minutes)
+            if self.interrupts.noted and self.accelerator.is_main_process:
+                print(f"interrupted: {self.out / 'state'} has step {self.step}, the same command goes on from there")
+            self.interrupts.leave()
+        return self.step >= self.config.steps
+
+    def _fit(self, end: float) -> None:
         steps = range(self.step, self.config.steps)
         with Progress(self.out, self.config.steps, self.step, self.accelerator.is_main_process) as progress:
             requests = (self._draw(step).clips for step in steps)
@@ -126,11 +138,10 @@ class Trainer:
                     self.save()
                 if self.config.optim.schedule == "cooldown" and self.step == cooldown_start(self.config):
                     self.save("before_cooldown")
-            if self._needs_final_evaluation():
+            if self._needs_final_evaluation() and not self.interrupted:
                 self._evaluate(progress)
         self.save()
         self.export(self.out / "model")
-        return self.step >= self.config.steps
 
     def _step(self, batches: list[tuple[ClipBatch, Draw]]) -> tuple[Tensor, list[str]]:
         """Forward, backward, clip or drop, update. Returns the loss of every row and its task."""
@@ -278,9 +289,11 @@ class Trainer:
         return every > 0 and self.step % every == 0
 
     def _ended(self, end: float) -> bool:
-        """Whether the first process's clock has run out: all processes must agree."""
-        over = torch.tensor(float(time.monotonic() > end), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(over) > 0)
+        """Whether a process's clock has run out, or a signal came to one of them: all must agree."""
+        own = [float(time.monotonic() > end), float(self.interrupts.noted is not None)]
+        over = self.accelerator.reduce(torch.tensor(own, device=self.accelerator.device))
+        self.interrupted = bool(over[1] > 0)
+        return bool(over.sum() > 0)
 
     def _sync(self, last: bool) -> Any:
         from contextlib import nullcontext
