@@ -55,7 +55,7 @@ def atomic(path: str | Path, replace: bool = True) -> Iterator[Path]:
             raise FileExistsError(errno.EEXIST, f"made by another process meanwhile, this one is {kept}", str(path))
         if replace and path.is_dir() and made.is_dir():
             path.rename(folder / _OLD)
-        os.replace(made, path)
+        made.replace(path)
     finally:
         _restore(folder, path)
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from stream_fakes import FakeRuntime, moving_square
 
-from thfm_ros.errors import UserError
+from thfm_ros.errors import ParameterError
 from thfm_ros.nodes import perception_node
 from thfm_ros.nodes.inputs import Inputs
 from thfm_ros.paths import resource
@@ -246,16 +246,16 @@ def test_a_failed_activation_is_tried_again(ros: System, monkeypatch: pytest.Mon
     ros.play([0], ros.listen(Image, "inverse_depth/image"))
 
 
-def test_a_wrong_bundle_is_not_retried_for_ever(ros: System) -> None:
+def test_a_wrong_parameter_is_not_retried_for_ever(ros: System) -> None:
     loads: list[int] = []
 
     def load(*_: Any) -> FakeRuntime:
         loads.append(1)
-        raise UserError("bundle not found")
+        raise ParameterError("the bundle has no such backend")
 
     ros.perception(load=load, retry_s=0.05)
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
-    wait_for(lambda: any("bundle not found" in s.message for d in diagnostics for s in d.status))
+    wait_for(lambda: any("no such backend" in s.message for d in diagnostics for s in d.status))
     seen = len(diagnostics)
     wait_for(lambda: len(diagnostics) > seen + 5)
     assert len(loads) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from thfm_ros.model.vae import is_guided
 from thfm_ros.train import state as state_module
 from thfm_ros.train.data import HELD_OUT, Draw, draw
 from thfm_ros.train.publish import publish
+from thfm_ros.train.recipe import RecipeStage, run_recipe
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.stages import Rows
 from thfm_ros.train.state import checkpoints
@@ -116,6 +119,29 @@ def test_time_limit_ends_cleanly_and_the_same_command_goes_on(tmp_path: Path) ->
     assert load_checkpoint(tmp_path / "model").config.samples_seen == 4
     assert Trainer(tiny(), tmp_path, Discs()).fit()
     assert load_checkpoint(tmp_path / "model").config.samples_seen == 24
+
+
+def test_a_signal_ends_after_the_step_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(Discs):
+        calls = 0
+
+        def __call__(self, index: int) -> TrainingClip:
+            self.calls += 1
+            if self.calls == 4:  # in the third step
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(index)
+
+    config = tiny(batch=2, tasks_per_clip=1, checkpoint_every=0, evaluate_every=0)
+    stages = [RecipeStage(name, tmp_path / name, config, 0.5) for name in ("one", "two")]
+    with pytest.raises(SystemExit, match="143"):
+        run_recipe(stages, math.inf, Interrupted())
+    (state,) = checkpoints(tmp_path / "one" / "state")
+    assert "the same command goes on from there" in capsys.readouterr().out
+    assert not stages[0].finished
+    assert not stages[1].out.exists()
+    assert Trainer(config, tmp_path / "one", Discs()).step == int(state.name[5:]) > 0
 
 
 def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
