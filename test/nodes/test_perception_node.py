@@ -365,7 +365,7 @@ def test_diagnostics_and_stats(ros: System) -> None:
     parts = ("model", "camera", "input frequency", "output frequency", "input stamps")
     assert set(seen) == {f"perception: {n}" for n in parts}
     assert values(seen["perception: camera"]) == {
-        "Image topic": "/image", "Intrinsics": "K", "Depth image by": "none", "Joints by": "none"
+        "Image topic": "/image", "Rectified": "False", "Intrinsics": "K", "Depth image by": "none", "Joints by": "none"
     }  # fmt: skip
     assert "Actual frequency (Hz)" in values(seen["perception: input frequency"])
     assert values(seen["perception: model"])["Backend"] == "fake"

@@ -56,17 +56,19 @@ def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] * other[1] - one[1] * other[0]) <= 2 * max(*one, *other)
 
 
-def is_rectified(setting: str, topic: str, info: CameraInfo) -> bool:
-    """Whether P of camera_info applies to the image, else K.
+def is_rectified(setting: str, topic: str) -> bool:
+    """Whether an image is rectified, so that P of camera_info applies, else K and D.
 
     Args:
         setting: "true", "false", or "auto": by the topic's name (image_rect), as image_proc and drivers name it.
-            Where P is empty, K has to do.
         topic: the resolved name of the image's topic.
     """
-    if setting != "auto":
-        return setting == "true"
-    return bool(RECTIFIED_NAME.search(topic)) and info.p[0] > 0
+    return setting == "true" or (setting == "auto" and bool(RECTIFIED_NAME.search(topic)))
+
+
+def has_projection(info: CameraInfo) -> bool:
+    """False where P was never filled in: K has to do for a rectified image, too."""
+    return any(info.p)
 
 
 def lens_of(info: CameraInfo) -> Lens | None:

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.agreement import Findings, check_measures, check_registered, check_same_view
-from thfm_ros.nodes.camera_info import intrinsics_of
+from thfm_ros.nodes.camera_info import has_projection, intrinsics_of
 from thfm_ros.nodes.images import depth_to_metres
 from thfm_ros.nodes.sync import NS, make_synchronizer, stamp_ns
 
@@ -97,7 +97,7 @@ class DepthImages:
         if self._info is None:
             return None
         try:
-            found = intrinsics_of(self._info, msg.width, msg.height, rectified and self._info.p[0] > 0)
+            found = intrinsics_of(self._info, msg.width, msg.height, rectified and has_projection(self._info))
         except UserError as error:
             self._findings.note("depth camera_info", f"depth_camera/{error}; until then its view is not compared")
             return None

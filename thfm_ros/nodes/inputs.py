@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.agreement import Findings, OneCamera, same_frame
-from thfm_ros.nodes.camera_info import intrinsics_of, is_rectified, lens_of
+from thfm_ros.nodes.camera_info import has_projection, intrinsics_of, is_rectified, lens_of
 from thfm_ros.nodes.depth_images import DepthImages, View
 from thfm_ros.nodes.images import compressed_to_rgb, image_to_rgb
 from thfm_ros.nodes.sync import stamp_ns
@@ -189,10 +189,13 @@ class Inputs:
             info = info or next(iter(infos.values()), self._last_info)
         if info is None:
             return Camera(None, None)
-        self._rectified = is_rectified(rectified, self._image_topic, info)
-        intrinsics = intrinsics_of(info, width, height, self._rectified)
-        lens = None if self._rectified else lens_of(info)
-        self._matrix = "P" if self._rectified else "K"
+        self._rectified = is_rectified(rectified, self._image_topic)
+        by_p = self._rectified and has_projection(info)
+        intrinsics, lens = intrinsics_of(info, width, height, by_p), lens_of(info)
+        unprojected = self._rectified and not by_p and lens is not None
+        self.findings.note("projection", _no_projection(self._image_topic) if unprojected else None)
+        lens = None if self._rectified else lens
+        self._matrix = "P" if by_p else "K"
         self.findings.note("camera_info", None)
         self.findings.note("lens", _bent(lens, self._image_topic))
         named = same_frame(info.header.frame_id, header.frame_id)
@@ -213,7 +216,11 @@ class Inputs:
 
     def report(self) -> tuple[list[str], dict[str, object]]:
         """What does not agree, and what is in use, for /diagnostics."""
-        values: dict[str, object] = {"Image topic": self._image_topic, "Intrinsics": self._matrix}
+        values: dict[str, object] = {
+            "Image topic": self._image_topic,
+            "Rectified": self._rectified,
+            "Intrinsics": self._matrix,
+        }
         return self.findings.lines, values | (self._depths.values() if self._depths else {})
 
 
@@ -238,6 +245,13 @@ def _other_frame(info: Header, image: Header) -> str:
     return (
         f"camera_info: expected frame_id '{image.frame_id}', the image's, found '{info.frame_id}'; it is used, but "
         "metres are off if it is another camera's; remap camera_info to that of this camera"
+    )
+
+
+def _no_projection(topic: str) -> str:
+    return (
+        f"{topic} is rectified: expected P in camera_info, found zeros; K of the image before that is used, and metres "
+        "are a little off; calibrate the camera, or set `rectified` to false where it is not rectified"
     )
 
 
