@@ -21,12 +21,30 @@ _SIGNATURES = (  # as files of these kinds begin
 )
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # stuffed 0xff and restarts belong to the data of a scan
 _PROGRESSIVE, _START, _END, _SCAN, _RESTART_INTERVAL = 0xC2, 0xD8, 0xD9, 0xDA, 0xDD
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that begin a frame: its size follows
 _FILLER = bytes(range(1, 255, 4))  # as data of a scan it makes blocks that are not flat
 
 
 def image_format(data: bytes) -> str:
     """The kind of picture by its first bytes: jpeg, png, bmp, webp, tiff or avif; "" for anything else."""
     return next((name for start, name in _SIGNATURES if re.match(start, data, re.DOTALL)), "")
+
+
+def image_size(data: bytes | memoryview) -> tuple[int, int] | None:
+    """Width, height by the header of a JPEG or PNG, without decoding it; None for anything else.
+
+    An EXIF orientation does not count: the size is that of the pixels as they were encoded.
+    """
+    kind = image_format(bytes(data[:16]))
+    if kind == "png" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2
+    while kind == "jpeg" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from thfm_ros.encoded_image import decode_image, image_format
+from thfm_ros.encoded_image import decode_image, image_format, image_size
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.readers.base import load_gray, load_rgb
 
@@ -102,3 +102,26 @@ def test_half_a_photograph_is_refused_with_its_name(tmp_path):
     data = cv2.imencode(".jpg", picture(64, 40))[1].tobytes()
     with pytest.raises(UserError, match=r"cannot decode .*a\.jpg.* data end too early"):
         load_rgb(save(tmp_path, turned(data, 6)[:-600] + b"\xff\xd9"))
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+@pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]])
+@pytest.mark.parametrize("shape", [(48, 64, 3), (301, 17), (1080, 1920, 3)])
+def test_the_size_stands_in_the_header(kind: str, options: list[int], shape: tuple[int, ...]) -> None:
+    data = cv2.imencode(kind, np.zeros(shape, np.uint8), options if kind == ".jpg" else [])[1].tobytes()
+    assert image_size(data) == image_size(memoryview(data)) == (shape[1], shape[0])
+    commented = data[:2] + b"\xff\xfe\x00\x08\xff\xc0hi12"[:10] + data[2:] if kind == ".jpg" else data
+    assert image_size(commented) == (shape[1], shape[0])  # a comment that looks like a frame
+    for end in range(24):
+        assert image_size(data[:end]) is None
+
+
+def test_other_kinds_have_no_size_in_a_header_that_is_known() -> None:
+    for data in (
+        b"",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        bytes(64),
+        cv2.imencode(".bmp", np.zeros((4, 4), np.uint8))[1].tobytes(),
+    ):
+        assert image_size(data) is None

@@ -18,6 +18,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from thfm_ros.encoded_image import image_size
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.agreement import Findings, OneCamera, same_frame
@@ -114,9 +115,9 @@ class Inputs:
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         self._received += 1
-        name = f"frame_id '{msg.header.frame_id}'"
-        if isinstance(msg, Image):
-            name += f", {msg.width}x{msg.height}"
+        raw = isinstance(msg, Image)
+        size = (msg.width, msg.height) if raw else image_size(memoryview(msg.data))
+        name = f"frame_id '{msg.header.frame_id}'" + (f", {size[0]}x{size[1]}" if size else "")
         if len(msg.data) and not self._cameras.admit(name, time.monotonic()):
             self._refuse("camera")
         elif self._offer(stamp_ns(msg.header), msg) and self._depths is not None:
