@@ -34,6 +34,8 @@ def test_help_lists_every_command():
         (("run", "walker"), "Missing option '--out' / '-o': see "),
         (("info", "nano", "--tasks", "many"), "Invalid value for '--tasks': "),
         (("walk",), "No such command 'walk'"),
+        (("evaluate", "walk"), "No such command 'walk'"),
+        (("evaluate", "coco", "--root", "nowhere", "--checkpoint", "constant"), "folder does not exist: nowhere"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path):

@@ -13,8 +13,9 @@ import numpy as np
 from thfm_ros.evaluate.readers.coco import Person
 
 # COCO's standard deviations of its 17 joints, relative to the root of the person's area.
-SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087)
-SIGMAS = np.array([*SIGMAS, 0.089, 0.089])
+_FACE_TO_ELBOWS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072)
+_WRISTS_TO_ANKLES = (0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089)
+SIGMAS = np.array((*_FACE_TO_ELBOWS, *_WRISTS_TO_ANKLES))
 AREA_OF_BOX = 0.53  # of a box that a person's mask fills, where one number is wanted with and without masks
 THRESHOLDS = (0.05, 0.1)
 MIN_JOINTS = 8

@@ -1,6 +1,12 @@
 """What is measured on pictures: a network behind three functions of arrays, and our own runtimes as one.
 
-Images are (N, 3, H, W) float32 RGB in [-1, 1]. A network that is being trained needs these functions and nothing else.
+Images are (N, 3, H, W) float32 RGB in [-1, 1]. A network that is being trained needs these functions and nothing else:
+
+    @torch.inference_mode()
+    def keypoints(images):
+        found = network(torch.from_numpy(images))
+        return found.xy.numpy(), found.visibility.sigmoid().numpy()
+    coco.measure(FunctionModel(keypoints), "DIR")
 """
 
 from __future__ import annotations

@@ -123,12 +123,12 @@ def views(
         with _progress("views", len(data.views) + len(data.videos), "files") as advance:
             found, videos = run.predict(model, data, folder, resume, lambda _: advance(1))
         report.figures[model.name] = run.score(data.views, found) | run.score_videos(data.videos, videos)
-        report.identities[model.name] = model.identity  # type: ignore[index]
+        report.identities[model.name] = model.identity
         if sheet:
             views_sheet(sheet, data, model, seed)
     for name, answers in stored.items():
         report.figures[name] = run.score(data.views, answers)
-        report.identities[name] = {"file": str(files[name])}  # type: ignore[index]
+        report.identities[name] = {"file": str(files[name])}
     _finish(report, folder, json_file, sheet)
 
 
@@ -169,12 +169,12 @@ def nobody(
         with _progress("nobody", data.count, "pictures") as advance:
             rows = run.predict(model, data, folder, resume, lambda _: advance(1))
         report.figures[model.name] = run.score(rows)
-        report.identities[model.name] = model.identity  # type: ignore[index]
+        report.identities[model.name] = model.identity
         if sheet:
             nobody_sheet(sheet, data, model, seed, len(rows))
     for name, rows in stored.items():
         report.figures[name] = run.score(rows)
-        report.identities[name] = {"file": str(files[name])}  # type: ignore[index]
+        report.identities[name] = {"file": str(files[name])}
     _finish(report, folder, json_file, sheet)
 
 

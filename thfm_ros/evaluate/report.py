@@ -22,6 +22,10 @@ UNITS = {
     "pck_0.05": "PCK@0.05 ↑", "mpjpe": "MPJPE (mm) ↓", "pa_mpjpe": "PA-MPJPE (mm) ↓", "accel": "Accel (m/s²) ↓",
     "jitter": "jitter (10 m/s³)", "jitter_truth": "jitter of the truth", "change_at_borders": "change error at borders",
     "change_inside": "change error elsewhere", "seam_ratio": "seam ratio (1: none)",
+    "pck_0.1": "PCK@0.1 ↑", "oks": "OKS ↑", "oks_0.5": "OKS > 0.5 ↑", "missed": "missed ↓", "reported": "reported ↓",
+    "mask": "in the mask ↓", "masked": "with a mask ↓", "ap": "AP ↑", "ap_0.5": "AP@0.5", "ap_0.75": "AP@0.75",
+    "ap_small": "AP small", "ap_medium": "AP medium", "ap_large": "AP large", "ar": "AR ↑", "ar_0.5": "AR@0.5",
+    "ar_0.75": "AR@0.75", "ar_medium": "AR medium", "ar_large": "AR large", "ar_1": "AR of 1", "ar_10": "AR of 10",
 }  # fmt: skip
 
 
