@@ -250,6 +250,10 @@ DAMAGE: dict[str, tuple[Change, str]] = {
         lambda t: t["annotations"][0]["segmentation"].update(size=[10, 10]),
         "expected a mask of 96x64 (size [64, 96]), found [10, 10]",
     ),
+    "no run lengths": (
+        lambda t: t["annotations"][0]["segmentation"].update(counts="no run lengths ~~~"),
+        "annotation 300: cannot decode a mask of 96x64",
+    ),
     "short run lengths": (lambda t: t["annotations"][0]["segmentation"]["counts"].pop(), "that sum to 6144"),
     "a polygon of two points": (lambda t: t["annotations"][1].update(segmentation=[[1, 2, 3, 4]]), "expected polygons"),
     "no box": (lambda t: t["annotations"][0].pop("bbox"), "expected 'bbox' of annotation 300 of shape 4"),
@@ -258,6 +262,12 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "an unknown image": (lambda t: t["annotations"][0].update(image_id=5), "image 5, which the file does not list"),
     "nobody": (lambda t: t["annotations"].clear(), "expected pictures with annotated people"),
     "no size": (lambda t: t["images"][0].pop("width"), "as 'width' of image 3"),
+    "an id twice": (lambda t: t["annotations"][1].update(id=300), "annotations of different ids, found 300 twice"),
+    "an image twice": (lambda t: t["images"].append(dict(t["images"][0])), "images of different ids, found 3 twice"),
+    "a polygon that is nowhere": (
+        lambda t: t["annotations"][1].update(segmentation=[[1, 2, 3, float("nan"), 5, 6]]),
+        "expected polygons",
+    ),
     "a picture that is not there": (lambda t: t["images"][0].update(file_name="x.jpg"), "1 of 2 missing"),
 }
 
@@ -271,6 +281,39 @@ def test_damaged_annotations_are_one_line_before_any_work(tmp_path: Path, kind: 
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+@pytest.mark.parametrize("place", ["annotations.json", "annotations/labels.json", "_annotations.coco.json"])
+@pytest.mark.parametrize("folder", ["images", "val2017", "images/train2017", "."])
+def test_usual_places_are_found(tmp_path: Path, place: str, folder: str) -> None:
+    root = layouts.coco(tmp_path / "coco")
+    (root / "elsewhere").mkdir()
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for file in list((root / "val2017").iterdir()):
+        file.rename(root / folder / file.name)
+    (root / "annotations/person_keypoints_val2017.json").rename(root / place)
+    data = read(root)
+    assert [picture.file.parent.resolve() for picture in data.pictures] == [(root / folder).resolve()] * 2
+
+
+def test_two_annotation_files_have_to_be_named(tmp_path: Path) -> None:
+    root = layouts.coco(tmp_path)
+    first = root / "annotations/person_keypoints_val2017.json"
+    (root / "annotations/person_keypoints_train2017.json").write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match=r"found person_keypoints_train2017.json, person_keypoints_val2017.json: name"):
+        read(root)
+    assert read(root, first).annotations == first
+
+
+def test_the_first_annotation_counts_whatever_its_number(tmp_path: Path) -> None:
+    table = layouts.coco_table()
+    table["annotations"][0]["id"] = 0
+    table["annotations"][1].pop("segmentation")
+    table["annotations"][2]["segmentation"] = []  # not annotated either
+    data = read(layouts.coco(tmp_path, table))
+    figures = coco.score(data, truth(data), "own")
+    assert figures["COCO keypoints"]["ar"] == pytest.approx(1)
+    assert figures["masks"] == {"pictures": 1, "iou": 1}
 
 
 def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
@@ -311,6 +354,14 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, arguments: list[str], mess
         (
             '[{"image_id": 3, "category_id": 1, "score": 1, "segmentation": {"size": [1, 1], "counts": "a"}}]',
             "expected a mask of size [64, 96]",
+        ),
+        (
+            '[{"image_id": 3, "category_id": 1, "score": 1, "segmentation": {"size": [64, 96], "counts": "none ~~~"}}]',
+            "expected run lengths as 'segmentation', found others",
+        ),
+        (
+            '[{"image_id": 3, "category_id": 1, "score": 1, "segmentation": {"size": [64, 96]}}]',
+            "expected run lengths as 'segmentation', found others",
         ),
         ('[{"image_id": 9, "category_id": 1, "score": 1}]', "found none of them"),
     ],

@@ -80,6 +80,23 @@ def test_video_has_an_error_of_acceleration(tmp_path: Path) -> None:
     assert views.score_videos(data.videos, perfect)["video"]["accel"] == 0
 
 
+def test_people_whose_joints_are_unknown_do_not_count(tmp_path: Path) -> None:
+    table = layouts.views_table(2)
+    table[0]["people"][0]["valid"] = [0] * 17
+    root = layouts.views(tmp_path, table, frames=4)
+    with np.load(root / "joints_world.npz") as stored:
+        arrays = dict(stored)
+    valid = np.ones((4, 17), bool)
+    valid[[0, 2]] = False
+    np.savez(root / "joints_world.npz", valid=valid, **arrays)
+    data = read(root)
+    assert [len(view.people) for view in data.views] == [0, 1]
+    skeletons = data.videos[0].skeletons
+    assert [bool(s.valid.all()) for s in skeletons] == [False, True, False, True]
+    assert skeletons[2].box == pytest.approx(skeletons[1].box)
+    assert views.measure(answering(lambda p: p), root)["joints"]["people"] == 1
+
+
 def test_rows_are_used_again(tmp_path: Path) -> None:
     data = read(layouts.views(tmp_path / "views", frames=4))
     calls = []
@@ -126,7 +143,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "few joints": (lambda t: t[0]["people"][0]["xyz_camera_m"].pop(), "of shape 17x3, found (16, 3)"),
     "behind the camera": (
         lambda t: t[0]["people"][0].update(xyz_camera_m=[[0, 0, -1]] * 17),
-        "all before the camera",
+        "expected joints before the camera",
     ),
 }
 

@@ -95,7 +95,7 @@ def _dataset(pictures: Sequence[Picture], category: int) -> dict[str, Any]:
     for picture in pictures:
         for person in picture.people:
             row = {
-                "id": person.id,
+                "id": len(rows) + 1,  # COCO's evaluation takes 0 for nobody
                 "image_id": picture.id,
                 "category_id": category,
                 "bbox": person.box.tolist(),

@@ -135,6 +135,10 @@ def _fault(result: Any, data: CocoPeople) -> str:
         size = mask.get("size") if isinstance(mask, dict) else None
         if size != [picture.height, picture.width]:
             return f"expected a mask of size [{picture.height}, {picture.width}], found {size}"
+        try:
+            decode_mask(mask, picture.height, picture.width)
+        except (UserError, KeyError) as error:
+            return f"expected run lengths as 'segmentation', found others ({error})"
     return ""
 
 

@@ -1,7 +1,7 @@
 """COCO's person keypoints: an annotation file and a folder of pictures, as val2017 and subsets of it come.
 
-Found below the root: `annotations.json` or `annotations/person_keypoints_*.json`, and `images/`, `val2017/` or
-`train2017/`; or both are given. Every picture, box and mask is checked before any work.
+Found below the root: `annotations.json`, `annotations/person_keypoints_*.json` or the only JSON file; the pictures in
+`images/`, `val2017/`, `train2017/` or the root. Or both are given. Annotations are checked before any work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from thfm_ros.evaluate.readers.base import load_json, load_rgb, numbers
 from thfm_ros.skeleton import get_joint_set
 
 SOURCE = "expected COCO's person-keypoints layout (cocodataset.org, person_keypoints_val2017.json)"
-IMAGE_FOLDERS = ("images", "val2017", "train2017", "images/val2017", "images/train2017")
+IMAGE_FOLDERS = ("images", "val2017", "train2017", "images/val2017", "images/train2017", ".")
 JOINTS = len(get_joint_set("coco17"))
 
 
@@ -96,7 +96,7 @@ def read(
     table = load_json(file, SOURCE)
     category = _person_category(table, file)
     people = _people_by_image(table, file, category)
-    folder = Path(images) if images else _find_images(root)
+    folder = Path(images) if images else _find_images(root, _rows(table, "images", file))
     pictures = [_picture(info, folder, people, file) for info in _rows(table, "images", file)]
     if not any(picture.people for picture in pictures):
         raise UserError(f"{file}: expected pictures with annotated people, found {len(pictures)} without; {SOURCE}")
@@ -110,16 +110,19 @@ def read(
     return CocoPeople(file, tuple(pictures), category, {p.id: p for p in pictures})
 
 
-def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """(H, W) bool from polygons, run lengths, or COCO's compressed run lengths."""
+def decode_mask(segmentation: Any, height: int, width: int, where: str = "") -> np.ndarray:
+    """(H, W) bool from polygons, run lengths, or COCO's compressed run lengths. where: begins the error's line."""
     codec = mask_codec()
-    if isinstance(segmentation, list):
-        rle = codec.merge(codec.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        rle = codec.frPyObjects(segmentation, height, width)
-    else:
-        rle = segmentation
-    return codec.decode(rle).astype(bool)
+    try:
+        if isinstance(segmentation, list):
+            rle = codec.merge(codec.frPyObjects(segmentation, height, width))
+        elif isinstance(segmentation["counts"], list):
+            rle = codec.frPyObjects(segmentation, height, width)
+        else:
+            rle = segmentation
+        return codec.decode(rle).astype(bool)
+    except (ValueError, TypeError, MemoryError) as error:
+        raise UserError(f"{where}cannot decode a mask of {width}x{height}: {error}; {SOURCE}") from None
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -140,19 +143,22 @@ def mask_codec() -> Any:
 def _find_annotations(root: Path) -> Path:
     if (root / "annotations.json").is_file():
         return root / "annotations.json"
-    found = sorted({*root.glob("person_keypoints_*.json"), *root.glob("annotations/person_keypoints_*.json")})
-    if len(found) == 1:
-        return found[0]
-    what = ", ".join(p.name for p in found) if found else "none"
+    for pattern in ("person_keypoints_*.json", "*.json"):
+        found = sorted({*root.glob(pattern), *root.glob(f"annotations/{pattern}")})
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    what = ", ".join(p.name for p in found[:5]) if found else "none"
     expected = "annotations.json or one annotations/person_keypoints_*.json"
     raise UserError(f"expected {expected} in {root}, found {what}: name the file (--annotations)")
 
 
-def _find_images(root: Path) -> Path:
-    for name in IMAGE_FOLDERS:
-        if (root / name).is_dir():
-            return root / name
-    raise UserError(f"expected a folder of pictures in {root} ({', '.join(IMAGE_FOLDERS)}), found none: give --images")
+def _find_images(root: Path, images: list[dict[str, Any]]) -> Path:
+    """The folder that holds most of the first pictures."""
+    names = [str(info.get("file_name", "")) for info in images[:20]]
+    folders = [root / name for name in IMAGE_FOLDERS if (root / name).is_dir()]
+    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
 
 
 def _rows(table: dict[str, Any], name: str, file: Path) -> list[dict[str, Any]]:
@@ -175,7 +181,9 @@ def _person_category(table: dict[str, Any], file: Path) -> int:
 
 
 def _people_by_image(table: dict[str, Any], file: Path, category: int) -> dict[int, list[dict[str, Any]]]:
+    _unique(_rows(table, "images", file), file, "images")
     sizes = {_integer(i.get("id"), file, "an image's id") for i in _rows(table, "images", file)}
+    _unique(_rows(table, "annotations", file), file, "annotations")
     people: dict[int, list[dict[str, Any]]] = {}
     for row in _rows(table, "annotations", file):
         if row.get("category_id") != category:
@@ -187,6 +195,14 @@ def _people_by_image(table: dict[str, Any], file: Path, category: int) -> dict[i
             )
         people.setdefault(image, []).append(row)
     return people
+
+
+def _unique(rows: list[dict[str, Any]], file: Path, name: str) -> None:
+    seen: set[Any] = set()
+    for row in rows:
+        if str(row.get("id")) in seen:
+            raise UserError(f"{file}: expected {name} of different ids, found {row.get('id')} twice: damaged?")
+        seen.add(str(row.get("id")))
 
 
 def _picture(info: dict[str, Any], folder: Path, people: Mapping[int, list[dict[str, Any]]], file: Path) -> Picture:
@@ -206,7 +222,7 @@ def _person(row: dict[str, Any], width: int, height: int, file: Path) -> Person:
     box = numbers(row.get("bbox"), (4,), file, f"'bbox' of {name}")
     flat = row.get("keypoints") or [0] * (3 * JOINTS)
     keypoints = numbers(flat, (3 * JOINTS,), file, f"'keypoints' of {name}").reshape(JOINTS, 3)
-    segmentation = row.get("segmentation")
+    segmentation = row.get("segmentation") or None
     if segmentation is not None:
         _check_mask(segmentation, width, height, f"{file}: {name}")
     area = row.get("area")
@@ -228,13 +244,15 @@ def _check_mask(segmentation: Any, width: int, height: int, where: str) -> None:
                 raise UserError(f"{where}: expected run lengths that sum to {width * height}, found others")
         elif not isinstance(counts, str):
             raise UserError(f"{where}: expected 'counts' of its mask, found {type(counts).__name__}; {SOURCE}")
+        else:
+            decode_mask(segmentation, height, width, f"{where}: ")
     elif not (isinstance(segmentation, list) and segmentation and all(_is_polygon(p) for p in segmentation)):
         raise UserError(f"{where}: expected polygons or run lengths as 'segmentation', found neither; {SOURCE}")
 
 
 def _is_polygon(points: Any) -> bool:
     even = isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0
-    return even and all(isinstance(v, int | float) for v in points)
+    return even and all(isinstance(v, int | float) and np.isfinite(v) for v in points)
 
 
 def _integer(value: Any, file: Path, name: str) -> int:

@@ -21,6 +21,7 @@ from thfm_ros.evaluate.readers.base import load_npz, need, numbers
 from thfm_ros.skeleton import get_joint_set
 
 SOURCE = "expected a list of views (image, K, people with joint_names and xyz_camera_m)"
+MIN_KNOWN = 6  # limbs' joints of a person who counts
 LIMBS = get_joint_set("coco17").joints[5:]  # shoulders, elbows, wrists, hips, knees, ankles
 
 
@@ -100,7 +101,8 @@ def _view(row: dict[str, Any], root: Path, file: Path) -> View:
     people = row.get("people")
     if not isinstance(people, list) or not all(isinstance(p, dict) for p in people):
         raise UserError(f"{file}: expected a list 'people' of {name}, found {type(people).__name__}; {SOURCE}")
-    return View(root / name, tuple(_person(p, camera, file, name) for p in people))
+    found = [_person(p, camera, file, name) for p in people]
+    return View(root / name, tuple(person for person in found if person is not None))
 
 
 def _camera(row: dict[str, Any], file: Path, name: str) -> Camera:
@@ -113,18 +115,21 @@ def _camera(row: dict[str, Any], file: Path, name: str) -> Camera:
     return Camera(matrix, distortion)
 
 
-def _person(person: dict[str, Any], camera: Camera, file: Path, name: str) -> Skeleton:
+def _person(person: dict[str, Any], camera: Camera, file: Path, name: str) -> Skeleton | None:
     names = _names(person.get("joint_names"), file, name)
     xyz = numbers(person.get("xyz_camera_m"), (len(names), 3), file, f"'xyz_camera_m' of {name}")
     valid = numbers(person.get("valid", [1] * len(names)), (len(names),), file, f"'valid' of {name}") > 0
     return _skeleton(names, xyz, valid, camera, f"{file}: {name}")
 
 
-def _skeleton(names: Sequence[str], xyz: np.ndarray, valid: np.ndarray, camera: Camera, where: str) -> Skeleton:
+def _skeleton(names: Sequence[str], xyz: np.ndarray, valid: np.ndarray, camera: Camera, where: str) -> Skeleton | None:
+    """None where too few joints are known to compare with."""
     valid = valid & np.isfinite(xyz).all(-1)
-    if valid.sum() < 3 or (xyz[valid, 2] <= 0).any():
-        raise UserError(f"{where}: expected three known joints or more, all before the camera (metres, z > 0)")
     limbs = [list(names).index(joint) for joint in LIMBS]
+    if valid[limbs].sum() < MIN_KNOWN:
+        return None
+    if (xyz[valid, 2] <= 0).any():
+        raise UserError(f"{where}: expected joints before the camera (metres, z > 0), found some behind it")
     return Skeleton(xyz[limbs], valid[limbs], camera.box(xyz, valid))
 
 
@@ -158,9 +163,21 @@ def _videos(rows: Sequence[dict[str, Any]], root: Path, file: Path) -> tuple[Vid
         rotation = numbers(row.get("R_world_to_cam"), (3, 3), file, f"'R_world_to_cam' of {row['image']}")
         shift = numbers(row.get("t_world_to_cam"), (3,), file, f"'t_world_to_cam' of {row['image']}")
         seen = xyz @ rotation.T + shift
-        skeletons = [_skeleton(names, seen[i], valid[i], camera, f"{world}: frame {i}") for i in range(len(xyz))]
-        videos.append(VideoView(path, fps, tuple(skeletons)))
+        found = [_skeleton(names, seen[i], valid[i], camera, f"{world}: frame {i}") for i in range(len(xyz))]
+        videos.append(VideoView(path, fps, _without_gaps(found, world)))
     return tuple(videos)
+
+
+def _without_gaps(found: Sequence[Skeleton | None], world: Path) -> tuple[Skeleton, ...]:
+    """In frames that nobody is known in, the last box (or the first one) and no valid joint."""
+    last = next((skeleton for skeleton in found if skeleton is not None), None)
+    if last is None:
+        raise UserError(f"{world}: expected frames with {MIN_KNOWN} known joints or more, found none")
+    whole = []
+    for skeleton in found:
+        last = skeleton or Skeleton(last.xyz, np.zeros(len(LIMBS), bool), last.box)
+        whole.append(last)
+    return tuple(whole)
 
 
 def _find(root: Path, name: str) -> Path | None:
