@@ -14,9 +14,10 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stream_fakes import FakeRuntime, moving_square, skeleton
 
+from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.msg import PersonArray
-from thfm_ros.nodes.agreement import OneCamera
+from thfm_ros.nodes.agreement import OneCamera, check_measures
 from thfm_ros.nodes.images import to_image
 
 FRAME = "camera_optical_frame"
@@ -80,7 +81,7 @@ def wrong_depths() -> dict[str, tuple[Image, CameraInfo | None, str]]:
 
 @pytest.mark.parametrize("wrong", list(wrong_depths()))
 def test_depth_that_is_not_of_the_colour_image_is_refused_and_the_skeleton_measures(ros: System, wrong: str) -> None:
-    ros.perception(use_depth_camera=True)
+    node = ros.perception(use_depth_camera=True)
     camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)
     calibration = ros.camera.create_publisher(CameraInfo, "depth_camera/camera_info", 10)
     said, depth = Camera(ros), ros.listen(Image, "depth/image")
@@ -88,6 +89,7 @@ def test_depth_that_is_not_of_the_colour_image_is_refused_and_the_skeleton_measu
     msg, info, words = wrong_depths()[wrong]
     if info is not None:
         calibration.publish(info)
+        wait_for(lambda: node._inputs._depths._info is not None)
     for index in range(8):
         msg.header.stamp = header(ros.stamp(index)).stamp
         camera.publish(msg)
@@ -102,13 +104,27 @@ def test_depth_that_is_not_of_the_colour_image_is_refused_and_the_skeleton_measu
     assert 2.5 < np.nanmedian(found) < 6.0
 
 
+@pytest.mark.parametrize("shape", [(64, 96), (480, 640), (1080, 1920)])
+def test_sparse_depth_measures_and_a_few_pixels_do_not(shape: tuple[int, int]) -> None:
+    depth = np.full(shape, np.nan, np.float32)
+    valid = np.random.default_rng(0).random(shape)
+    check_measures(np.where(valid < 0.03, 3.0, depth))
+    check_measures(np.where(valid < 0.5, 150.0, np.where(valid < 0.7, 10.0, depth)))  # outdoors
+    for nothing in (depth, np.where(valid < 1e-6, 3.0, depth), np.where(valid < 0.5, 50.0, depth)):
+        with pytest.raises(UserError, match="expected at least 64 pixels"):
+            check_measures(nothing)
+    with pytest.raises(UserError, match="median of 3000"):
+        check_measures(np.where(valid < 0.5, 3000.0, depth))
+
+
 def test_a_depth_camera_without_a_usable_calibration_measures_and_is_said(ros: System) -> None:
-    ros.perception(use_depth_camera=True)
+    node = ros.perception(use_depth_camera=True)
     camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)
     calibration = ros.camera.create_publisher(CameraInfo, "depth_camera/camera_info", 10)
     said, depth = Camera(ros), ros.listen(Image, "depth/image")
     wait_for(lambda: camera.get_subscription_count() and calibration.get_subscription_count())
     calibration.publish(CameraInfo(width=96, height=64))
+    wait_for(lambda: node._inputs._depths._info is not None)
     for index in range(8):
         camera.publish(to_image(luminance_depth(moving_square(0)), "32FC1", header(ros.stamp(index))))
         ros.play([index], depth, image=moving_square(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from thfm_ros.nodes.camera_info import same_aspect
 from thfm_ros.stream.scale import FAR_M, LEAST_MEASURED, NEAR_M
 
 VIEW_TOLERANCE = 0.05  # of the focal length, and of the width for the principal point
+SAMPLES = 16384  # pixels by which a depth image is judged
 FAR_MEDIAN_M = 200.0  # farther things are not what a depth camera measures, but other units
 
 
@@ -130,14 +132,16 @@ def check_same_view(depth: Image, found: Intrinsics, colour: Intrinsics) -> None
 
 def check_measures(depth: np.ndarray) -> None:
     """UserError unless a depth image (h, w) in metres, NaN invalid, measures something, and plausibly in metres."""
-    valid = depth[np.isfinite(depth)]
+    spacing = max(1, round(math.sqrt(depth.size / SAMPLES)))  # a part of a large image tells as much
+    valid = depth[::spacing, ::spacing]
+    valid = valid[np.isfinite(valid)]
     if len(valid) and np.median(valid) > FAR_MEDIAN_M:
         raise UserError(
             f"depth image: expected metres, found a median of {np.median(valid):.0f}: 32FC1 is in metres and 16UC1 in "
             "millimetres (REP-118); correct the driver"
         )
-    near = int(((valid > NEAR_M) & (valid < FAR_M)).sum())
-    if near < min(LEAST_MEASURED, depth.size):
+    near = spacing**2 * int(((valid > NEAR_M) & (valid < FAR_M)).sum())
+    if near < LEAST_MEASURED:
         raise UserError(
             f"depth image: expected at least {LEAST_MEASURED} pixels between {NEAR_M:g} and {FAR_M:g} m, "
             f"found {'none' if near == 0 else 'fewer'}: uncover the depth camera, or check its encoding"
