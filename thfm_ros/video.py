@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -76,7 +77,9 @@ class VideoReader:
                 rate = stream.average_rate if stream.start_time is not None else stream.guessed_rate
                 self.fps = float(rate or stream.average_rate or 0)
                 if not 0 < self.fps <= FASTEST:  # no rate, as in a browser's recording
-                    self.fps, self.frames = _counted(container, stream)
+                    stamps = _stamps(container, stream)
+                    seconds = stamps[-1] - stamps[0] if stamps else 0.0
+                    self.fps, self.frames = ((len(stamps) - 1) / seconds if seconds else 1.0), len(stamps)
                 if stream.codec_context.color_trc == PQ:
                     self.notes.append("HDR (PQ) shown without tone mapping: its colours are pale")
         except PermissionError:
@@ -85,6 +88,14 @@ class VideoReader:
             raise UserError(f"cannot read {self.path} as a video: {error.strerror or error}: {CONVERT}") from None
         if self.fps <= 0:
             raise UserError(f"cannot read {self.path} as a video: no frame rate in its header: {CONVERT}")
+
+    def longest_gap(self) -> float:
+        """Seconds between the two neighbouring frames that are farthest apart; of the whole file, without decoding."""
+        if self._still is not None:
+            return 0.0
+        with self._open() as container:
+            stamps = _stamps(container, self._stream(container))
+        return max((after - before for before, after in itertools.pairwise(stamps)), default=1 / self.fps)
 
     def _open(self) -> av.container.InputContainer:
         return _pyav().open(_file_url(self.path))
@@ -158,12 +169,10 @@ def _still(path: Path) -> np.ndarray | None:
         raise UserError(f"cannot read the picture {path}: {error}: name another file") from None
 
 
-def _counted(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[float, int]:
-    """Mean frame rate and number of frames, counted without decoding."""
-    stamps = [p.pts if p.pts is not None else p.dts for p in container.demux(stream) if p.size]
-    known = [stamp for stamp in stamps if stamp is not None]
-    seconds = float((max(known) - min(known)) * stream.time_base) if known else 0.0
-    return ((len(known) - 1) / seconds if seconds else 1.0), len(stamps)
+def _stamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[float]:
+    """Times of the frames in seconds, in order, read without decoding; those that have one."""
+    stamps = (packet.pts if packet.pts is not None else packet.dts for packet in container.demux(stream) if packet.size)
+    return sorted(float(stamp * stream.time_base) for stamp in stamps if stamp is not None)
 
 
 def _file_url(path: Path) -> str:

@@ -157,6 +157,7 @@ def test_times_are_those_of_the_file(tmp_path, start, suffix, b_frames):
     write(tmp_path / f"a{suffix}", ramp(7), times=[start + t for t in UNEVEN], options=options)
     times, images = zip(*VideoReader(tmp_path / f"a{suffix}"), strict=True)
     np.testing.assert_allclose(times, UNEVEN, atol=2e-3)
+    assert VideoReader(tmp_path / f"a{suffix}").longest_gap() == pytest.approx(0.96, abs=2e-3)
     np.testing.assert_allclose([image.mean() / 20 for image in images], range(7), atol=0.4)
 
 

@@ -46,13 +46,16 @@ def run_demo(
         # All frames answered: a pass answers STRIDE frames, with some room for the rest of the graph.
         rate = min(video.fps if video else 30.0, STRIDE / (1.6 * pass_s))
     frames = video.frames if video else 0
+    for note in video.notes if video else []:
+        console.print(f"{source}: {note}", style="yellow")
     console.print(f"playing {source} at {rate:.1f} frames/s")
     if video and rate < video.fps:
         console.print(f"that is {rate / video.fps:.2f}x its own speed, so that every frame is answered")
     console.print(f"listen yourself: ROS_DOMAIN_ID={own_domain()} ros2 topic list")
     table_file = out / "demo.json"
     with _saying_what_is_kept(out, console), _processes(out / "logs") as start:
-        idle = max(5.0, 4 * pass_s + 2.0)
+        gap_s = video.longest_gap() * video.fps / rate if video else 0.0  # the recorder must not take it for the end
+        idle = max(5.0, 4 * pass_s + 2.0) + gap_s
         recorder = start(
             "recorder",
             video=str(out / "demo.mp4"),
