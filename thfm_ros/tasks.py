@@ -59,9 +59,21 @@ def _normal_from_rgb(rgb: Array) -> Array:
     return xp.where(length >= 0.5, rgb / length.clip(1e-6, None), rgb * 0.0)
 
 
+def _code_to_rgb(code: Array) -> Array:
+    """Offsets lie in [-1, 1] already, centre-ness in [0, 1]."""
+    return array_namespace(code).stack([code[..., 0], code[..., 1], 2.0 * code[..., 2] - 1.0], -1)
+
+
+def _code_from_rgb(rgb: Array) -> Array:
+    near = ((rgb[..., 2] + 1.0) / 2.0).clip(0.0, 1.0)
+    return array_namespace(rgb).stack([rgb[..., 0].clip(-1.0, 1.0), rgb[..., 1].clip(-1.0, 1.0), near], -1)
+
+
 DISPARITY = Codec("disparity", 1, _unit_to_rgb, _unit_from_rgb)
 ALPHA = Codec("alpha", 1, _unit_to_rgb, _unit_from_rgb)
 NORMAL = Codec("normal", 3, lambda n: n, _normal_from_rgb)
+# Not a task of any checkpoint yet: `thfm_ros.instances` makes the truth and groups what was predicted.
+INSTANCES = Codec("instances", 3, _code_to_rgb, _code_from_rgb)
 DENSE_POSE = Codec("dense_pose", 3, lambda c: 2.0 * c - 1.0, lambda rgb: ((rgb + 1.0) / 2.0).clip(0.0, 1.0))
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from thfm_ros.instances import group
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip
+from thfm_ros.tasks import INSTANCES
 from thfm_ros.train.augment import View, augment
 from thfm_ros.train.losses import dense_loss
 from thfm_ros.train.samples import ClipBatch, TrainingClip
@@ -109,3 +111,14 @@ def test_scene_tasks_take_no_part_where_their_truth_is_not_known(clips: list[Cli
     for task in ("rgb", "human_depth", "foreground", "keypoints_2d"):
         assert batch.valid(task).all()
     assert torch.equal(batch.select([1, 0]).scene, known[[1, 0]])
+
+
+def test_the_target_of_instances_gives_people_back(clips: list[Clip]) -> None:
+    batch = ClipBatch.of([TrainingClip.of(clip) for clip in clips])
+    target = batch.target("instances")
+    assert target.shape == batch.rgb.shape
+    assert target.abs().max() <= 1
+    for rgb, ids in zip(target.permute(0, 2, 3, 4, 1).numpy(), batch.instances[:, 0].numpy(), strict=True):
+        found = group(INSTANCES.from_rgb(rgb[0]))
+        large = [n for n in np.unique(ids[ids > 0]) if (ids == n).sum() >= 12]
+        assert len(found) == len(large)

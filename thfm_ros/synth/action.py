@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -174,6 +174,29 @@ def make_action(
     return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name)
 
 
+def spread_out(rng: np.random.Generator, actions: list[Action]) -> list[Action]:
+    """The same people standing about: each somewhere in a disc of 1 to 4.5 m, clear of the ones before."""
+    radius = rng.uniform(1.0, 4.5)
+    placed: list[Action] = []
+    for action in actions:
+        centre = action.joints.mean((0, 1)) * [1, 1, 0]
+        for _ in range(30):
+            angle, reach = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.random())
+            aside = np.array([reach * np.cos(angle), reach * np.sin(angle), 0.0]) - centre
+            joints = (action.joints + aside).astype(np.float32)
+            gaps = [np.linalg.norm((joints[:, :, None] - p.joints[:, None])[..., :2], axis=-1).min() for p in placed]
+            if min(gaps, default=1.0) > APART:
+                break
+        else:  # no room here: beside everybody
+            joints = (action.joints - centre).astype(np.float32)
+            aside = _clear_of(rng, joints, [p.joints for p in placed]) - centre
+            joints = (action.joints + aside).astype(np.float32)
+        offsets = (action.offsets + aside).astype(np.float32)
+        placed.append(replace(action, offsets=offsets, joints=joints))
+    return placed
+
+
+APART = 0.35  # metres between the joints of people who stand about, seen from above
 CLEARANCE = 0.45  # metres between the joints and limbs' middles of two people, seen from above
 
 

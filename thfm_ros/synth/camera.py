@@ -122,6 +122,34 @@ def make_camera(
     return _keep_head(camera, head, size, height, width), framing
 
 
+def make_crowd_camera(
+    rng: np.random.Generator, joints: np.ndarray, times: np.ndarray, height: int, width: int
+) -> tuple[Camera, str]:
+    """A camera at a robot's height that looks at people about, with world joints (T, N, 3), 1 to 12 m away."""
+    low, high = joints.min((0, 1)), joints.max((0, 1))
+    middle, radius = (low + high) / 2, float(np.linalg.norm((high - low)[:2])) / 2
+    focal = rng.uniform(0.6, 1.3) * max(height, width)
+    distance = rng.uniform(0.5 * radius + 1.0, max(12.0 - radius, 0.5 * radius + 2.0))
+    azimuth, sweep, dolly = rng.uniform(-np.pi, np.pi), rng.normal(0, 0.08), rng.normal(0, 0.06)
+    target = np.array([*(middle[:2] + rng.normal(0, 0.25 * radius, 2)), rng.uniform(0.6, 1.4)])
+    a = np.linspace(-0.5, 0.5, len(times)) if len(times) > 1 else np.zeros(1)
+    way = np.stack([np.sin(azimuth + sweep * a), -np.cos(azimuth + sweep * a), np.zeros(len(times))], -1)
+    shake = rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
+    eye = target + way * (distance * (1 + dolly * a))[:, None] + smooth_noise(rng, times, 3, 0.5) * shake
+    eye[:, 2] = rng.uniform(0.4, 2.0)
+    for _ in range(12):  # nobody stands in the lens
+        gap = float(np.linalg.norm((joints - eye[:, None])[..., :2], axis=-1).min())
+        if gap > 0.9:
+            break
+        eye = eye + way * (1.1 - gap)
+    pose = look_at(eye, np.broadcast_to(target, eye.shape))
+    wobble = smooth_noise(rng, times, 3, 0.35) * np.array([1, 1, 1.5]) * shake + [0, 0, rng.normal(0, 0.03)]
+    pose[:, :3] = to_matrix(from_rotvec(wobble)) @ pose[:, :3]
+    k = np.array([focal, focal * rng.uniform(0.985, 1.015), width / 2, height / 2])
+    k[2:] += rng.normal(0, 0.02, 2) * np.array([width, height])
+    return Camera(np.tile(k, (len(times), 1)), pose), "crowd"
+
+
 def _keep_head(camera: Camera, head: np.ndarray, size: float, height: int, width: int) -> Camera:
     """Turns the camera towards the head where it would leave the image."""
     pixels, points = camera.project(head)

@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from thfm_ros.skeleton import JOINT_SETS
-from thfm_ros.synth.action import Action, make_action
+from thfm_ros.synth.action import Action, make_action, spread_out
 from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
-from thfm_ros.synth.camera import Camera, make_camera
+from thfm_ros.synth.camera import Camera, make_camera, make_crowd_camera
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.outfit import Dressed, dress
 from thfm_ros.synth.places import nobody, views, with_environments
@@ -207,16 +207,18 @@ def stage(
     rng = np.random.default_rng([seed, index, code])
     frames, height, width = len(times), config.height, config.width
     empty = rng.random() < config.empty
-    count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1, config.people + 1)))
+    crowded = bool(config.crowd) and rng.random() < config.crowd and not empty
+    count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1 + crowded, config.people + 1)))
     people: list[tuple[Identity, Dressed, Action]] = []
     for n in range(max(count, 1)):
         identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split)
-        others = [a.joints for _, _, a in people]
+        others = [] if crowded else [a.joints for _, _, a in people]
         people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, others)))
+    if crowded:
+        spread = spread_out(rng, [a for _, _, a in people])
+        people = [(i, d, a) for (i, d, _), a in zip(people, spread, strict=True)]
     main = people[0][2]
-    head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
-    groups = [slice(i, i + 1) for i in range(frames)] if stills else [slice(None)]
-    shots = [make_camera(rng, main.joints[g], head[g], times[g], height, width, main.yaw) for g in groups]
+    shots = _shots(rng, [a for _, _, a in people], crowded, times, config, stills)
     camera = Camera(
         np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
     )
@@ -282,6 +284,20 @@ def _set_plates(
     made = [views(rng, config.backgrounds, each, *shape) for _ in range(count)]
     surroundings.plates = np.concatenate([plate for plate, _ in made])
     return [name for _, name in made]
+
+
+def _shots(
+    rng: np.random.Generator, actions: list[Action], crowded: bool, times: np.ndarray, config: SynthConfig, stills: bool
+) -> list[tuple[Camera, str]]:
+    """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd."""
+    groups = [slice(i, i + 1) for i in range(len(times))] if stills else [slice(None)]
+    size = (config.height, config.width)
+    if crowded:
+        crowd = np.concatenate([a.joints for a in actions], 1)
+        return [make_crowd_camera(rng, crowd[g], times[g], *size) for g in groups]
+    main = actions[0]
+    head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
+    return [make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw) for g in groups]
 
 
 def _scene(

@@ -25,7 +25,8 @@ class SynthConfig:
     motions, outfits and seeds. bvh: folder of BVH files, or None; a path or the dict of `asdict` becomes a BvhFolder.
     environments: folder of panoramas that light scenes beside the artefact's own, or None. backgrounds: folder of
     photographs without people, or None; `composed` of the clips have one behind the people instead of a scene,
-    `nobody` of them are one and nothing else.
+    `nobody` of them are one and nothing else. crowd: chance of 2 to `people` persons who stand about, 1 to 12 m from
+    a camera at a robot's height, one before the other; the other clips frame one person.
     """
 
     frames: int = 17
@@ -45,9 +46,11 @@ class SynthConfig:
     backgrounds: PictureFolder | None = None
     composed: float = 0.5
     nobody: float = 0.1
+    crowd: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("fps", "empty", "outdoor", "occluders", "composed", "nobody"):  # 12 and 12.0 are the same clips
+        # 12 and 12.0 are the same clips.
+        for name in ("fps", "empty", "outdoor", "occluders", "composed", "nobody", "crowd"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if isinstance(self.bvh, (str, Path)):
             object.__setattr__(self, "bvh", BvhFolder.at(self.bvh))
@@ -69,8 +72,11 @@ class SynthConfig:
             raise UserError(f"unknown split '{self.split}': expected one of {', '.join(SPLITS)}")
         if not 1 <= self.samples <= 4:
             raise UserError(f"samples per pixel axis lie between 1 and 4, found {self.samples}")
-        if not (0 <= self.composed <= 1 and 0 <= self.nobody <= 1):
-            raise UserError(f"composed and nobody are shares in 0 .. 1, found {self.composed} and {self.nobody}")
+        for name in ("composed", "nobody", "crowd"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is a share in 0 .. 1, found {getattr(self, name)}")
+        if self.crowd and self.people < 2:
+            raise UserError(f"crowd {self.crowd}: expected at least 2 people, found {self.people}; set people to 6")
         if self.people < 1 or self.identities < 1 or not self.fps > 0:
             raise UserError("people and identities are at least 1, and fps is above 0")
 
@@ -84,6 +90,8 @@ class SynthConfig:
         off = [name for name in ("environments", "backgrounds") if table[name] is None]
         if self.backgrounds is None:
             off += ["composed", "nobody"]
+        if not self.crowd:
+            off.append("crowd")
         return {name: value for name, value in table.items() if name not in off}
 
     def digest(self) -> str:

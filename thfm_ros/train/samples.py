@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
+from thfm_ros.instances import encode
 from thfm_ros.model.readout import Keypoints
-from thfm_ros.tasks import get_task, normalise_disparity
+from thfm_ros.tasks import INSTANCES, get_task, normalise_disparity
 
 if TYPE_CHECKING:
     from thfm_ros.synth.sample import Clip, Person
@@ -179,6 +180,8 @@ class ClipBatch:
         """(B, 3, T, H, W) in [-1, 1], by the task's codec; `rgb` is the input itself (for the VAE)."""
         if task == "rgb":
             return self.rgb
+        if task == "instances":
+            return self._instances()
         human = self.human
         match task:
             case "scene_depth":
@@ -199,6 +202,14 @@ class ClipBatch:
         assert codec is not None
         value = value.permute(0, 2, 3, 4, 1)
         return codec.to_rgb(value[..., 0] if codec.channels == 1 else value).permute(0, 4, 1, 2, 3).contiguous()
+
+    def _instances(self) -> Tensor:
+        """Every pixel's code of its person's centre, in RGB."""
+        assert self.instances is not None
+        ids = self.instances[:, 0].cpu().numpy().astype(np.int64)
+        code = np.stack([np.stack([encode(frame) for frame in clip]) for clip in ids])
+        rgb = torch.from_numpy(INSTANCES.to_rgb(code)).to(self.rgb)
+        return rgb.permute(0, 4, 1, 2, 3).contiguous()
 
     def valid(self, task: str) -> Tensor:
         """(B,) bool: which clips have truth for the task; those that have none must not count in its loss."""

@@ -1,0 +1,135 @@
+"""People apart: the code that every pixel of a person points to that person's centre by, and grouping by it.
+
+As bottom-up panoptic networks have it (Cheng et al., Panoptic-DeepLab, CVPR 2020): an offset to the person's own
+centre, and centre-ness. The three numbers of a pixel lie in [-1, 1], [-1, 1] and [0, 1]: offsets along x and y in parts
+of the image's longer side, by their signed square root, so that the same error of a network is fewer pixels on a small
+person than on a large one; centre-ness falls from 1 at the centre to EDGE at the person's end. Background is 0.
+A person's centre is that of their own pixels which lies nearest to the mean of all of them, so two people never share
+one. numpy and OpenCV only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+EDGE = 0.4  # least centre-ness of a person's pixel
+THERE = 0.2  # centre-ness above which a pixel is somebody's
+MIDDLE = 0.06  # least share of somebody's pixels that lie about their centre
+SPREAD = 0.35  # standard deviation of centre-ness, in parts of the square root of the person's area
+ERROR = 0.04  # what a network's offsets are off by, in the code's own measure
+REACH = 2.5  # times that: votes that far from a place still mean it
+WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # pixels that votes are blurred by, each by what suits its offset
+
+
+@dataclass(frozen=True)
+class Instances:
+    """labels uint8 (H, W): n where people[n - 1] is, 0 where nobody is, the largest first. boxes (N, 4): left, top,
+    right, bottom in continuous pixels. centres (N, 2): x, y in continuous pixels. scores (N,): how well a group's
+    pixels agree on their centre, in [0, 1]."""
+
+    labels: np.ndarray
+    boxes: np.ndarray
+    centres: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def encode(ids: np.ndarray) -> np.ndarray:
+    """(H, W) whole numbers, 0 where nobody is -> (H, W, 3) float32: the code of every pixel."""
+    out = np.zeros((*ids.shape, 3), np.float32)
+    longer = max(ids.shape)
+    for number in np.unique(ids[ids > 0]):
+        rows, columns = np.nonzero(ids == number)
+        away = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
+        middle = int(np.argmin(away))
+        dx, dy = columns[middle] - columns, rows[middle] - rows
+        spread = SPREAD * np.sqrt(len(rows))
+        near = np.exp(-0.5 * (dx**2 + dy**2) / spread**2)
+        out[rows, columns] = np.stack([_root(dx / longer), _root(dy / longer), EDGE + (1 - EDGE) * near], -1)
+    return out
+
+
+def group(code: np.ndarray, least: int = 12, most: int = 20) -> Instances:
+    """(H, W, 3) code, of the truth or predicted -> the people in it, at most `most`, each of `least` pixels or more.
+
+    Pixels vote for centres, the more exactly the nearer they are. The place that most agree on is a person; the votes
+    for it are taken away, until too few are left. In the end every vote counts for the nearest of these places, unless
+    that is farther than its offset can be wrong by.
+    """
+    shape = code.shape[:2]
+    rows, columns = np.nonzero(code[..., 2] > THERE)
+    offsets = _square(code[rows, columns, :2].astype(np.float64)) * max(shape)
+    votes = np.stack([columns, rows], -1) + offsets
+    length = np.linalg.norm(offsets, axis=-1)
+    # An error in the code is one in pixels by its slope; of a small person it is no larger than the person.
+    width = np.minimum(1 + 2 * ERROR * np.sqrt(length * max(shape)), 0.9 + 0.45 * length)
+    centres = _centres(votes, length, width, shape, least, most)
+    chosen, off = np.full(len(votes), -1), np.zeros(len(votes))
+    while len(centres):
+        distance = np.linalg.norm(votes[:, None] - centres[None], axis=-1)
+        chosen, off = distance.argmin(1), distance.min(1) / width
+        chosen = np.where(off < 4, chosen, -1)
+        counts = np.bincount(chosen[chosen >= 0], minlength=len(centres))
+        if (counts >= least).all():
+            break
+        centres = centres[counts >= least]
+    labels = np.zeros(shape, np.uint8)
+    if not len(centres):
+        return Instances(labels, np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+    order = np.argsort(-counts, kind="stable")
+    boxes, scores = [], []
+    for number, n in enumerate(order, 1):
+        own = chosen == n
+        x, y = columns[own], rows[own]
+        labels[y, x] = number
+        boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+        scores.append(np.exp(-0.5 * off[own].mean()))
+    return Instances(
+        labels, np.array(boxes, np.float32), (centres[order] + 0.5).astype(np.float32), np.array(scores, np.float32)
+    )
+
+
+def _centres(
+    votes: np.ndarray, length: np.ndarray, width: np.ndarray, shape: tuple[int, ...], least: int, most: int
+) -> np.ndarray:
+    """(N, 2) x, y of the places that votes (V, 2) of those lengths (V,) agree on, as exact as their widths."""
+    level = np.abs(np.log(width[:, None] / np.array(WIDTHS))).argmin(1)
+    cells = np.clip(np.rint(votes).astype(int), 0, [shape[1] - 1, shape[0] - 1])
+    left = np.ones(len(votes), bool)
+    places: list[np.ndarray] = []
+    for _ in range(3 * most):
+        if left.sum() < least or len(places) == most:
+            break
+        density = np.zeros(shape, np.float32)
+        for n, blur in enumerate(WIDTHS):
+            count = np.zeros(shape, np.float32)
+            some = left & (level == n)
+            np.add.at(count, (cells[some, 1], cells[some, 0]), 1)
+            density += cv2.GaussianBlur(count, (0, 0), blur, borderType=cv2.BORDER_CONSTANT)
+        row, column = np.unravel_index(int(density.argmax()), shape)
+        place = np.array([column, row], float)
+        near = left & (np.linalg.norm(votes - place, axis=-1) < REACH * width)
+        if not near.any():
+            break
+        exact = 1 / width[near] ** 4
+        place = (votes[near] * exact[:, None]).sum(0) / exact.sum()
+        taken = near | (left & (np.linalg.norm(votes - place, axis=-1) < REACH * width))
+        left &= ~taken
+        # Whoever is there has a middle; what is left over from a large person's scattered votes has none.
+        middle = length[taken] < 1 + SPREAD * np.sqrt(taken.sum())
+        if taken.sum() >= least and middle.mean() > MIDDLE:
+            places.append(place)
+    return np.array(places).reshape(-1, 2)
+
+
+def _root(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _square(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * x * x
