@@ -1,5 +1,6 @@
 # make demo   everything from nothing: set-up, then a video through the real ROS 2 graph into out/
 # make test   set-up, then the test suite, but for what takes minutes a test
+# make setup  .venv alone; ROS=kilted: on that distribution instead of Jazzy
 .PHONY: help setup demo test test-slow lint format clean
 
 PYTHON_BIN := .venv/bin/python

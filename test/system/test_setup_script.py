@@ -19,7 +19,9 @@ def program(path: Path, text: str = "#!/bin/sh\n") -> None:
     path.chmod(0o755)
 
 
-def setup(tree: Path, tools: tuple[str, ...] = ("cc", "c++", "make")) -> tuple[subprocess.CompletedProcess, str]:
+def setup(
+    tree: Path, tools: tuple[str, ...] = ("cc", "c++", "make"), **variables: str
+) -> tuple[subprocess.CompletedProcess, str]:
     """Runs it in `tree` with a PATH of these tools; (process, what the Pythons were asked for)."""
     (tree / "tools").mkdir(exist_ok=True)
     shutil.copy(SCRIPT, tree / "tools" / "setup.sh")
@@ -31,7 +33,8 @@ def setup(tree: Path, tools: tuple[str, ...] = ("cc", "c++", "make")) -> tuple[s
     program(tree / "bin" / "python3", PYTHON.format(log=log, pip=0))
     done = subprocess.run(
         ["bash", str(tree / "tools" / "setup.sh")],
-        env={**{k: v for k, v in os.environ.items() if k != "PYTHON"}, "PATH": str(tree / "bin")},
+        env={k: v for k, v in os.environ.items() if k not in ("PYTHON", "ROS", "VENV")}
+        | {"PATH": str(tree / "bin"), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -65,3 +68,43 @@ def test_a_working_environment_is_kept(tmp_path: Path, pip: int) -> None:
     _, asked = setup(tmp_path)  # ends at the first step, whose programs are not on this PATH
     assert "venv --clear" not in asked
     assert (tmp_path / ".venv" / "kept").exists()
+
+
+def with_wheels(tree: Path, *distributions: str) -> None:
+    """An environment with the wheels of these ROS distributions."""
+    program(tree / ".venv" / "bin" / "python", PYTHON.format(log=tree / "log", pip=0))
+    for name in distributions:
+        (tree / ".venv" / "lib" / "python3.12" / "site-packages" / f"ros_{name}_rclpy-1.dist-info").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "afresh"),
+    [
+        (("kilted",), {}, False),
+        (("kilted",), {"ROS": "kilted"}, False),
+        (("kilted",), {"ROS": "jazzy"}, True),
+        (("jazzy",), {}, False),
+        (("jazzy", "kilted"), {}, True),
+        ((), {"ROS": "kilted"}, False),
+    ],
+)
+def test_an_environment_has_one_distribution_and_keeps_it_unless_asked(
+    tmp_path: Path, has: tuple[str, ...], wanted: dict[str, str], afresh: bool
+) -> None:
+    with_wheels(tmp_path, *has)
+    _, asked = setup(tmp_path, **wanted)
+    assert ("-m venv --clear .venv" in asked) == afresh
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"ROS": "humble"}, "ROS=humble: expected jazzy or kilted, which exist as wheels"),
+        ({"VENV": ".venv-kilted"}, "VENV=.venv-kilted goes beside .venv: run make setup first"),
+    ],
+)
+def test_what_cannot_be_set_up_is_one_line(tmp_path: Path, variables: dict[str, str], line: str) -> None:
+    done, asked = setup(tmp_path, **variables)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"[setup] {line}"]
+    assert "venv" not in asked

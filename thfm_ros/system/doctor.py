@@ -64,9 +64,11 @@ def _ros() -> list[Finding]:
     distribution = os.environ.get("ROS_DISTRO")
     if not _has("rclpy"):
         return [Finding("missing", "ROS 2 (rclpy)", "none", "make setup, or source /opt/ros/<distro>/setup.bash")]
-    wheels = _version("ros-kilted-rclpy")
-    kind = f"{distribution} (installed)" if distribution else f"kilted wheels {wheels}"
+    wheels = [f"{name} wheels {v}" for name in ("jazzy", "kilted") if (v := _version(f"ros-{name}-rclpy"))]
+    kind = f"{distribution} (installed)" if distribution else ", ".join(wheels) or "of unknown origin"
     findings = [Finding("ok", "ROS 2 (rclpy)", kind)]
+    if not _has("rclpy.event_handler"):
+        findings = [Finding("missing", "ROS 2 (rclpy)", f"{kind}: too old", "use Jazzy or newer (Ubuntu 24.04)")]
     messages = _has("thfm_ros.msg")
     findings.append(
         Finding("ok", "messages of thfm_ros", "built")
