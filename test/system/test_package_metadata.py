@@ -102,6 +102,7 @@ def test_every_file_has_the_same_version_licence_and_summary() -> None:
     assert PROJECT["version"] == PACKAGE.findtext("version")
     assert PROJECT["license"]["text"] == PACKAGE.findtext("license") == "Apache-2.0"
     assert "Apache License" in (ROOT / PACKAGE.find("license").attrib["file"]).read_text()
+    assert PROJECT["urls"]["Paper"] == PACKAGE.findtext("url")
     maintainer = PACKAGE.find("maintainer")
     assert {"name": maintainer.text, "email": maintainer.attrib["email"]} in PROJECT["maintainers"]
     assert re.search(rf"^{re.escape(PROJECT['version'])} \(\d{{4}}-\d\d-\d\d\)$", changelog(), re.MULTILINE)
