@@ -3,12 +3,12 @@
 # Idempotent: each step leaves a stamp of what it was made from in .venv/.setup and is skipped while that is unchanged.
 #
 # ROS=jazzy|kilted   the distribution, if not that of the environment (a new one has Jazzy), which is then made afresh
-# VENV=FOLDER        a second, small environment: what does not know ROS comes from .venv, which has to be there
+# THFM_VENV=FOLDER   a second, small environment: what does not know ROS comes from .venv, which has to be there
 # PYTHON=PYTHON3     the interpreter
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-venv=${VENV:-.venv}
+venv=${THFM_VENV:-.venv}
 stamps=$venv/.setup
 has_ros=$(for name in jazzy kilted; do compgen -G "$venv/lib/python*/site-packages/ros_${name}_rclpy-*" >/dev/null && echo "$name"; done || true)
 ros=${ROS:-${has_ros%%$'\n'*}}
@@ -115,7 +115,7 @@ done
   fail "Python 3.10-3.13 is needed, found $("$python" -V): set PYTHON=/path/to/python3"
 
 case $ros in jazzy | kilted) ;; *) fail "ROS=$ros: expected jazzy or kilted, which exist as wheels" ;; esac
-if [ "$venv" != .venv ] && [ ! -f .venv/.setup/build ]; then fail "VENV=$venv goes beside .venv: run make setup first"; fi
+if [ "$venv" != .venv ] && [ ! -f .venv/.setup/build ]; then fail "THFM_VENV=$venv goes beside .venv: run make setup first"; fi
 if [ "$venv" != .venv ]; then python=.venv/bin/python; fi # their libraries are shared
 
 # The wheels of two distributions in one environment would be neither.

@@ -33,7 +33,7 @@ def setup(
     program(tree / "bin" / "python3", PYTHON.format(log=log, pip=0))
     done = subprocess.run(
         ["bash", str(tree / "tools" / "setup.sh")],
-        env={k: v for k, v in os.environ.items() if k not in ("PYTHON", "ROS", "VENV")}
+        env={k: v for k, v in os.environ.items() if k not in ("PYTHON", "ROS", "THFM_VENV")}
         | {"PATH": str(tree / "bin"), **variables},
         capture_output=True,
         text=True,
@@ -100,7 +100,7 @@ def test_an_environment_has_one_distribution_and_keeps_it_unless_asked(
     ("variables", "line"),
     [
         ({"ROS": "humble"}, "ROS=humble: expected jazzy or kilted, which exist as wheels"),
-        ({"VENV": ".venv-kilted"}, "VENV=.venv-kilted goes beside .venv: run make setup first"),
+        ({"THFM_VENV": ".venv-kilted"}, "THFM_VENV=.venv-kilted goes beside .venv: run make setup first"),
     ],
 )
 def test_what_cannot_be_set_up_is_one_line(tmp_path: Path, variables: dict[str, str], line: str) -> None:
