@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from node_harness import System, stamp_of, wait_for
+from sensor_msgs.msg import CameraInfo, Image
+from stream_fakes import FakeRuntime
 
 hri_msgs = pytest.importorskip("hri_msgs.msg")
 
@@ -23,3 +25,46 @@ def test_bodies_are_listed_and_each_has_its_topics(ros: System) -> None:
     assert len(skeletons[-1].skeleton) == 18
     assert 0 <= rois[-1].xmin < rois[-1].xmax <= 1
     assert 0 <= rois[-1].ymin < rois[-1].ymax <= 1
+
+
+def test_a_camera_that_falls_silent_leaves_no_body(ros: System) -> None:
+    ros.perception(gap_s=0.3)
+    tracked = ros.listen(hri_msgs.IdsList, "/humans/bodies/tracked")
+    ros.play([0], tracked)
+    (identity,) = tracked[0].ids
+    wait_for(lambda: len(tracked) == 2, what="an empty list")
+    assert tracked[1].ids == []
+    wait_for(lambda: ros.listener.count_publishers(f"/humans/bodies/{identity}/roi") == 0)
+
+
+def test_two_nodes_share_one_list_of_bodies(ros: System) -> None:
+    """Whoever reads the list takes the newest message for all of it: each node's list has the other's bodies too."""
+    runtimes = [FakeRuntime(), FakeRuntime()]
+    nodes, cameras = [], []
+    for i, runtime in enumerate(runtimes):
+        node = ros.perception(runtime, name=f"perception_{i}", namespace=f"/eye{i}", gap_s=60.0, autostart=False)
+        node.trigger_configure()
+        node.trigger_activate()
+        images = ros.camera.create_publisher(Image, f"/eye{i}/image", 50)
+        infos = ros.camera.create_publisher(CameraInfo, f"/eye{i}/camera_info", 50)
+        wait_for(lambda images=images: images.get_subscription_count() == 1)
+        nodes.append(node)
+        cameras.append((images, infos))
+    tracked = ros.listen(hri_msgs.IdsList, "/humans/bodies/tracked")
+
+    def play(camera: int, index: int) -> list[str]:
+        ros.images, ros.infos = cameras[camera]
+        ros.play([index], tracked)
+        return sorted(tracked[-1].ids)
+
+    (first,) = play(0, 0)
+    both = play(1, 0)
+    assert len(both) == 2
+    assert first in both
+    wait_for(lambda: ros.listener.count_publishers(f"/humans/bodies/{both[0]}/roi") == 1)
+    assert play(0, 1) == play(1, 1) == both
+    runtimes[0].visibility = 0.05
+    assert play(0, 2) == [i for i in both if i != first] == play(1, 2)
+    nodes[1].trigger_deactivate()
+    wait_for(lambda: tracked[-1].ids == [], what="the last body to be gone")
+    assert play(0, 3) == []

@@ -20,7 +20,7 @@ from thfm_ros.stream.people import Person
 JOINTS = JOINT_SETS["thfm32"]
 
 
-def person(identity: str = "p0001", located: bool = True, confidence: float = 0.9) -> Person:
+def person(identity: str = "kzqwh_1", located: bool = True, confidence: float = 0.9) -> Person:
     body = skeleton()
     xyz = body + np.array([0.0, 0.0, 3.0]) if located else np.full_like(body, np.nan)
     xy = np.linspace((10, 5), (80, 60), 32)
@@ -29,7 +29,7 @@ def person(identity: str = "p0001", located: bool = True, confidence: float = 0.
 
 def test_markers_are_what_rviz_shows() -> None:
     header = Header(frame_id="camera_optical_frame")
-    array = people_to_markers([person("p0001"), person("p0002")], ["p0007"], header, lifetime_s=0.75)
+    array = people_to_markers([person("kzqwh_1"), person("kzqwh_2")], ["kzqwh_7"], header, lifetime_s=0.75)
     keys = [(m.ns, m.id) for m in array.markers]
     assert len(keys) == len(set(keys)) == 9
     assert all(m.pose.orientation.w == 1.0 for m in array.markers)
@@ -46,7 +46,7 @@ def test_markers_are_what_rviz_shows() -> None:
     assert (bones.type, len(bones.points)) == (Marker.LINE_LIST, 2 * len(JOINTS.bones))
     assert (bones.scale.y, bones.scale.z) == (0.0, 0.0)
     assert label.type == Marker.TEXT_VIEW_FACING
-    assert "p0001" in label.text
+    assert "kzqwh_1" in label.text
     parent, child = JOINTS.bones[0]
     assert bones.points[0] == joints.points[parent]
     assert bones.points[1] == joints.points[child]
@@ -97,7 +97,7 @@ def hri_types() -> SimpleNamespace:
 
 def test_hri_messages_map_joints_by_name() -> None:
     types, header, body = hri_types(), Header(frame_id="f"), person()
-    assert hri.ids_list([body], header, types).ids == ["thfm_p0001"]
+    assert hri.ids_list([hri.body_id(body)], header, types).ids == ["thfm_kzqwh_1"]
     points = hri.skeleton2d(body, header, types).skeleton
     assert len(points) == 18
     scale = np.array([96.0, 64.0])

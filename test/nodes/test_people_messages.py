@@ -22,7 +22,7 @@ JOINTS = JOINT_SETS["thfm32"]
 def person(located: bool) -> Person:
     body = skeleton()
     xyz = body + np.array([0.5, 0.0, 3.0]) if located else np.full_like(body, np.nan)
-    return Person("p0003", JOINTS, np.arange(64.0).reshape(32, 2), xyz, body, np.linspace(0, 1, 32), (96, 64))
+    return Person("kzqwh_3", JOINTS, np.arange(64.0).reshape(32, 2), xyz, body, np.linspace(0, 1, 32), (96, 64))
 
 
 def test_a_person_survives_the_message() -> None:

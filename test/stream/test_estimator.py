@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -139,7 +140,7 @@ def test_people_are_where_the_network_put_them() -> None:
     runtime = FakeRuntime(root=(0.1, -0.05, 3.0))
     (result,) = run(StreamEstimator(runtime), 1, 1)
     (person,) = result.people
-    assert person.id == "p0001"
+    assert re.fullmatch("[a-z]{5}_1", person.id)
     assert person.image_size == (96, 64)
     # The fake's camera has fx = image width, principal point in the middle: CAMERA.
     np.testing.assert_allclose(person.xyz[0], runtime.root, atol=1e-4)
@@ -159,7 +160,18 @@ def test_ids_are_stable_and_a_jump_or_absence_is_another_person() -> None:
     run(estimator, 14, 1, start=7)
     runtime.visibility = 0.9
     ids += [r.people[0].id for r in run(estimator, 1, 1, start=21)]
-    assert ids == ["p0001"] * 5 + ["p0002"] * 2 + ["p0003"]
+    assert [i.split("_")[1] for i in ids] == ["1"] * 5 + ["2"] * 2 + ["3"]
+
+
+def test_ids_never_come_again() -> None:
+    ids = [run(StreamEstimator(FakeRuntime()), 1, 1)[0].people[0].id for _ in range(50)]
+    assert len(set(ids)) == 50
+    estimator = StreamEstimator(FakeRuntime())
+    ids = []
+    for _ in range(3):
+        estimator.reset()
+        ids += [r.people[0].id for r in run(estimator, 2, 1)]
+    assert len(set(ids)) == 3
 
 
 def test_joints_are_smoothed_from_pass_to_pass_but_not_from_one_person_to_the_next() -> None:
@@ -181,7 +193,7 @@ def test_joints_are_smoothed_from_pass_to_pass_but_not_from_one_person_to_the_ne
     run(estimator, 4, 2)
     runtime.root = (1.3, 0.0, 3.0)
     (person,) = run(estimator, 1, 1, start=4)[0].people
-    assert person.id == "p0002"
+    assert person.id.endswith("_2")
     np.testing.assert_allclose(person.xyz[0], runtime.root, atol=1e-4)
 
 
@@ -262,6 +274,43 @@ def test_another_resolution_starts_anew() -> None:
     estimator.push(3 * 83 * MS, np.zeros((50, 70, 3), np.uint8))
     (result,) = estimator.step(ALL)
     assert result.source_size == (70, 50)
+
+
+@pytest.mark.parametrize("warmup", ["pad", "hold"])
+def test_finish_answers_what_waits_and_ends_the_clip(warmup: str) -> None:
+    estimator = StreamEstimator(FakeRuntime(), StreamConfig(warmup=warmup))
+    for i in range(3):
+        estimator.push(i * 83 * MS, moving_square(i), CAMERA)
+    other = np.zeros((50, 70, 3), np.uint8)
+    assert not estimator.continues(other)
+    with pytest.raises(ValueError, match="while 3 frames wait for their results: finish first"):
+        estimator.push(3 * 83 * MS, other)
+    first = estimator.finish(ALL)
+    assert [r.stamp_ns for r in first] == [i * 83 * MS for i in range(3)]
+    assert estimator.continues(other)
+    assert estimator.finish(ALL) == []
+    estimator.push(4 * 83 * MS, moving_square(4), CAMERA)
+    (second,) = estimator.finish(ALL)
+    assert second.people[0].id != first[0].people[0].id
+
+
+def test_a_finish_that_fails_ends_the_clip_too() -> None:
+    estimator = StreamEstimator(FakeRuntime(failures=1))
+    estimator.push(0, moving_square(0))
+    with pytest.raises(RuntimeError, match="device lost"):
+        estimator.finish(ALL)
+    estimator.push(83 * MS, np.zeros((50, 70, 3), np.uint8))
+    assert [r.stamp_ns for r in estimator.step(ALL)] == [83 * MS]
+
+
+def test_full_tells_when_one_more_frame_would_cost_one() -> None:
+    estimator = StreamEstimator(FakeRuntime())
+    for i in range(5):
+        assert not estimator.full
+        estimator.push(i * 83 * MS, moving_square(i))
+    assert estimator.full
+    assert len(estimator.step(ALL)) == 5
+    assert not estimator.full
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])

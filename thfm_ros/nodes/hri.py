@@ -1,17 +1,26 @@
 """ROS4HRI (REP-155): bodies on /humans/bodies/..., where hri_msgs is installed.
 
 The functions take the message module as an argument, because it is optional.
+
+`/humans/bodies/tracked` is one list for the whole robot, and whoever reads it takes the newest message for all of it.
+So each node lists its own bodies and those of the other nodes, which it knows from the graph: a body's topics exist
+for just as long as its node sees it, and end with the process.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
+from rclpy.node import Node
 from std_msgs.msg import Header
 
 from thfm_ros.skeleton import JOINT_SETS, convert, mapping
 from thfm_ros.stream.people import Person
+
+_ROI = re.compile(r"/humans/bodies/(thfm_\w+)/roi")
 
 
 def hri_messages() -> Any | None:
@@ -24,13 +33,27 @@ def hri_messages() -> Any | None:
 
 
 def body_id(person: Person) -> str:
-    """REP-155 ids are lower-case letters and digits that may start a ROS name."""
+    """Returns the person's id as a part of a ROS name; unique in the graph, because the person's id is."""
     return f"thfm_{person.id}"
 
 
-def ids_list(people: list[Person], header: Header, msgs: Any) -> Any:
+def other_bodies(node: Node, own: Collection[str]) -> list[str]:
+    """Returns the ids of the bodies that other nodes of this package see now: those whose `roi` is published.
+
+    Args:
+        own: ids that this node publishes, or did until just now.
+    """
+    found = []
+    for topic, _ in node.get_topic_names_and_types():  # also those that somebody merely subscribes to
+        match = _ROI.fullmatch(topic)
+        if match and match[1] not in own and node.count_publishers(topic) > 0:
+            found.append(match[1])
+    return sorted(found)
+
+
+def ids_list(ids: Iterable[str], header: Header, msgs: Any) -> Any:
     """/humans/bodies/tracked"""
-    return msgs.IdsList(header=header, ids=[body_id(p) for p in people])
+    return msgs.IdsList(header=header, ids=list(ids))
 
 
 def region(person: Person, header: Header, msgs: Any) -> Any:

@@ -18,8 +18,8 @@ JOINT_DIAMETER_M, BONE_WIDTH_M, TEXT_HEIGHT_M = 0.05, 0.025, 0.12
 
 
 def marker_id(identity: str) -> int:
-    """The number in an id such as p0012: with the namespace, unique in an array and stable over time."""
-    return int(identity.lstrip("p"))
+    """The number in an id such as kzqwh_12: with the namespace, unique in an array and stable over time."""
+    return int(identity.rsplit("_", 1)[-1])
 
 
 def color_of(identity: str) -> tuple[float, float, float]:

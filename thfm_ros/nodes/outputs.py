@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image
@@ -19,9 +21,13 @@ from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.markers import people_to_markers
 from thfm_ros.nodes.people import people_to_msg
 from thfm_ros.nodes.pictures import overlay
+from thfm_ros.nodes.sync import NS, stamp_ns
 from thfm_ros.nodes.topics import PUBLISHED, overridable, profile, topics_to_tasks
 from thfm_ros.panels import dense_pose_color, normals_color
 from thfm_ros.stream.estimator import FrameResult
+from thfm_ros.stream.people import Person
+
+ARRIVAL_S = 0.5  # for the last message of a topic to arrive at those who listen
 
 TYPES: dict[str, type] = {
     "sensor_msgs/Image": Image,
@@ -94,6 +100,8 @@ class Outputs:
                 self._hri.IdsList, "/humans/bodies/tracked", "reliable", 5
             )
         self._shown: set[str] = set()  # ids with markers in RViz
+        self._people_shown = False  # by the last message on `people`
+        self._last: tuple[tuple[int, int], Header, float] | None = None  # size, header, steady time when published
         self._last_ns: int | None = None
         self._period_s = 0.5
 
@@ -131,6 +139,7 @@ class Outputs:
 
     def publish(self, result: FrameResult, header: Header, info: CameraInfo | None) -> None:
         """Everything about one frame, under that frame's header, to whoever listens."""
+        self._last = (result.source_size, header, time.monotonic())
         listened = self.listened()
         for name, convert in IMAGES.items():
             if name in listened:
@@ -147,10 +156,38 @@ class Outputs:
             self._publishers["depth/camera_info"].publish(camera)
         if "people" in listened:
             self._publishers["people"].publish(people_to_msg(result.people, result.source_size, header))
+            self._people_shown = bool(result.people)
         if "skeleton/markers" in listened:
             self._publish_markers(result, header)
         if "/humans/bodies/tracked" in listened:
-            self._publish_hri(result, header)
+            self._publish_hri(result.people, header)
+
+    def clear(self) -> None:
+        """Says that nobody is in view any more, where somebody was: empty lists once, and markers are deleted.
+
+        For a camera that fell silent, and before publishers are deactivated. The stamp is the last frame's plus the
+        time since then.
+        """
+        if self._last is None:
+            return
+        size, last, published_s = self._last
+        header = Header(frame_id=last.frame_id)
+        stamp = stamp_ns(last) + round((time.monotonic() - published_s) * NS)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, NS)
+        emptied = []
+        if self._people_shown:
+            self._publishers["people"].publish(people_to_msg([], size, header))
+            self._people_shown = False
+            emptied.append("people")
+        if self._shown:
+            self._publishers["skeleton/markers"].publish(people_to_markers([], sorted(self._shown), header, 0.0))
+            self._shown = set()
+            emptied.append("skeleton/markers")
+        if self._bodies:
+            self._publish_hri([], header)
+            emptied.append("/humans/bodies/tracked")
+        for name in emptied:  # a publisher that is destroyed takes with it what did not arrive yet
+            self._publishers[name].wait_for_all_acked(Duration(seconds=ARRIVAL_S))
 
     def _publish_markers(self, result: FrameResult, header: Header) -> None:
         if self._last_ns is not None and 0 < result.stamp_ns - self._last_ns < 2_000_000_000:
@@ -162,12 +199,13 @@ class Outputs:
         self._publishers["skeleton/markers"].publish(array)
         self._shown = present
 
-    def _publish_hri(self, result: FrameResult, header: Header) -> None:
-        people = {hri.body_id(p): p for p in result.people}
-        for gone in set(self._bodies) - set(people):
-            for publisher in self._bodies.pop(gone):
+    def _publish_hri(self, people: list[Person], header: Header) -> None:
+        bodies = {hri.body_id(p): p for p in people}
+        gone = set(self._bodies) - set(bodies)
+        for identity in gone:
+            for publisher in self._bodies.pop(identity):
                 self._node.destroy_lifecycle_publisher(publisher)
-        for identity, person in people.items():
+        for identity, person in bodies.items():
             if identity not in self._bodies:
                 base = f"/humans/bodies/{identity}"
                 self._bodies[identity] = (
@@ -177,4 +215,5 @@ class Outputs:
             roi, skeleton = self._bodies[identity]
             roi.publish(hri.region(person, header, self._hri))
             skeleton.publish(hri.skeleton2d(person, header, self._hri))
-        self._publishers["/humans/bodies/tracked"].publish(hri.ids_list(result.people, header, self._hri))
+        ids = [*bodies, *hri.other_bodies(self._node, own=gone | set(bodies))]
+        self._publishers["/humans/bodies/tracked"].publish(hri.ids_list(ids, header, self._hri))

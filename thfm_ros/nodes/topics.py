@@ -102,7 +102,12 @@ PUBLISHED = (
     Topic("~/stats", "diagnostic_msgs/DiagnosticArray", "reliable", 5, "latency by stage, ages, drops by reason"),
     Topic("/diagnostics", "diagnostic_msgs/DiagnosticArray", "reliable", 10, "rates, stamps, model, in standard keys"),
     Topic(
-        "/humans/bodies/tracked", "hri_msgs/IdsList", "reliable", 5, "ids of the bodies in view (REP-155)", "hri_msgs"
+        "/humans/bodies/tracked",
+        "hri_msgs/IdsList",
+        "reliable",
+        5,
+        "ids of the bodies in view of this node and of the other perception nodes (REP-155)",
+        "hri_msgs",
     ),
     Topic(
         "/humans/bodies/<id>/roi",

@@ -107,7 +107,8 @@ class StreamEstimator:
     """One camera's stream through one runtime. Not thread-safe: one worker owns it.
 
     `push` new frames, then `step` runs one pass over the window of the last T frames and returns a result for each
-    frame pushed since the last step (the newest T of them).
+    frame pushed since the last step (the newest T of them). `finish` answers what is left at the end of a clip. No
+    frame goes without a result as long as one asks `continues` and `full` before each push.
     """
 
     def __init__(self, runtime: Runtime, config: StreamConfig = StreamConfig()) -> None:
@@ -148,24 +149,33 @@ class StreamEstimator:
         intrinsics: Intrinsics | None = None,
         depth: np.ndarray | None = None,
         lens: Lens | None = None,
-    ) -> bool:
-        """One frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres, and the lens
-        of an image that is not rectified.
+    ) -> None:
+        """Takes one frame: uint8 RGB (h, w, 3), its camera, and optionally a registered depth image in metres, and the
+        lens of an image that is not rectified.
 
-        Another image size than before starts a new stream: True, and earlier frames get no result any more.
-        Raises UserError for anything else than such an image.
+        Another image size than before starts a new stream; ValueError where frames of the old one still wait for their
+        results (`finish` first). Raises UserError for anything else than such an image.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise UserError(f"expected a uint8 RGB image (h, w, 3), found {image.dtype} {image.shape}")
-        size = (image.shape[1], image.shape[0])
-        anew = self._fit is not None and self._fit.source != size
-        if self._fit is None or anew:
+        if not self.continues(image):
+            if self._new:
+                raise ValueError(f"another image size while {self._new} frames wait for their results: finish first")
             self.reset()
-            self._fit = Letterbox.of(size, self.size)
+        if self._fit is None:
+            self._fit = Letterbox.of((image.shape[1], image.shape[0]), self.size)
         kept = image if self.config.output == "input" else None
         self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth, lens))
         self._new += 1
-        return anew
+
+    def continues(self, image: np.ndarray) -> bool:
+        """Returns False where the image (h, w, 3) has another size than the clip so far, which therefore ends."""
+        return self._fit is None or self._fit.source == (image.shape[1], image.shape[0])
+
+    @property
+    def full(self) -> bool:
+        """True where the whole window waits for results: one more push, and its oldest frame gets none."""
+        return self._new >= self.frames
 
     @property
     def measurable(self) -> Collection[int]:
@@ -197,7 +207,7 @@ class StreamEstimator:
         return self._new > 0 and (self.config.warmup == "pad" or len(self._window) == self.frames)
 
     def step(self, tasks: Sequence[str]) -> list[FrameResult]:
-        """One pass over the window; a result for every frame that has none yet, oldest first.
+        """Runs one pass over the window; a result for every frame that has none yet, oldest first.
 
         Frames longer ago than one window get none. [] while holding for the first full window. An error of the
         runtime passes through: the frames of that pass then stay unanswered, and the stream goes on. UserError for
@@ -205,8 +215,18 @@ class StreamEstimator:
         """
         if problem := conflict(tasks):
             raise UserError(problem)
-        if not self.ready:
-            return []
+        return self._pass(tasks) if self.ready else []
+
+    def finish(self, tasks: Sequence[str]) -> list[FrameResult]:
+        """Ends the clip: as `step`, but also what waited for a full window is answered; the next frame is a first."""
+        if problem := conflict(tasks):
+            raise UserError(problem)
+        try:
+            return self._pass(tasks) if self._new else []
+        finally:
+            self.reset()
+
+    def _pass(self, tasks: Sequence[str]) -> list[FrameResult]:
         started = time.perf_counter()
         wanted = self._with_dependencies(tasks)
         frames = list(self._window)

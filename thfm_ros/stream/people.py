@@ -6,6 +6,8 @@ or a longer absence, is another person.
 
 from __future__ import annotations
 
+import secrets
+import string
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,17 +51,27 @@ class Person:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
+def random_prefix() -> str:
+    """Returns five letters such as "kzqwh", of the operating system's randomness: no seed repeats them."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+
+
 class PersonTracker:
     """Gives stable ids: the same one while the body's middle moves less than about two body sizes a second.
 
+    An id is the tracker's prefix and a number, "kzqwh_12". The prefix is drawn anew for every tracker, so that an id
+    comes again neither after a restart nor in another node.
+
     Args:
         absence_s: longer without anyone, and the next person is a new one.
+        prefix: of every id; default: a random one.
     """
 
     JITTER, SPEED = 0.3, 2.0  # body sizes, body sizes a second
 
-    def __init__(self, absence_s: float = 1.0) -> None:
+    def __init__(self, absence_s: float = 1.0, prefix: str = "") -> None:
         self.absence_s = absence_s
+        self.prefix = prefix or random_prefix()
         self._number = 0
         self._seen: tuple[int, np.ndarray] | None = None
 
@@ -81,7 +93,7 @@ class PersonTracker:
         if self._seen is None:
             self._number += 1
         self._seen = (stamp_ns, middle)
-        return f"p{self._number:04d}"
+        return f"{self.prefix}_{self._number}"
 
 
 def locate(
