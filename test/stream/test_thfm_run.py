@@ -21,7 +21,8 @@ from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream import commands
 from thfm_ros.stream.commands import film_frame, register
-from thfm_ros.stream.estimator import FrameResult, StreamEstimator
+from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
+from thfm_ros.stream.ledger import FrameLedger
 from thfm_ros.stream.offline import run_stream
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader, VideoWriter
@@ -178,10 +179,55 @@ def test_offline_every_sampled_frame_is_answered_once(rate: float, stride: int) 
     assert len(results) == (50 if rate <= 12 else pytest.approx(50 * 12 / rate, abs=1))
 
 
-def test_offline_a_cut_starts_a_new_stream() -> None:
+SIZES = [(64, 96), (60, 40), (40, 60)]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("warmup", ["pad", "hold"])
+@pytest.mark.parametrize("seed", range(4))
+def test_offline_every_sampled_frame_is_answered_whatever_the_stamps_and_sizes(
+    stride: int, warmup: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    now, size, frames = 0.0, SIZES[0], []
+    for _ in range(150):
+        now += float(rng.choice([1 / 30, 1 / 12, 0.9, 0.0, -0.1, -30.0, 1.05, 60.0], p=[0.3, 0.3] + 5 * [0.06] + [0.1]))
+        if rng.random() < 0.1:
+            size = SIZES[rng.integers(3)]
+        frames.append((round((1000 + now) * NS), rng.integers(0, 255, (*size, 3), np.uint8), None))
+    ledger = FrameLedger()
+    estimator = StreamEstimator(FakeRuntime(), StreamConfig(warmup=warmup))
+    results = list(run_stream(estimator, frames, ["foreground"], stride, ledger))
+    totals = ledger.totals()
+    assert totals.received == 150
+    assert len(results) == totals.answered == totals.sampled > 60
+    assert set(totals.drops) - {r for r, n in totals.drops.items() if not n} <= {"rate", "late"}
+    # Each is the answer to its own frame, and in the order in which the frames came.
+    given = iter(frames)
+    for result in results:
+        assert any(
+            stamp == result.stamp_ns and image.shape[:2] == result.source_size[::-1] for stamp, image, _ in given
+        )
+
+
+def test_offline_a_cut_ends_a_clip_and_loses_nothing() -> None:
     frames = [(round((i / 12 + (20 if i >= 7 else 0)) * NS), moving_square(i), None) for i in range(10)]
-    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 2))
-    assert len(results) == 9  # the odd frame before the cut never had a partner
+    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground", "keypoints_3d"], 2))
+    assert [r.stamp_ns for r in results] == [f[0] for f in frames]
+    assert len({r.people[0].id for r in results}) == 2
+
+
+def test_offline_a_time_lapse_is_answered_frame_by_frame() -> None:
+    frames = [(2 * i * NS, moving_square(i), None) for i in range(24)]
+    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 8))
+    assert [r.stamp_ns for r in results] == [f[0] for f in frames]
+
+
+def test_offline_newest_only_is_counted() -> None:
+    frames = [(round(i / 12 * NS), moving_square(i), None) for i in range(10)]
+    estimator, ledger = StreamEstimator(FakeRuntime(), StreamConfig(newest_only=True)), FrameLedger()
+    assert len(list(run_stream(estimator, frames, ["foreground"], 4, ledger))) == 3
+    assert (ledger.totals().answered, ledger.totals().drops["newest"]) == (3, 7)
 
 
 def test_the_film_shows_what_there_is() -> None:

@@ -102,13 +102,20 @@ PARAMETERS: dict[str, Spec] = {
             "Tasks that may run, one depth and one normals task at most; those whose topics nobody listens to do not.",
             choices=tuple(TASKS),
         ),
-        Spec("stride", 4, "now", "New frames (at the model's rate) that trigger the next pass.", (1, 81)),
+        Spec(
+            "stride",
+            4,
+            "now",
+            "New frames that trigger the next pass; none waits longer than so many last at the model's rate.",
+            (1, 81),
+        ),
         Spec("newest_only", False, "now", "Answer only the newest frame of each pass, not every frame of the stride."),
         Spec(
             "warmup",
             "pad",
             "now",
-            "Before the first full window. pad: answer at once, the oldest frame repeated; hold: wait for the window.",
+            "Before the first full window. pad: answer at once, the oldest frame repeated; "
+            "hold: wait for the window or the end of the clip.",
             choices=("pad", "hold"),
         ),
         Spec(
@@ -134,7 +141,13 @@ PARAMETERS: dict[str, Spec] = {
             "Smoothing of the joints: by how much they tremble, metres; 0: as the network says them.",
             (0.0, 0.5),
         ),
-        Spec("gap_s", 1.0, "now", "A larger step between two stamps starts the clip anew, seconds.", (0.05, 60.0)),
+        Spec(
+            "gap_s",
+            1.0,
+            "now",
+            "A larger step between two stamps, or a longer silence, ends the clip and with it who is in view, seconds.",
+            (0.05, 60.0),
+        ),
         Spec("max_failures", 3, "now", "Failed passes in a row after which the model is reloaded.", (1, 100)),
         Spec("retry_s", 2.0, "now", "Seconds until the first retry; doubles up to 30 s.", (0.05, 30.0)),
         Spec("max_age_s", 5.0, "now", "Older input stamps are an error in /diagnostics, seconds.", (0.1, 60.0)),
@@ -156,14 +169,16 @@ PARAMETERS: dict[str, Spec] = {
 }
 
 
-def _conflict(tasks: Any) -> str | None:
-    """The estimator's own check, imported where it is needed: launch files read this table without its libraries."""
+def _check_tasks(tasks: list[str]) -> str | None:
+    """Imports the estimator's own check where it is needed: launch files read this table without its libraries."""
     from thfm_ros.stream.estimator import conflict
 
+    if not tasks:
+        return f"tasks: expected at least one of {', '.join(TASKS)}, found none; to pause the node deactivate it"
     return conflict(tasks)
 
 
-_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _conflict}
+_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks}
 
 
 def _descriptor(spec: Spec) -> ParameterDescriptor:

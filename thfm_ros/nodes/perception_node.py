@@ -6,15 +6,17 @@ Transitions run in their own callback group, so that get_state answers while a m
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
@@ -22,6 +24,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.nodes import parameters
@@ -49,6 +52,10 @@ def default_loader(bundle: str, backend: str, threads: int, stop: Callable[[], b
     return load_runtime(path, backend=backend, threads=threads or None)
 
 
+def _no_task(tasks: Iterable[str]) -> str:
+    return f"the bundle has none of the tasks asked for: it has {', '.join(tasks)}"
+
+
 class PerceptionNode(LifecycleNodeMixin, Node):
     """See docs/node.md for topics and parameters.
 
@@ -69,6 +76,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._load = load
         parameters.declare(self)
         self._current = parameters.values(self)
+        self.add_on_set_parameters_callback(self._validate_tasks)
         self.add_post_set_parameters_callback(self._on_parameters)
         self._runtime: Runtime | None = None
         self._estimator: StreamEstimator | None = None
@@ -133,7 +141,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             slop = p["depth_slop_s"] if p["use_depth_camera"] else None
             compressed = p["image_transport"] == "compressed"
             self._inputs = Inputs(
-                self, self._offer, self.buffer.refused, self.reports.on_lost, self.warn, compressed, slop
+                self, self._offer, self.buffer.ledger.refused, self.reports.on_lost, self.warn, compressed, slop
             )
             self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
             result = super().on_activate(state)
@@ -185,11 +193,11 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         m = runtime.manifest
         tasks = [t for t in self._current["tasks"] if t in m.tasks]
         if not tasks:
-            raise ParameterError(f"the bundle has none of the tasks asked for: it has {', '.join(m.tasks)}")
+            raise ParameterError(_no_task(m.tasks))
         runtime.predict(np.full((1, 3, m.frames, m.height, m.width), -1.0, np.float32), tasks)
 
     def _stop(self) -> None:
-        """Ends subscriptions and the worker; what waits is dropped and counted."""
+        """Ends subscriptions and the worker; what waits is dropped and counted, and nobody is in view any more."""
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
@@ -199,6 +207,12 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self._worker = None
         if self.buffer is not None:
             self.buffer.reset()
+        if self._outputs is not None:
+            try:
+                self._outputs.clear()
+            except Exception as error:
+                if self.alive():  # else ROS is gone, and with it whoever would read it
+                    self.get_logger().warning(f"nobody was told that no person is in view any more: {error}")
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -293,6 +307,15 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self.reason = reason
         self._lost.set()
 
+    def _validate_tasks(self, changed: list[Any]) -> SetParametersResult:
+        """Refuses tasks of which the loaded model has none: nothing would be answered any more."""
+        new = {p.name: p.value for p in changed}
+        if self._runtime is not None and new.get("tasks") and "bundle" not in new:
+            found = self._runtime.manifest.tasks
+            if not set(new["tasks"]) & set(found):
+                return SetParametersResult(successful=False, reason=_no_task(found))
+        return SetParametersResult(successful=True)
+
     def _on_parameters(self, changed: list[Any]) -> None:
         self._current = parameters.values(self)
         if self.buffer is not None:
@@ -326,7 +349,9 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`."""
-    rclpy.init(args=args)
+    # rclpy's own handlers would shut ROS down first, and nobody could be told that nobody is in view any more.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as SIGINT: KeyboardInterrupt
     try:
         node = PerceptionNode()
     except UserError as error:
@@ -340,6 +365,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # ending already; who has no patience sends SIGKILL
+            signal.signal(number, signal.SIG_IGN)
         node.close()
         executor.shutdown(timeout_sec=5.0)
         node.destroy_node()

@@ -14,7 +14,7 @@ from pathlib import Path
 from thfm_ros.nodes.launch_arguments import PERCEPTION
 from thfm_ros.nodes.parameters import PARAMETERS
 from thfm_ros.nodes.topics import PUBLISHED, SUBSCRIBED, Topic
-from thfm_ros.stream.buffer import DROPS
+from thfm_ros.stream.ledger import DROPS
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

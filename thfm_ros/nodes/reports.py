@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from rclpy.node import Node
 
 from thfm_ros.nodes.diagnostics import FrequencyStatus, StageTimes, TimeStampStatus, status
 from thfm_ros.nodes.topics import PUBLISHED, overridable, profile
-from thfm_ros.stream.buffer import Totals
+from thfm_ros.stream.ledger import DROPS, Totals
 
 
 class Reports:
@@ -36,6 +37,7 @@ class Reports:
         self.output_rate = FrequencyStatus(1.0)
         self._ages: list[float] = []
         self._lost = 0
+        self._past: deque[Totals] = deque(maxlen=5)  # as many reports as the rates look back
         self._lock = threading.Lock()
         self._model: dict[str, object] = {}
 
@@ -94,12 +96,22 @@ class Reports:
                 ("input stamps", self.stamps.report()),
             ):
                 level, message, values = report
+                if label == "output frequency" and level != "ok":
+                    message += self._unanswered(totals)
                 diagnostics.status.append(status(level, f"{name}: {label}", message, values, name))  # type: ignore[arg-type]
+        self._past.append(totals or Totals())
         self._publishers["/diagnostics"].publish(diagnostics)
         stats = DiagnosticArray()
         stats.header.stamp = now
         stats.status = self._stats(name, totals, waiting)
         self._publishers["~/stats"].publish(stats)
+
+    def _unanswered(self, totals: Totals | None) -> str:
+        """Why frames of the last reports got no answer, the commonest reason first; "" where none was dropped."""
+        if totals is None or not self._past:
+            return ""
+        drops = totals.drops - self._past[0].drops  # of a new ledger after a reload: what it has so far
+        return "".join(f" {n} frames dropped ({why}: {DROPS[why]})." for why, n in drops.most_common() if why != "rate")
 
     def _model_status(
         self, name: str, state: str, reason: str, camera_problem: str, pass_error: str

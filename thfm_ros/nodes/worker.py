@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,7 +53,12 @@ class Worker:
     ) -> None:
         self._host, self._buffer, self._estimator = host, buffer, estimator
         self._inputs, self._outputs, self._times = inputs, outputs, times
+        self._ledger = buffer.ledger
         self._open: dict[int, tuple[Any, Camera]] = {}  # stamp -> header and camera of frames still to be answered
+        self._clip: int | None = None  # that the estimator's frames belong to
+        self._convert_ms = 0.0  # since the last pass
+        self._last_frame_s = 0.0  # when the estimator got its last frame, by the steady clock
+        self._silent = True  # nothing came since the last frame's clip was ended
         self._failures = 0
         self._stopping = threading.Event()
         self.camera_problem = ""  # why 3D outputs wait, for diagnostics
@@ -72,56 +78,60 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            items = self._buffer.take(timeout=0.1)
-            if not items:
-                continue
+            items = deque(self._buffer.take(timeout=0.1))
             settings = self._host.settings()
             try:
-                self._work(items, settings)
+                if items:
+                    self._work(items, settings)
+                else:
+                    self._watch(settings)
             except Exception as error:  # nothing that one frame does may end the thread
-                self._close("failed")
-                if not self._stopping.is_set() and self._host.alive():
-                    self._failed(error, settings)
+                self._close("failed", len(items))
+                self._failed(error, settings)
         self._close("reset")
 
-    def _work(self, items: list[Item], settings: Settings) -> None:
-        tasks = self._outputs.tasks(settings.tasks, self._inputs.measures)
+    def _work(self, items: deque[Item], settings: Settings) -> None:
+        """Answers waiting frames of one clip, which leave `items` as they are taken in."""
+        tasks = self._tasks(settings)
         if not tasks:
-            self._close("idle")
-            self._buffer.dropped("idle", len(items))
+            self._close("idle", len(items))
             self._estimator.reset()
+            self._clip = None
             return
         self._estimator.config = settings.stream
-        if items[0].starts:
-            self._close("reset")
-            self._estimator.reset()
+        if items[0].clip != self._clip:
+            self._answer(tasks, settings, ends=True)
+            self._clip = items[0].clip
         for stamp_ns, depth in self._inputs.depths(self._estimator.measurable):
             self._estimator.measure(stamp_ns, depth)
-        self._open.update({item.stamp_ns: (item.payload.header, Camera(None, None)) for item in items})
-        started = time.perf_counter()
-        for item in items:
-            self._take_in(item, settings)
-        convert_ms = 1e3 * (time.perf_counter() - started)
-        results = self._estimator.step(tasks)
-        if not results:
-            return
-        self._failures, self.last_error = 0, ""
-        started = time.perf_counter()
-        ages = [age for result in results if (age := self._publish(result)) is not None]
-        self._buffer.answered(len(ages))
-        self._host.on_answered(len(ages), ages)
-        self._close("newest" if settings.stream.newest_only else "overrun")
-        publish_ms = 1e3 * (time.perf_counter() - started)
-        self._times.add({"convert": convert_ms, **self._estimator.timings_ms, "publish": publish_ms})
+        while items and not self._stopping.is_set():
+            self._take_in(items[0], tasks, settings)
+            items.popleft()
+        self._answer(tasks, settings)
+        self._ledger.dropped("reset", len(items))  # those that a stop left
 
-    def _take_in(self, item: Item, settings: Settings) -> None:
+    def _watch(self, settings: Settings) -> None:
+        """Ends the clip of a camera that fell silent: held frames are answered, and nobody is in view any more."""
+        patience_s = self._buffer.gap_s + self._buffer.stride / self._buffer.fps
+        if self._silent or self._buffer.waiting or time.monotonic() - self._last_frame_s < patience_s:
+            return
+        self._silent = True
+        if self._open and (tasks := self._tasks(settings)):
+            self._answer(tasks, settings, ends=True)
+        if not self._stopping.is_set():
+            self._outputs.clear()
+
+    def _tasks(self, settings: Settings) -> list[str]:
+        return self._outputs.tasks(settings.tasks, self._inputs.measures)
+
+    def _take_in(self, item: Item, tasks: list[str], settings: Settings) -> None:
         """One message to the estimator; a malformed one is counted and reported."""
+        started = time.perf_counter()
         header = item.payload.header
         try:
             image = to_rgb(item.payload)
         except UserError as error:
-            del self._open[item.stamp_ns]
-            self._buffer.dropped("malformed")
+            self._ledger.dropped("malformed")
             self._host.warn(str(error))
             return
         height, width = image.shape[:2]
@@ -133,29 +143,58 @@ class Worker:
             self.camera_problem = f"no 3D outputs: {error}"
             self._host.warn(str(error))
         depth = dict(self._inputs.depths([item.stamp_ns])).get(item.stamp_ns)
-        if self._estimator.push(item.stamp_ns, image, camera.intrinsics, depth, camera.lens):
-            self._close("reset", before_ns=item.stamp_ns)  # another resolution
+        self._convert_ms += 1e3 * (time.perf_counter() - started)
+        if not self._estimator.continues(image):
+            self._answer(tasks, settings, ends=True)
+        elif self._estimator.full:
+            self._answer(tasks, settings)
+        started = time.perf_counter()
+        self._estimator.push(item.stamp_ns, image, camera.intrinsics, depth, camera.lens)
         self._open[item.stamp_ns] = (header, camera)
+        self._convert_ms += 1e3 * (time.perf_counter() - started)
+        self._last_frame_s, self._silent = time.monotonic(), False
 
-    def _publish(self, result: FrameResult) -> float | None:
-        """The age in seconds of the frame when its outputs left."""
-        header, camera = self._open.pop(result.stamp_ns)
+    def _answer(self, tasks: list[str], settings: Settings, ends: bool = False) -> None:
+        """One pass for the frames that are open; `ends`: they are the last of their clip. A failure is reported."""
         if self._stopping.is_set():
-            self._buffer.dropped("reset")
-            return None
-        self._outputs.publish(result, header, camera.info)
-        joints = {"measured" if p.measured else "body size" for p in result.people if p.located}
-        self.metres = {"Depth image by": result.metric_source, "Joints by": ", ".join(sorted(joints)) or "none"}
-        return (self._host.now_ns() - result.stamp_ns) / 1e9
+            return
+        try:
+            results = self._estimator.finish(tasks) if ends else self._estimator.step(tasks)
+            if results:
+                self._failures, self.last_error = 0, ""
+                self._publish(results, settings)
+        except Exception as error:
+            self._close("failed")
+            self._failed(error, settings)
 
-    def _close(self, reason: str, before_ns: int | None = None) -> None:
-        """Gives up on open frames (those older than `before_ns`): they will never be answered."""
-        given_up = [s for s in self._open if before_ns is None or s < before_ns]
-        self._buffer.dropped(reason, len(given_up))
-        for stamp in given_up:
-            del self._open[stamp]
+    def _publish(self, results: list[FrameResult], settings: Settings) -> None:
+        started = time.perf_counter()
+        ages_s = []
+        for result in results:
+            if self._stopping.is_set():  # what is still open is closed at the end of the thread
+                break
+            header, camera = self._open[result.stamp_ns]
+            self._outputs.publish(result, header, camera.info)
+            joints = {"measured" if p.measured else "body size" for p in result.people if p.located}
+            self.metres = {"Depth image by": result.metric_source, "Joints by": ", ".join(sorted(joints)) or "none"}
+            del self._open[result.stamp_ns]
+            self._ledger.answered()
+            ages_s.append((self._host.now_ns() - result.stamp_ns) / 1e9)
+        else:
+            self._close("newest" if settings.stream.newest_only else "overrun")
+        self._host.on_answered(len(ages_s), ages_s)
+        publish_ms = 1e3 * (time.perf_counter() - started)
+        self._times.add({"convert": self._convert_ms, **self._estimator.timings_ms, "publish": publish_ms})
+        self._convert_ms = 0.0
+
+    def _close(self, reason: str, more: int = 0) -> None:
+        """Gives up on the open frames, and on `more` that were not opened yet: they will never be answered."""
+        self._ledger.dropped(reason, len(self._open) + more)
+        self._open.clear()
 
     def _failed(self, error: Exception, settings: Settings) -> None:
+        if self._stopping.is_set() or not self._host.alive():
+            return
         self._failures += 1
         self.last_error = " ".join(f"{type(error).__name__}: {error}".split())
         where = traceback.extract_tb(error.__traceback__)[-1]

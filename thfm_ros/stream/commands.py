@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from thfm_ros.stream.estimator import FrameResult
+    from thfm_ros.stream.ledger import Totals
     from thfm_ros.video import VideoReader, VideoWriter
 
 DEFAULT_TASKS = "scene_depth,scene_normals,foreground,dense_pose,keypoints_3d"
@@ -65,7 +66,8 @@ def run_video(
     threads: int,
     console: Console,
 ) -> dict[str, float | int | str]:
-    """Figures: frames, frames a second, share of frames with metric depth and with a person.
+    """Writes the film; figures: frames read, sampled and answered ("frames"), frames a second, how many of them with
+    metric depth and with a person. A line says which frames got no answer, and why.
 
     Where it is interrupted or fails, the film has the frames that were done, and a line says how many.
     """
@@ -77,29 +79,25 @@ def run_video(
     from thfm_ros.engine.shipped import shipped_bundle
     from thfm_ros.errors import UserError
     from thfm_ros.geometry import Intrinsics
-    from thfm_ros.paths import writable
     from thfm_ros.processes import Interrupts
-    from thfm_ros.stream.estimator import StreamEstimator, conflict
+    from thfm_ros.stream.estimator import StreamEstimator
+    from thfm_ros.stream.ledger import FrameLedger
     from thfm_ros.stream.offline import run_stream
-    from thfm_ros.tasks import get_task
     from thfm_ros.video import VideoReader, VideoWriter
 
     reader = VideoReader(video)
-    for name in tasks:
-        get_task(name)
-    if problem := conflict(tasks):
-        raise UserError(problem)
-    if out.suffix.lower() != ".mp4":
-        raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}")
-    writable(out)
+    _check(tasks, out)
     done = metric = populated = 0
-    film, total = VideoWriter(out, reader.fps, keep=True), None
+    film, total, ledger = VideoWriter(out, reader.fps, keep=True), None, FrameLedger()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _saying_what_is_kept(film, lambda: (done, total), console), contextlib.ExitStack() as stack:
         stack.enter_context(film)  # before the network: it finds out what cannot be
         runtime = load_runtime(bundle or shipped_bundle(report=console.print), backend=backend, threads=threads or None)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
+        if not set(tasks) & set(runtime.manifest.tasks):
+            has = ", ".join(runtime.manifest.tasks)
+            raise UserError(f"the bundle has none of the tasks {', '.join(tasks)}: choose among those it has, {has}")
         film.fps = min(estimator.fps, reader.fps)
         total = round(reader.frames * min(1.0, estimator.fps / reader.fps)) or None
         progress = stack.enter_context(Progress(*columns, console=console))
@@ -109,7 +107,7 @@ def run_video(
         )
         interrupts = stack.enter_context(Interrupts())
         started = time.perf_counter()
-        for result in run_stream(estimator, frames, tasks, stride):
+        for result in run_stream(estimator, frames, tasks, stride, ledger):
             film.write(film_frame(result), result.stamp_ns / 1e9)
             done += 1
             metric += result.depth is not None
@@ -119,26 +117,51 @@ def run_video(
             if interrupts.noted:
                 break
         interrupts.leave()
+        totals = ledger.totals()
+        if not totals.answered:
+            raise UserError(f"expected a video with pictures, found none in {video}: name another file")
     seconds = time.perf_counter() - started
-    for line in remarks(reader, film):
+    for line in remarks(reader, film, totals):
         console.print(line, style="yellow", highlight=False)
     return {
         "backend": runtime.manifest.backend,
         "trained": str(runtime.manifest.trained).lower(),
-        "frames": done,
-        "frames/s": done / seconds,
+        "read": totals.received,
+        "sampled": totals.sampled,
+        "frames": totals.answered,
+        "frames/s": totals.answered / seconds,
         "with metric depth": metric,
         "with a person": populated,
     }
 
 
-def remarks(reader: VideoReader, film: VideoWriter) -> list[str]:
+def _check(tasks: list[str], out: Path) -> None:
+    """Raises UserError where these tasks or this output cannot be."""
+    from thfm_ros.errors import UserError
+    from thfm_ros.paths import writable
+    from thfm_ros.stream.estimator import conflict
+    from thfm_ros.tasks import get_task
+
+    for name in tasks:
+        get_task(name)
+    if problem := conflict(tasks):
+        raise UserError(problem)
+    if out.suffix.lower() != ".mp4":
+        raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}")
+    writable(out)
+
+
+def remarks(reader: VideoReader, film: VideoWriter, totals: Totals) -> list[str]:
     """What the film does not show as the file has it, a line each."""
+    from thfm_ros.stream.ledger import DROPS
+
     lines = [f"{reader.path}: {note}" for note in reader.notes]
     if reader.damaged:
         lines.append(f"{reader.path}: {reader.damaged} damaged frames were left out")
     if film.letterboxed:
         lines.append(f"{reader.path} changes its size: {film.letterboxed} frames of {film.path} have borders")
+    for reason, count in totals.unanswered().items():
+        lines.append(f"{count} of {totals.received} frames are not in the film: {DROPS[reason]}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A whole recording through the same buffer and estimator that the node uses, without threads and without drops."""
+"""A whole recording through the same buffer and estimator that the node uses, without threads and without losses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream.buffer import ClipBuffer, Item
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator
+from thfm_ros.stream.ledger import FrameLedger
 
 
 def run_stream(
@@ -16,24 +17,50 @@ def run_stream(
     frames: Iterable[tuple[int, np.ndarray, Intrinsics | None]],
     tasks: Sequence[str],
     stride: int,
+    ledger: FrameLedger | None = None,
 ) -> Iterator[FrameResult]:
-    """Results of every sampled frame, oldest first.
+    """Yields the results of every sampled frame, in the order of their arrival.
+
+    A gap, a jump back in time or another image size ends a clip; what waits is answered as its end. Frames are sampled
+    as the node samples them: those the model does not need, and those out of order, get no result (`ledger` counts
+    them as "rate" and "late").
 
     Args:
         frames: (stamp in ns, RGB uint8 (h, w, 3), its camera or None) in the order of their arrival.
-        stride: new frames a pass; what is left at the end makes a last, shorter one.
+        stride: new frames a pass; what is left at the end of a clip makes a last, shorter one.
+        ledger: where to count what became of every frame.
     """
-    buffer = ClipBuffer(estimator.fps, capacity=estimator.frames, stride=stride)
+    ledger = ledger or FrameLedger()
+    buffer = ClipBuffer(estimator.fps, capacity=estimator.frames, stride=stride, live=False, ledger=ledger)
+    clip = 0
 
-    def answer(items: list[Item]) -> list[FrameResult]:
+    def passes(items: list[Item]) -> Iterator[list[FrameResult]]:
+        nonlocal clip
         for item in items:
-            if item.starts:
-                estimator.reset()
             image, intrinsics = item.payload
+            if item.clip != clip or not estimator.continues(image):
+                yield estimator.finish(tasks)
+                clip = item.clip
+            elif estimator.full:
+                yield estimator.step(tasks)
             estimator.push(item.stamp_ns, image, intrinsics)
-        return estimator.step(tasks) if items else []
+        yield estimator.step(tasks)
 
+    def answer(items: list[Item]) -> Iterator[FrameResult]:
+        for results in passes(items):
+            ledger.answered(len(results))
+            yield from results
+
+    estimator.reset()
     for stamp_ns, image, intrinsics in frames:
         buffer.offer(stamp_ns, (image, intrinsics))
-        yield from answer(buffer.take())
-    yield from answer(buffer.flush())
+        while items := buffer.take():
+            yield from answer(items)
+    while items := buffer.flush():
+        yield from answer(items)
+    held = estimator.finish(tasks)
+    ledger.answered(len(held))
+    yield from held
+    if estimator.config.newest_only:
+        totals = ledger.totals()
+        ledger.dropped("newest", totals.sampled - totals.answered)
