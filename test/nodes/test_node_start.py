@@ -69,6 +69,23 @@ def test_an_interrupted_first_start_ends_with_its_export(
     assert [p.suffix for p in (export / "cache" / "thfm_ros" / "bundles").iterdir()] == [".lock"]
 
 
+def test_what_cannot_be_interrupted_does_not_hold_up_the_end(export: Path) -> None:
+    """A backend that loads for ever: here `torch`, which a checkpoint wants."""
+    (export / "thfm.json").write_text("{}")
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(new_domain())}
+    parameters = ["-p", f"bundle:={export}", "-p", "backend:=torch"]
+    node = subprocess.Popen(
+        [sys.executable, "-m", "thfm_ros.nodes.perception_node", "--ros-args", *parameters], env=environment
+    )
+    try:
+        wait_for((export / "export").is_file, what="the import")
+        node.send_signal(signal.SIGINT)
+        assert node.wait(timeout=60) == 0
+    finally:
+        node.kill()
+        node.wait()
+
+
 def test_an_export_does_not_outlive_a_killed_node(starting: tuple[subprocess.Popen[bytes], int]) -> None:
     node, child = starting
     node.kill()

@@ -6,6 +6,7 @@ Transitions run in their own callback group, so that get_state answers while a m
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -87,7 +88,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._warned: dict[str, float] = {}
         self.reason = ""  # why the last transition failed, or the model was lost
         self._lost = threading.Event()
-        self._closing = threading.Event()
+        self._closing, self._loading = threading.Event(), threading.Lock()
         self._driving = False  # a transition of our own, not of a manager
         self._wants_active = bool(self._current["autostart"])  # and what was active is restored after a lost model
         self._retry_at, self._retry_s = 0.0, 0.0
@@ -106,6 +107,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
     # Transitions. An exception in one would be swallowed by rclpy: each reports and returns FAILURE instead.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        with self._loading:
+            return self._configure(state)
+
+    def _configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         p = self._current
         started = time.monotonic()
         try:
@@ -336,15 +341,22 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             camera={**values, **(worker.metres if worker else {})},
         )
 
-    def close(self) -> None:
-        """Ends everything, also in the middle of a pass or an export; to be called before destroy_node."""
+    def close(self, patience_s: float = 1.0) -> bool:
+        """Ends everything, also in the middle of a pass or an export; to be called before destroy_node.
+
+        False where a model is being loaded for longer than `patience_s`: native code cannot be interrupted.
+        """
         self._closing.set()
         self._wants_active = False
         for timer in (self._supervisor, self._reporter):
             with suppress(InvalidHandle):  # ROS may be gone already
                 timer.cancel()
         self._stop()
+        if not self._loading.acquire(timeout=patience_s):
+            return False
+        self._loading.release()
         self._release()
+        return True
 
 
 def main(args: list[str] | None = None) -> int:
@@ -367,7 +379,9 @@ def main(args: list[str] | None = None) -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # ending already; who has no patience sends SIGKILL
             signal.signal(number, signal.SIG_IGN)
-        node.close()
+        if not node.close():
+            sys.stderr.flush()
+            os._exit(0)  # nobody wants what is being compiled, and the interpreter would wait for its thread
         executor.shutdown(timeout_sec=5.0)
         node.destroy_node()
         rclpy.try_shutdown()
