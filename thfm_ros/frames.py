@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import av
 
 _BT709, _UNSPECIFIED = 1, 2  # matrices of H.273, as AVFrame.colorspace has them
+_LIMITED, _FULL = 1, 2  # ranges, as AVFrame.color_range has them
 _HD_HEIGHT = 720  # from here on pictures that do not name their matrix are BT.709, as players take them
 _WIDEST = 8  # a sample aspect ratio beyond it is a broken header
 
@@ -63,7 +64,8 @@ def _rgb(frame: av.VideoFrame) -> np.ndarray:
     matrix = int(frame.colorspace)
     if matrix == _BT709 or (matrix == _UNSPECIFIED and frame.height >= _HD_HEIGHT and not frame.format.is_rgb):
         # Named one by one: older versions of PyAV do not look at the frame's own.
-        frame = frame.reformat(format="rgb24", src_colorspace="ITU709", dst_colorspace="ITU601")
+        limits = {"src_color_range": int(frame.color_range) or _LIMITED, "dst_color_range": _FULL}
+        frame = frame.reformat(format="rgb24", src_colorspace="ITU709", dst_colorspace="ITU601", **limits)
     return frame.to_ndarray(format="rgb24")
 
 
