@@ -231,6 +231,15 @@ def test_what_a_camera_leaves_out_and_what_is_lost() -> None:
                 compressed_to_rgb(CompressedImage(format="jpeg", data=array.array("B", data[:kept] + end)))
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_compressed_image_of_no_cameras_size_is_not_decoded(suffix: str) -> None:
+    data = bytearray(compressed(BGR, "", suffix).data.tobytes())
+    at = data.index(b"\xff\xc0") + 5 if suffix == ".jpg" else 18  # height, 16 bits; the lower half of 32 bits of width
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    with pytest.raises(UserError, match=r"malformed compressed image: .* is no camera's size"):
+        compressed_to_rgb(CompressedImage(format="", data=array.array("B", bytes(data))))
+
+
 def test_depth_is_metres_with_nan_for_invalid() -> None:
     metres = np.array([[1.5, np.nan, 0.0], [np.inf, -1.0, 2.0]], np.float32)
     depth = depth_to_metres(message(metres, "32FC1", 3, 2))

@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from thfm_ros.encoded_image import decode_image
+from thfm_ros.encoded_image import decode_image, image_size
 from thfm_ros.errors import UserError
 
 MAX_PIXELS = 64_000_000  # a larger size is a corrupt header, not a camera
@@ -147,11 +147,15 @@ def compressed_to_rgb(msg: CompressedImage) -> np.ndarray:
             "remap the colour camera's compressed topic to image/compressed"
         )
     _refuse_depth(encoding)
+    data = bytes(msg.data)
+    width, height = image_size(data) or (0, 0)
+    if width * height > MAX_PIXELS:
+        raise UserError(f"malformed compressed image: {width}x{height} is no camera's size")
     try:
-        image = decode_image(bytes(msg.data), cv2.IMREAD_UNCHANGED)
+        image = decode_image(data, cv2.IMREAD_UNCHANGED)
     except ValueError as error:
         raise UserError(
-            f"malformed compressed image: format '{msg.format}', {len(msg.data)} bytes cannot be decoded: {error}: "
+            f"malformed compressed image: format '{msg.format}', {len(data)} bytes cannot be decoded: {error}: "
             "expected a whole JPEG or PNG"
         ) from None
     if image.dtype == np.uint16:
