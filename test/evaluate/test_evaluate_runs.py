@@ -12,6 +12,7 @@ from evaluate_fakes import GivenPredictor
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.benchmarks import BENCHMARKS, get_benchmark
 from thfm_ros.evaluate.predictors import ConstantPredictor
+from thfm_ros.evaluate.progress import progress
 from thfm_ros.evaluate.published import TABLES
 from thfm_ros.evaluate.readers.base import Joints, Recording
 from thfm_ros.evaluate.report import Report
@@ -28,6 +29,13 @@ def run(name: str, root: Path, predictor: GivenPredictor, out: Path, *options: s
 def foreground(video: np.ndarray) -> dict[str, np.ndarray]:
     alpha = cv2.resize(layouts.matte(), (video.shape[2], video.shape[1])) / 255.0
     return {"foreground": np.broadcast_to(alpha, video.shape[:3])}
+
+
+def test_an_early_end_says_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), progress("synthetic", 5, "clips", "their rows are kept") as advance:  # noqa: PT012
+        advance(2)
+        raise KeyboardInterrupt
+    assert "ended early, after 2 of 5 clips: their rows are kept" in capsys.readouterr().err
 
 
 def test_videomatte_truth_is_perfect_and_published_rows_stand_beside(tmp_path: Path) -> None:

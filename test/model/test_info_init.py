@@ -136,6 +136,17 @@ def test_init_writes_an_untrained_checkpoint_that_loads(app: typer.Typer, tmp_pa
     assert "is not a checkpoint" in str(error)
 
 
+def test_init_leaves_trained_weights_alone(app: typer.Typer, tmp_path: Path) -> None:
+    command = ["init", "tiny", "--out", str(tmp_path / "model")]
+    for _ in range(2):  # random weights are made anew
+        assert CliRunner().invoke(app, command).exit_code == 0
+    config = tmp_path / "model" / "thfm.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "trained": True}))
+    before = config.stat().st_ino
+    assert "is a trained checkpoint" in str(CliRunner().invoke(app, command).exception)
+    assert config.stat().st_ino == before
+
+
 def test_init_from_wan_weights(app: typer.Typer, tmp_path: Path) -> None:
     """A small stock pipeline folder; the tiny preset's text encoder needs no files."""
     preset = PRESETS["tiny"]

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
-from thfm_ros.synth import commands, shards
+from thfm_ros.synth import commands, generate, shards
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.generate import clips_a_shard, run
@@ -210,6 +210,23 @@ def test_the_command_writes_shards_previews_and_measurements(tmp_path):
     result = invoke(*small, "--measure", "--json", str(tmp_path / "m.json"))
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "m.json").read_text())["clips_per_s"] > 0
+
+
+def test_an_interrupted_command_says_what_is_kept_and_goes_on(tmp_path, monkeypatch):
+    def interrupted(*job):
+        if job[1] == 2:
+            raise KeyboardInterrupt
+        return shards.write_shard(*job)
+
+    command = ["--clips", "4", "--frames", "2", "--size", "32x48", "--per-shard", "1", "--out", str(tmp_path / "a")]
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "write_shard", interrupted)
+        result = invoke(*command)
+    assert result.exit_code == 130
+    assert "ended early: 2 of 4 clips are in" in result.output
+    kept = (tmp_path / "a" / "shard-000001.tar").stat().st_ino
+    assert invoke(*command).exit_code == 0
+    assert (tmp_path / "a" / "shard-000001.tar").stat().st_ino == kept
 
 
 def test_the_command_names_bad_input(tmp_path):

@@ -55,7 +55,7 @@ def init(
     text_encoder: str = typer.Option("", help="where umt5 is, if not in --from-wan"),
 ) -> None:
     """An untrained checkpoint: random weights, or Wan's plus fresh keypoint tokens, with all prompts embedded."""
-    from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
+    from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_config, save_checkpoint
     from thfm_ros.model.presets import build, get_preset
     from thfm_ros.model.prompts import embed_tasks, get_embedder
     from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -64,6 +64,8 @@ def init(
     chosen = get_preset(preset)
     if out.exists() and not (out / "thfm.json").is_file():
         raise UserError(f"{out} exists and is not a checkpoint: name another folder")
+    if out.exists() and load_config(out).trained:
+        raise UserError(f"{out} is a trained checkpoint: name another folder, or remove it first")
     embedder = get_embedder(chosen.text_encoder, text_encoder or from_wan or None, chosen.transformer["text_dim"])
     if from_wan:
         vae = vae_from_wan(from_wan)
