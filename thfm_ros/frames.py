@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -71,6 +71,7 @@ def _rgb(frame: av.VideoFrame) -> np.ndarray:
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
     """(2, 2): (x, y) of a picture @ matrix = (x, y) as shown. None where the frame is shown as it is."""
+    data: Any  # PyAV's stubs take it for a name
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return np.frombuffer(bytes(data), np.int32)[:9].reshape(3, 3)[:2, :2]

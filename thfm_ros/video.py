@@ -172,7 +172,8 @@ def _still(path: Path) -> np.ndarray | None:
 def _stamps(container: av.container.InputContainer, stream: av.VideoStream) -> list[float]:
     """Times of the frames in seconds, in order, read without decoding; those that have one."""
     stamps = (packet.pts if packet.pts is not None else packet.dts for packet in container.demux(stream) if packet.size)
-    return sorted(float(stamp * stream.time_base) for stamp in stamps if stamp is not None)
+    base = stream.time_base or Fraction(1)
+    return sorted(float(stamp * base) for stamp in stamps if stamp is not None)
 
 
 def _file_url(path: Path) -> str:

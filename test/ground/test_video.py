@@ -227,6 +227,13 @@ def test_unnamed_colours_are_those_of_their_size(tmp_path, size, matrix):
     np.testing.assert_allclose(quarters(first(tmp_path / "b.mp4")), quarters(QUARTERS), atol=5)
 
 
+def test_hdr_is_said(tmp_path):
+    write_colours(tmp_path / "a.mp4", QUARTERS, "2020", bits=10, transfer=16)
+    assert "HDR" in " ".join(VideoReader(tmp_path / "a.mp4").notes)
+    write_colours(tmp_path / "b.mp4", QUARTERS, "2020", bits=10)
+    assert VideoReader(tmp_path / "b.mp4").notes == []
+
+
 def test_interlaced_frames_have_no_combs(tmp_path):
     """Two instants in one frame: a bar that moves between its fields."""
     image = np.zeros((96, 128, 3), np.uint8)

@@ -58,7 +58,7 @@ def planes(image, matrix, full=False, bits=8):
     return [np.round(plane).astype(np.uint16 if bits > 8 else np.uint8) for plane in (y, *uv)]
 
 
-def write_colours(path, image, matrix, full=False, bits=8, tagged=True):
+def write_colours(path, image, matrix, full=False, bits=8, tagged=True, transfer=None):
     """A file of one frame whose colours are in the given matrix and range, and says so."""
     form = "yuv420p" if bits == 8 else "yuv420p10le"
     frame = av.VideoFrame(image.shape[1], image.shape[0], form)
@@ -71,6 +71,8 @@ def write_colours(path, image, matrix, full=False, bits=8, tagged=True):
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = image.shape[1], image.shape[0], form
         stream.options = {"crf": "4"}
+        if transfer is not None:
+            stream.codec_context.color_trc = transfer
         if tagged:
             number = {"601": 6, "709": 1, "2020": 9}[matrix]
             stream.codec_context.colorspace, stream.codec_context.color_range = number, 1 + full
