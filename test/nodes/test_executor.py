@@ -77,6 +77,27 @@ def test_a_destroyed_entity_does_not_end_the_node() -> None:
         assert waitable.times == 0
 
 
+class Canceling(NodeExecutor):
+    """Cancels one timer after it has become ready, as another thread may, and before it is called."""
+
+    victim: Any = None
+
+    def _take_timer(self, timer: Any) -> Any:
+        if timer is self.victim:
+            timer.cancel()
+        return super()._take_timer(timer)
+
+
+def test_a_timer_canceled_just_now_does_not_end_the_node() -> None:
+    beats: list[int] = []
+    with spinning(Canceling) as (node, executor):
+        executor.victim = node.create_timer(0.01, lambda: beats.append(-1))
+        wait_for(executor.victim.is_canceled, what="the cancellation")
+        node.create_timer(0.01, lambda: beats.append(0))
+        wait_for(lambda: len(beats) >= 3, what="a timer after it")
+    assert -1 not in beats
+
+
 class Counting(NodeExecutor):
     """Counts what the loop hands over."""
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor, MultiThreadedExecutor
 
@@ -23,6 +24,15 @@ class NodeExecutor(MultiThreadedExecutor):
         super().__init__(num_threads, **options)
         self._executor.shutdown()
         self._executor = _Handover(num_threads)
+
+    def _take_timer(self, timer: Any) -> Any:
+        """None where another thread canceled the timer since it was ready; Jazzy's rclpy raises out of spin() there."""
+        try:
+            return super()._take_timer(timer)
+        except RCLError:
+            if timer.is_canceled():
+                return None
+            raise
 
 
 class _Handover(ThreadPoolExecutor):
