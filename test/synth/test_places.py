@@ -167,7 +167,7 @@ def test_what_cannot_be_used_is_named(photographs: Path, panoramas: Path, tmp_pa
     cv2.imwrite(str(panoramas / "square.png"), np.zeros((100, 100, 3), np.uint8))
     with pytest.raises(UserError, match=r"square\.png is 100x100: expected an equirectangular"):
         SynthConfig(environments=panoramas)
-    with pytest.raises(UserError, match="shares in 0"):
+    with pytest.raises(UserError, match="composed is a share in 0"):
         SynthConfig(composed=1.5)
 
 

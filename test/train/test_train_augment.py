@@ -12,8 +12,8 @@ from train_fakes import Discs, tiny
 
 from thfm_ros.errors import UserError
 from thfm_ros.skeleton import get_joint_set
-from thfm_ros.train.augment import View, around_one, augment
-from thfm_ros.train.config import AugmentConfig, WindowConfig
+from thfm_ros.train.augment import View, around_one, augment, augmented
+from thfm_ros.train.config import AppearanceConfig, AugmentConfig, WindowConfig
 from thfm_ros.train.data import draw
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.trainer import Trainer
@@ -304,7 +304,22 @@ def test_pictures_end_within_people_and_what_lies_beyond_is_not_there() -> None:
             nothing = (seen.rgb == -1).all(1, keepdim=True)
             assert not (seen.human & nothing).any()
     assert sides == {0, 1, 2, 3}
-    assert 10 < dark < 30
+    assert 24 <= dark < 40  # else the edge is repeated
+
+
+def test_no_camera_made_what_lies_beyond_its_image() -> None:
+    windows = {"share": 1.0, "width": 56, "height": 72, "scale": [1.5, 1.5], "margin": 1.5}
+    looks = {"share": 1.0, "noise": 1.0, "contrast": 1.0}
+    config = tiny(augment={"windows": windows, "appearance": looks}, data={"height": 72, "width": 120})
+    part = draw(config, 0)
+    seen = augmented([two_people() for _ in part.clips], part, config, torch.device("cpu"))
+    beyond = seen.normals[:, 2] == 0  # everything in the image faces the camera
+    assert (beyond.flatten(1).float().mean(1) > 0.15).sum() >= 2
+    black = (seen.rgb == -1).all(1)
+    assert black[beyond].float().mean() > 0.97  # but for pixels that the edge runs through
+    plain = replace(config, augment=replace(config.augment, appearance=AppearanceConfig()))
+    before = augmented([two_people() for _ in part.clips], part, plain, torch.device("cpu"))
+    assert torch.equal(before.rgb.movedim(1, -1)[beyond], seen.rgb.movedim(1, -1)[beyond])
 
 
 def test_a_window_where_nobody_is_has_no_joints() -> None:

@@ -9,7 +9,6 @@ it.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -20,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.paths import cache_folder
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.materials import linear
@@ -138,10 +138,8 @@ def _panoramas(folder: PictureFolder) -> np.ndarray:
             return kept["panoramas"]
     except (OSError, ValueError, KeyError, BadZipFile):  # none yet, or damaged
         made = _shrunk(folder)
-    temporary = file.with_name(f".{os.getpid()}.{file.name}")
-    with suppress(OSError):
-        np.savez(temporary, panoramas=made)
-        temporary.replace(file)
+    with suppress(OSError), atomic(file) as temporary, temporary.open("wb") as out:
+        np.savez(out, panoramas=made)
     return made
 
 

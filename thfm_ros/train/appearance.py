@@ -69,7 +69,7 @@ class Look(NamedTuple):
             "size": (config.resample, lambda: rng.uniform(0.3, 1.0) ** s),
             "enlarge": (1.0, lambda: str(rng.choice(ENLARGED, p=(0.15, 0.6, 0.25)))),
             "sharpen": (config.sharpen, lambda: rng.uniform(0.3, 1.5) * s),
-            "noise": (config.noise, lambda: rng.uniform(0.2, 1.0) ** 2 * 0.055 * s),
+            "noise": (config.noise, lambda: rng.uniform(0.2, 1.0) ** 2 * 0.04 * s),
             "coloured": (1.0, lambda: bool(rng.random() < 0.6)),
             "jpeg": (config.jpeg, lambda: round(100 - (100 - rng.uniform(12, 92)) * min(s, 1.1))),
             "seed": (1.0, lambda: int(rng.integers(2**31))),

@@ -25,7 +25,8 @@ from thfm_ros.train.data import Draw
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 ROLL = 0.9  # standard deviation of a rolled camera's angle, radians: a trunk that lies is within two
-LEAST = 24  # pixels that show a person whom a window may be around
+LEAST = 0.0015  # part of an image that shows a person whom a window may be around
+DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
 PART_CHANCES = (0.6, 0.1, 0.15, 0.15)
 FLIPPED = list(JOINT_SETS[DEFAULT_JOINT_SET].flip)
@@ -94,10 +95,11 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
     if part.width and part.step < how.roll_until * config.steps:
         views = [v.rolled(how.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
-    batch = augment(batch, views, part.width, part.height)
+    batch, beyond = _seen(batch, views, part.width, part.height)
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
-        batch = replace(batch, rgb=photographed(batch.rgb, looks))
+        taken = photographed(batch.rgb, looks)
+        batch = replace(batch, rgb=torch.where(beyond, batch.rgb, taken))  # no camera made what lies beyond its image
     return batch
 
 
@@ -110,13 +112,14 @@ def around_one(
     height, width = clip.rgb.shape[1:3]
     assert clip.instances is not None
     pixels = np.bincount(clip.instances.ravel())
-    seen = np.flatnonzero(pixels[1:] >= LEAST * clip.frames) + 1
-    dark = bool(rng.random() < 0.5)
+    seen = np.flatnonzero(pixels[1:] >= LEAST * clip.instances.size) + 1
+    dark = bool(rng.random() < DARK)
     if not len(seen):
         zoom = float(rng.uniform(0.3, 1.0))
         x, y = rng.uniform(0.2, 0.8, 2).tolist()
         return clip.without_joints(), view._replace(zoom=zoom, x=x, y=y, dark=dark, meant=True)
-    person = int(rng.choice(seen))
+    weight = np.sqrt(pixels[seen])  # small people are many, and say little
+    person = int(rng.choice(seen, p=weight / weight.sum()))
     mask = (clip.instances == person).any(0)
     edges = [0, 0, width, height]
     if rng.random() < config.part:
@@ -170,6 +173,11 @@ def _cut(rng: np.random.Generator, mask: np.ndarray) -> list[int]:
 
 def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, height: int | None = None) -> ClipBatch:
     """Each clip of the batch as its view shows it; width, height: of what is seen, in pixels (None: the clips')."""
+    return _seen(batch, views, width, height)[0]
+
+
+def _seen(batch: ClipBatch, views: Sequence[View], width: int | None, height: int | None) -> tuple[ClipBatch, Tensor]:
+    """What `augment` says, and (B, 1, 1, H, W) bool, where it is black because the image ends before."""
     device = batch.rgb.device
     size = (height or batch.rgb.shape[-2], width or batch.rgb.shape[-1])
     share = size[1] / size[0] * batch.rgb.shape[-2] / batch.rgb.shape[-1]  # of a window as high as the image
@@ -184,14 +192,19 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, h
     dark = torch.tensor([v.dark for v in views], device=device)
 
     theta = torch.cat((linear, (2 * centre - 1)[..., None]), 2)
-    grid = F.affine_grid(theta.to(batch.rgb), [len(views), 1, *size], align_corners=False)
-    fine = max(v.zoom for v in views) * batch.rgb.shape[-2] / size[0] > 1.2  # the window has more pixels than are asked
-    seen = _resample(batch, ("rgb",), _shrinkable(theta, len(views), size) if fine else grid, edges, dark, "bilinear")
-    if fine:
-        seen["rgb"] = F.avg_pool3d(seen["rgb"], (1, 2, 2))
+
+    def looked_up(names: tuple[str, ...], mode: str, finer: int = 1) -> tuple[dict[str, Tensor], Tensor]:
+        grid = F.affine_grid(theta.to(batch.rgb), [len(views), 1, *(finer * n for n in size)], align_corners=False)
+        return _resample(batch, names, grid, edges, dark, mode)
+
+    # A window of more pixels than are asked: the mean of four places each, so that none is skipped.
+    finer = 2 if max(v.zoom for v in views) * batch.rgb.shape[-2] / size[0] > 1.2 else 1
+    seen, _ = looked_up(("rgb",), "bilinear", finer)
+    seen["rgb"] = F.avg_pool3d(seen["rgb"], (1, finer, finer)) if finer > 1 else seen["rgb"]
     # All of these end where the person does.
     surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity", "instances")
-    seen |= _resample(batch, surfaces, grid, edges, dark, "nearest")
+    truth, beyond = looked_up(surfaces, "nearest")
+    seen |= truth
     flip = mirror.view(-1, 1, 1, 1)
     pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]
     # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
@@ -201,7 +214,7 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, h
     normals[:, 0] = torch.where(flip, -normals[:, 0], normals[:, 0])
     meant = torch.tensor([v.meant for v in views], device=device)
     someone = (alpha > 0.5).flatten(1).any(1) & ~meant
-    return ClipBatch(
+    made = ClipBatch(
         rgb=_colours(seen["rgb"], views),
         alpha=alpha,
         dense_pose=pose,
@@ -212,18 +225,14 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, h
         instances=seen["instances"],
         scene=batch.scene,
     )
-
-
-def _shrinkable(theta: Tensor, count: int, size: tuple[int, int]) -> Tensor:
-    """Places of twice as many pixels along both axes, whose means are the window's: none is skipped."""
-    return F.affine_grid(theta, [count, 1, 2 * size[0], 2 * size[1]], align_corners=False)
+    return made, beyond
 
 
 def _resample(
     batch: ClipBatch, names: Sequence[str], grid: Tensor, edges: Tensor, dark: Tensor, mode: str
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Those videos (B, C, T, H, W) of the batch at the grid's places (B, h, w, 2), within the edges; beyond them black
-    (and nothing) where it is dark, else what the nearest edge shows."""
+    (and nothing) where it is dark, else what the nearest edge shows. And where it is dark, (B, 1, 1, h, w)."""
     videos = [getattr(batch, name) for name in names]
     stacked = torch.cat(videos, 1)
     t, h, w = stacked.shape[2:]
@@ -231,10 +240,9 @@ def _resample(
     low, high = ((2 * e - 1)[:, None, None] for e in (edges[:, :2] + half, edges[:, 2:] - half))
     inside = torch.minimum(torch.maximum(grid, low), high)
     out = F.grid_sample(stacked.flatten(1, 2), inside, mode, "border", align_corners=False).unflatten(1, (-1, t))
-    beyond = ((grid - inside).abs() > 2 * half).any(-1) & dark[:, None, None]
-    nothing = -1.0 if names[0] == "rgb" else 0.0
-    out = torch.where(beyond[:, None, None], nothing, out)
-    return dict(zip(names, out.split([v.shape[1] for v in videos], 1), strict=True))
+    beyond = (((grid - inside).abs() > 2 * half).any(-1) & dark[:, None, None])[:, None, None]
+    out = torch.where(beyond, -1.0 if names[0] == "rgb" else 0.0, out)
+    return dict(zip(names, out.split([v.shape[1] for v in videos], 1), strict=True)), beyond
 
 
 def _colours(rgb: Tensor, views: Sequence[View]) -> Tensor:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from thfm_ros.files import atomic
 from thfm_ros.paths import writable
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.train.augment import augmented
@@ -41,7 +42,8 @@ def write_training_sheet(config: TrainConfig, file: Path, pictures: int, columns
     padded = [np.pad(t, ((0, high - t.shape[0]), (0, wide - t.shape[1]), (0, 0))) for t in tiles]
     padded += [np.zeros_like(padded[0])] * (-len(padded) % columns)
     rows = [np.concatenate(padded[i : i + columns], 1) for i in range(0, len(padded), columns)]
-    cv2.imwrite(str(file), np.ascontiguousarray(np.concatenate(rows)[..., ::-1]))
+    with atomic(file) as temporary:
+        cv2.imwrite(str(temporary), np.ascontiguousarray(np.concatenate(rows)[..., ::-1]))
 
 
 def _tile(batch: ClipBatch, i: int) -> np.ndarray:
