@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from thfm_ros.engine.export import DTYPES, export_onnx
 from thfm_ros.engine.manifest import Manifest, file_entry
 from thfm_ros.engine.modules import Clip, manifest_of, whole_clip_modules
 from thfm_ros.engine.runtime import default_threads
+from thfm_ros.files import write_json
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig
 from thfm_ros.model.presets import Preset, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
@@ -160,7 +160,7 @@ def main() -> None:
     results = [measure_size(preset, size, options, widths, batches) for size in options.sizes]
     if options.json:
         data = {"preset": preset.name, "baseline": stage_name(widths[0], 1), "sizes": results}
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
+        write_json(options.json, data, indent=1)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from thfm_ros.files import write_json
+
 TOPICS = ("depth/image", "inverse_depth/image", "foreground/image", "normals/image", "overlay/image")
 NS = 1_000_000_000
 
@@ -151,10 +153,9 @@ def main() -> None:
         stack.callback(lambda: (source.kill() if source.poll() is None else None, source.wait()))
         found = listen(node.pid, options.minutes)
         found["camera"] = json.loads(source.communicate(timeout=60)[0])
-    text = json.dumps(found, indent=2)
-    print(text)
+    print(json.dumps(found, indent=2))
     if options.json:
-        options.json.write_text(text + "\n")
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

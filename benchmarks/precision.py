@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from thfm_ros.engine.manifest import Stage
 from thfm_ros.engine.modules import Clip, checkpoint_manifest
 from thfm_ros.engine.runtime import StageRuntime, load_runtime
 from thfm_ros.engine.verify import Row, synthetic_clips, verify
+from thfm_ros.files import write_json
 from thfm_ros.model.checkpoint import load_checkpoint
 
 aten = torch.ops.aten
@@ -142,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     result = measure(options.checkpoint, options.precisions, options.clips)
     if options.json:
-        options.json.write_text(json.dumps({"checkpoint": str(options.checkpoint), **result}, indent=1) + "\n")
+        write_json(options.json, {"checkpoint": str(options.checkpoint), **result}, indent=1)
 
 
 if __name__ == "__main__":
