@@ -160,8 +160,10 @@ def _still(path: Path) -> np.ndarray | None:
     """RGB of a file that is one picture, turned as its EXIF says; None for anything else."""
     with path.open("rb") as file:
         head = file.read(512)
-    animated = path.suffix.lower() in (".mjpeg", ".mjpg") or any(mark in head for mark in (b"acTL", b"ANIM", b"avis"))
-    if not image_format(head) or animated:
+    kind = image_format(head)
+    moving = any(mark in head for mark in (b"acTL", b"ANIM", b"avis"))  # animated PNG, WebP, AVIF
+    stream = kind == "jpeg" and path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif")  # one JPEG after another
+    if not kind or moving or stream:
         return None
     try:
         return cv2.cvtColor(decode_image(path.read_bytes()), cv2.COLOR_BGR2RGB)

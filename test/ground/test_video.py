@@ -301,6 +301,11 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path, suffix):
     np.testing.assert_allclose(quarters(image), quarters(QUARTERS), atol=8)
 
 
+def test_a_stream_of_jpegs_is_no_picture(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"".join(noisy_jpegs(4)))
+    assert len(list(VideoReader(tmp_path / "a.bin"))) == 4
+
+
 def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     data = cv2.imencode(".jpg", QUARTERS[..., ::-1])[1].tobytes()
     body = b"Exif\x00\x00MM\x00*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
