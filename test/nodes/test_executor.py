@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from node_harness import new_domain, wait_for
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.waitable import NumberOfEntities, Waitable
 
@@ -75,6 +76,30 @@ def test_a_destroyed_entity_does_not_end_the_node() -> None:
         node.create_timer(0.01, lambda: beats.append(waitable.times))
         wait_for(lambda: len(beats) >= 3, what="a timer after three destroyed entities")
         assert waitable.times == 0
+
+
+class Ending(Destroyed):
+    """Ends ROS just before the executor waits, as Ctrl-C may."""
+
+    context: Any = None
+
+    def get_num_entities(self) -> NumberOfEntities:
+        self.context.try_shutdown()
+        return super().get_num_entities()
+
+
+def test_an_end_just_before_a_wait_is_an_end_like_any_other() -> None:
+    context = Context()
+    context.init(domain_id=new_domain())
+    node, executor = Node("node", context=context), NodeExecutor(num_threads=2, context=context)
+    ending = Ending(node.default_callback_group, times=0)
+    ending.context = context
+    node.add_waitable(ending)
+    executor.add_node(node)
+    with suppress(ExternalShutdownException):  # or it returns
+        spin(executor)
+    executor.shutdown()
+    node.destroy_node()
 
 
 class Canceling(NodeExecutor):

@@ -9,7 +9,7 @@ from typing import Any
 
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 
 
 class NodeExecutor(MultiThreadedExecutor):
@@ -55,7 +55,8 @@ def spin(executor: Executor) -> None:
     the executor prepares its next wait, and the node would be dead from then on: no timer, no service, no image. The
     entity is no longer in the node's lists by the next wait, so going on is all that it takes.
 
-    Raises: what spin() raises otherwise, such as ExternalShutdownException.
+    Raises: what spin() raises otherwise; ExternalShutdownException also where ROS ends just before a wait, of which
+    rclpy makes an RCLError.
     """
     while True:
         try:
@@ -63,3 +64,7 @@ def spin(executor: Executor) -> None:
             return
         except InvalidHandle:
             continue
+        except RCLError:
+            if executor.context.ok():
+                raise
+            raise ExternalShutdownException from None
