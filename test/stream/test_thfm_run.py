@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -58,6 +59,7 @@ def test_a_video_becomes_a_film_of_all_outputs(video: Path, checkpoint: Path, tm
     assert result.exit_code == 0, result.output
     found = json.loads(figures.read_text())
     assert (found["frames"], found["backend"], found["trained"]) == (12, "torch", "false")
+    assert (found["read"], found["sampled"]) == (24, 12)
     film = VideoReader(out)
     assert len(list(film)) == 12
     assert film.fps == pytest.approx(12.0)
@@ -221,6 +223,16 @@ def test_offline_a_time_lapse_is_answered_frame_by_frame() -> None:
     frames = [(2 * i * NS, moving_square(i), None) for i in range(24)]
     results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 8))
     assert [r.stamp_ns for r in results] == [f[0] for f in frames]
+
+
+def test_frames_that_are_not_in_the_film_are_named() -> None:
+    frames = [(round(t * NS), moving_square(0), None) for t in (0.0, 0.1, 0.1, 0.05, 0.2, 0.2)]
+    ledger = FrameLedger()
+    results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 2, ledger))
+    reader, film = SimpleNamespace(path="a.mp4", notes=[], damaged=0), SimpleNamespace(letterboxed=0)
+    (line,) = commands.remarks(reader, film, ledger.totals())
+    assert len(results) == 3
+    assert line == "3 of 6 frames are not in the film: its stamp is equal to or slightly older than one already taken"
 
 
 def test_offline_newest_only_is_counted() -> None:
