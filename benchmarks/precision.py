@@ -115,7 +115,10 @@ def measure(root: Path, precisions: Sequence[str], clips: int) -> dict[str, dict
         emulated, golden = Emulated(root, precision), {}
         for name, outputs in expected.items():
             found = emulated.run(name, _golden(reference, name))
-            golden[name] = max(difference(statistics(a), statistics(b)) for a, b in zip(outputs, found, strict=True))
+            specs = reference.manifest.stages[name].outputs
+            golden[name] = max(
+                difference(t, statistics(a), statistics(b)) for t, a, b in zip(specs, outputs, found, strict=True)
+            )
         rows = verify(emulated, reference, videos)
         out[precision] = {"golden": golden, "rows": {r.name: (r.value, r.unit) for r in rows}}
         _print(precision, golden, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def exported_guided(guided: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from thfm_ros.engine.recipes import load_recipe
 
     out = tmp_path_factory.mktemp("bundles") / "guided"
-    export_bundle(guided, load_recipe(RECIPES / "cpu.yaml"), out)
+    export_bundle(guided, replace(load_recipe(RECIPES / "cpu.yaml"), stream=True), out)
     return out
 
 

@@ -24,7 +24,7 @@ def test_nano_becomes_engines(tmp_path: Path) -> None:
 
     shipped = ROOT / "weights" / "nano"
     checkpoint = shipped if (shipped / "thfm.json").is_file() else make_checkpoint("nano", tmp_path / "nano")
-    recipe = replace(load_recipe(ROOT / "engines" / "rtx.yaml"), batch=(1,))
+    recipe = replace(load_recipe(ROOT / "engines" / "rtx.yaml"), batch=(1,), stream=True)
     export_bundle(checkpoint, recipe, tmp_path / "bundle")
     build_bundle(tmp_path / "bundle")
     manifest = open_bundle(tmp_path / "bundle")

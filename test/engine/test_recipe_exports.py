@@ -11,8 +11,9 @@ import torch
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import current_gpu
-from thfm_ros.engine.export import NUDGE, export_bundle, steady_seeds
-from thfm_ros.engine.golden import SEED, golden_inputs
+from thfm_ros.engine.export import export_bundle
+from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
+from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
 from thfm_ros.engine.modules import StageModule
 from thfm_ros.engine.recipes import load_recipe
@@ -29,7 +30,7 @@ def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path:
     import onnx
 
     recipe = load_recipe(RECIPES / f"{target}.yaml")
-    manifest = export_bundle(tiny_checkpoint, recipe, tmp_path / target)
+    manifest = export_bundle(tiny_checkpoint, replace(recipe, stream=True), tmp_path / target)
     assert manifest.target == target
     assert {base_name(name) for name in manifest.stages} == set(WHOLE_CLIP + STREAM)
     assert {"transform_x4", "decode_x4"} < set(manifest.stages)
@@ -57,7 +58,7 @@ def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path:
 def test_recipe_for_onnx_runtime(int8: bool, tiny_checkpoint: Path, tmp_path: Path) -> None:
     recipe = load_recipe(RECIPES / "cpu-onnx.yaml")
     if int8:  # no recipe ships with it, because it did not help: a user's own may
-        recipe = replace(recipe, stream=False, precision={**recipe.precision, "transform": "int8", "keypoints": "int8"})
+        recipe = replace(recipe, precision={**recipe.precision, "transform": "int8", "keypoints": "int8"})
     export_bundle(tiny_checkpoint, recipe, tmp_path / "bundle")
     runtime = load_runtime(tmp_path / "bundle", check="never" if int8 else "always")
     reference = load_runtime(tiny_checkpoint)
@@ -83,17 +84,54 @@ class Choice(torch.nn.Module):
 
 
 def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
-    spec = TensorSpec("latents", (1, 1, 1, 2, 2))
-
-    def stages(middle: float, name: str = "keypoints") -> dict[str, StageModule]:
-        return {name: StageModule(Choice(middle), (spec,), (TensorSpec("xy", spec.shape),))}
-
-    assert steady_seeds(stages(100.0), {}) == {"keypoints": SEED}  # nothing is near the middle
+    """Whatever a stage may run in: a bundle of precision auto meets CPUs that compute in bf16."""
+    spec, out = TensorSpec("latents", (1, 1, 1, 2, 2)), TensorSpec("xy", (1, 1, 1, 2, 2))
     on_the_edge = float(golden_inputs("keypoints", [spec], {}, SEED)[0].flatten()[0])
-    chosen = steady_seeds(stages(on_the_edge), {})["keypoints"]
-    assert chosen != SEED
-    values = golden_inputs("keypoints", [spec], {}, chosen)[0]
-    assert (abs(values / on_the_edge - 1) > NUDGE).all()
-    assert steady_seeds(stages(on_the_edge, "decode"), {}) == {"decode": SEED}  # pictures choose nothing
-    both = stages(on_the_edge) | stages(100.0, "keypoints_init")
-    assert steady_seeds(both, {}) == {"keypoints": chosen, "keypoints_init": SEED}  # each stage has its own
+
+    def chosen(precision: str, middle: float, *names: str) -> dict[str, int]:
+        stages = {name: StageModule(Choice(middle), (spec,), (out,)) for name in names or ("keypoints",)}
+        return choose_golden(stages, {}, lambda name: precision).seeds
+
+    for precision, bits in MANTISSA.items():
+        assert chosen(precision, 100.0) == {"keypoints": SEED}  # nothing is near the middle
+        seed = chosen(precision, on_the_edge)["keypoints"]
+        assert seed != SEED
+        values = golden_inputs("keypoints", [spec], {}, seed)[0]
+        assert (abs(values / on_the_edge - 1) > 2.0 ** -(bits + 1)).all()
+    assert chosen("fp32", on_the_edge) == {"keypoints": SEED}  # nothing is rounded
+    both = chosen("bf16", on_the_edge, "keypoints", "keypoints_init")
+    assert set(both) == {"keypoints", "keypoints_init"}  # each stage has its own
+
+
+class Shown(torch.nn.Module):
+    """A picture that is black but where the latents are above a threshold."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.where(x > self.threshold, 1.0, -1.0),)
+
+
+def test_golden_seeds_are_such_that_a_mixed_up_batch_shows() -> None:
+    """Not one on which all items of a batch are black, where another seed shows something."""
+    one, four = (TensorSpec("latents", (n, 1, 1, 4, 4)) for n in (1, 4))
+    latents = [golden_inputs("decode_x4", [four], {}, SEED + i)[0] for i in range(3)]
+    stages = {
+        name: StageModule(Shown(float(latents[0].max())), (spec,), (TensorSpec("video", spec.shape),))
+        for name, spec in (("decode", one), ("decode_x4", four))
+    }
+    golden = choose_golden(stages, {}, lambda name: "bf16")
+    assert golden.seeds["decode"] != SEED
+    (inputs,) = golden_inputs("decode_x4", [four], {}, golden.seeds["decode"])
+    (video,) = stages["decode_x4"]([inputs])
+    assert difference(stages["decode_x4"].outputs[0], statistics(video), statistics(video[::-1])) > TOLERANCE["bf16"]
+
+
+def test_rounding_keeps_as_many_bits_as_the_type() -> None:
+    x = torch.randn(1000) * torch.logspace(-6, 6, 1000)
+    with torch.inference_mode(), Rounding(MANTISSA["bf16"]):
+        rounded = x + 0.0
+    assert (rounded == x.bfloat16().float()).float().mean() > 0.99  # but for ties, which go up
+    assert ((rounded - x).abs() <= x.abs() * 2.0**-8).all()

@@ -367,7 +367,7 @@ def test_diagnostics_and_stats(ros: System) -> None:
     ages = [values(s) for m in stats for s in m.status if s.name.endswith("age")]
     assert sum(int(a["Count"]) for a in ages) == 4
     seen = {s.name: s for d in diagnostics for s in d.status}
-    parts = ("model", "camera", "input frequency", "output frequency", "input stamps")
+    parts = ("model", "backend", "camera", "input frequency", "output frequency", "input stamps")
     assert set(seen) == {f"perception: {n}" for n in parts}
     assert values(seen["perception: camera"]) == {
         "Image topic": "/image", "Rectified": "False", "Intrinsics": "K", "Depth image by": "none", "Joints by": "none"

@@ -25,6 +25,8 @@ ROBOT = (
     "engine/manifest.py",
     "engine/checks.py",
     "engine/golden.py",
+    "engine/verdicts.py",
+    "engine/refusals.py",
     "engine/device.py",
     "engine/shipped.py",
 )

@@ -30,7 +30,7 @@ from thfm_ros.engine.manifest import (
 )
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
-from thfm_ros.paths import cache_dir
+from thfm_ros.paths import optional_cache_folder
 
 DTYPES = {
     "FLOAT": "float32",
@@ -275,13 +275,14 @@ def _write(path: Path, data: Any) -> None:
 def main() -> int:
     """The child process: a JSON request as the argument, a JSON answer as the last line."""
     request = json.loads(sys.argv[1])
+    cache = optional_cache_folder("tensorrt")
     try:
         built = compile_onnx(
             Path(request["onnx"]),
             request["flavor"],
             tuple(request["compute_capabilities"]),
             request["workspace_mb"],
-            cache_dir() / "tensorrt" / "timing.cache",
+            cache and cache / "timing.cache",
             request["tf32"],
         )
         _write(Path(request["engine"]), built.engine)

@@ -24,14 +24,21 @@ def export(
     out: Path = typer.Option(..., help="bundle folder to write"),
     compile_: bool = typer.Option(True, "--compile/--no-compile", help="compile engines where this machine can"),
     replace: bool = typer.Option(False, help="also a complete bundle at --out, which a running node may read"),
+    stream: bool | None = typer.Option(
+        None, "--stream/--no-stream", help="stages of streams too; default: the recipe's"
+    ),
 ) -> None:
     """A checkpoint to a bundle for one target: ONNX, golden outputs, manifest, and engines where they can be built."""
+    import dataclasses
+
     from thfm_ros.engine.build_trt import build_bundle
     from thfm_ros.engine.device import current_gpu
     from thfm_ros.engine.export import export_bundle
     from thfm_ros.engine.recipes import load_recipe
 
     chosen = load_recipe(recipe)
+    if stream is not None:
+        chosen = dataclasses.replace(chosen, stream=stream)
     with _progress() as report:
         manifest = export_bundle(checkpoint, chosen, out, report, replace)
         here = chosen.tensorrt is not None and (chosen.tensorrt.flavor == "tensorrt_rtx" or current_gpu() is not None)
@@ -134,6 +141,7 @@ def bench(
 
     from thfm_ros.engine.bench import BASELINE, Run, measure, summary, warm_up
     from thfm_ros.engine.manifest import open_bundle
+    from thfm_ros.engine.refusals import one_line
     from thfm_ros.engine.runtime import default_threads, load_runtime
     from thfm_ros.errors import UserError
 
@@ -153,8 +161,8 @@ def bench(
                 try:
                     load = lambda b=bundle, n=backend: load_runtime(b, n, count)  # noqa: E731
                     runs.append(warm_up(f"{bundle.name}, {backend}", load))
-                except UserError as error:
-                    notes.append(f"{bundle.name} on {backend}: {error}")
+                except Exception as error:  # whatever a driver or library comes up with
+                    notes.append(f"{bundle.name} on {backend}: {one_line(error)}")
     if not runs:
         raise UserError(f"nothing to measure: {'; '.join(notes)}")
     shapes = {(r.runtime.manifest.preset, r.runtime.manifest.latent_shape) for r in runs}

@@ -11,19 +11,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
+from thfm_ros.engine.golden_seeds import choose_golden
 from thfm_ros.engine.manifest import (
     MANIFEST,
     EngineInfo,
-    Golden,
     Manifest,
     Stage,
-    Statistics,
-    base_name,
     file_entry,
     open_bundle,
     sha256,
@@ -41,9 +37,6 @@ DTYPES = dict.fromkeys(("fp32", "tf32", "auto", "int8"), torch.float32) | {
     "bf16": torch.bfloat16,
 }
 ONNX_LIMIT = 1_800_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
-NUDGE = 5e-4  # of the golden inputs, relatively: about what float16 rounds
-STEADY = 5e-3  # of a statistic when inputs are nudged, in standard deviations: a quarter of the limit of float16
-SEEDS = 64
 Report = Callable[[str], None]  # told what begins
 
 
@@ -123,8 +116,7 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
     report("count the arithmetic")
     stages = {name: dataclasses.replace(s, gflop=modules[name].gflop()) for name, s in stages.items()}
     report("golden outputs")
-    seeds = steady_seeds(modules, prompts)
-    golden = Golden(seeds, TOLERANCE, _golden(modules, prompts, seeds))
+    golden = choose_golden(modules, prompts, recipe.precision_of)
     options = recipe.tensorrt
     engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
     return manifest_of(
@@ -154,56 +146,6 @@ def weights_digest(root: Path) -> str:
     """One sha256 over all weights of a checkpoint folder."""
     lines = [f"{sha256(f)} {f.relative_to(root)}" for f in sorted(root.rglob("*.safetensors"))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def steady_seeds(modules: dict[str, StageModule], prompts: dict[str, np.ndarray]) -> dict[str, int]:
-    """Of every stage and its batches, the first seed (of SEEDS, else the best of them) whose golden keypoints do not
-    hang by a hair.
-
-    A joint is told to be at the likeliest of several places (`readout.focused`). Where two are about as likely,
-    rounding decides, and engines that compute as they should would be refused for it.
-    """
-    seeds = {}
-    for base in dict.fromkeys(base_name(name) for name in modules):
-        names = [name for name in modules if base_name(name) == base and _tells_places(name)]
-        shaky: dict[int, float] = {}
-        for seed in range(SEED, SEED + SEEDS):
-            shaky[seed] = max((_shakiness(modules, prompts, name, seed) for name in names), default=0.0)
-            if shaky[seed] <= STEADY:
-                break
-        seeds[base] = min(shaky, key=lambda seed: shaky[seed])
-    return seeds
-
-
-def _tells_places(name: str) -> bool:
-    return base_name(name).startswith("keypoints")
-
-
-def _shakiness(modules: dict[str, StageModule], prompts: dict[str, np.ndarray], name: str, seed: int) -> float:
-    """Largest difference of an output's statistics when all inputs are nudged."""
-    rng = np.random.default_rng(seed)
-    inputs = golden_inputs(name, modules[name].inputs, prompts, seed)
-    nudged = [(x * (1 + NUDGE * rng.standard_normal(x.shape))).astype(np.float32) for x in inputs]
-    told, other = (_by_item(modules, name, x) for x in (inputs, nudged))
-    return max(difference(statistics(a), statistics(b)) for a, b in zip(told, other, strict=True))
-
-
-def _by_item(modules: dict[str, StageModule], name: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """What torch makes of inputs in float32; of a batch, item by item."""
-    single = modules[base_name(name)]
-    items = [single([x[i : i + 1] if len(x) > 1 else x for x in inputs]) for i in range(len(inputs[0]))]
-    return [np.concatenate(parts) for parts in zip(*items, strict=True)]
-
-
-def _golden(
-    modules: dict[str, StageModule], prompts: dict[str, np.ndarray], seeds: dict[str, int]
-) -> dict[str, dict[str, Statistics]]:
-    """Statistics of what torch makes of the golden inputs."""
-    golden = {}
-    for name, module in modules.items():
-        outputs = _by_item(modules, name, golden_inputs(name, module.inputs, prompts, seeds[base_name(name)]))
-        golden[name] = {t.name: statistics(x) for t, x in zip(module.outputs, outputs, strict=True)}
-    return golden
 
 
 def _export_stage(folder: Path, name: str, stage: StageModule, precision: str) -> Stage:

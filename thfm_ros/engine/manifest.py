@@ -21,7 +21,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.files import write_text
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 IMAGE = "image"  # input of a guided decoder, and of keypoints that look: the video that the latents were made of
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
@@ -98,7 +98,7 @@ class Golden:
     """Outputs of every stage for seeded inputs, as torch computed them in float32.
 
     seeds: of the inputs, by the name that a stage and its batches share.
-    tolerance: by precision, the largest difference of any statistic in units of the output's standard deviation.
+    tolerance: by precision, the largest difference of any statistic in units of `golden.scale`.
     """
 
     seeds: dict[str, int]

@@ -33,7 +33,8 @@ class Recipe:
 
     format: onnx (CPU backends), tensorrt (ONNX plus engines) or torch (the checkpoint itself).
     precision: of every stage; stream stages follow encode and decode. batch: sizes in which the transforms and the
-    decodes of several tasks are compiled. frames, height, width: another clip than the checkpoint's native one.
+    decodes of several tasks are compiled. stream: also the stages of streams, which neither the node nor `thfm run`
+    uses: they make up more than half of a bundle. frames, height, width: another clip than the checkpoint's native one.
     """
 
     target: str
@@ -43,7 +44,7 @@ class Recipe:
     precision: dict[str, str]
     path: str = ""
     batch: tuple[int, ...] = (1,)
-    stream: bool = True
+    stream: bool = False
     frames: int | None = None
     height: int | None = None
     width: int | None = None

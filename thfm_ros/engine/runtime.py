@@ -1,7 +1,7 @@
 """One interface to run a model, whatever runs it. numpy only: a robot needs neither torch nor diffusers for it.
 
 `load_runtime` opens a bundle (or, with the torch backends, a checkpoint folder). `auto` takes the best backend that
-works here, and `runtime.notes` says why not the others.
+works here, and `runtime.refused` says which better ones did not, and why.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import importlib
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.golden import check_golden, passed_before, remember_passed
-from thfm_ros.engine.manifest import BACKENDS, MANIFEST, STREAM, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.manifest import BACKENDS, MANIFEST, WHOLE_CLIP, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.refusals import Refusal, one_line, warnings
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
+from thfm_ros.engine.verdicts import StageChecks
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.tasks import get_task
 
@@ -73,25 +74,55 @@ class Runtime(Protocol):
 class StageRuntime(ABC):
     """Everything but running one stage, which is each backend's own.
 
-    notes: why other backends were not taken. info: what the backend chose (precision, threads, device).
+    notes: why other backends were not taken. refused: those of them that would have been better. info: what the
+    backend chose (precision, threads, device).
     """
 
     def __init__(self, manifest: Manifest, prompts: dict[str, np.ndarray], info: dict[str, str]) -> None:
         self.manifest, self.info = manifest, info
         self.notes: list[str] = []
+        self.refused: list[Refusal] = []
         self.prompts = prompts
+        self._checks: StageChecks | None = None
 
     @abstractmethod
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One stage by the manifest's name: inputs and outputs in the manifest's order, float32."""
 
+    def prepare(self, stage: str) -> None:
+        """Loads or compiles a stage now, and not at its first run. UserError where that fails."""
+        return
+
     def unload(self, stage: str) -> None:
         """Frees a stage that is not needed for now; it is loaded again at its next run."""
         return
 
+    def guard(self, check: Check) -> None:
+        """From now on stages are checked on their golden inputs when they are first needed."""
+        if check != "never":
+            threads = int(self.info["threads"]) if "threads" in self.info else None
+            again = check == "always"
+            self._checks = StageChecks(self.manifest, self.device, threads, self.precision, again)
+
+    def require(self, stages: Iterable[str]) -> None:
+        """UserError unless these stages compute here what they should. Costs time once a bundle and machine."""
+        if self._checks is not None:
+            self._checks.require(stages, self.run)
+
     def precision(self, stage: Stage) -> str:
         """What a stage is computed in here."""
         return stage.precision
+
+    @property
+    def computed_in(self) -> str:
+        """The precisions of the stages of whole clips, such as "bf16"."""
+        stages = self.manifest.stages
+        return ", ".join(sorted({self.precision(stages[name]) for name in WHOLE_CLIP if name in stages}))
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for every better backend that was refused: what, why, and what it costs."""
+        return warnings(self.refused, self.manifest.backend, self.computed_in)
 
     @property
     def device(self) -> str:
@@ -111,6 +142,7 @@ class StageRuntime(ABC):
         """
         self._expect("latents", (1, *self.manifest.latent_shape), latents)
         self._check_tasks(tasks)
+        self.require(task_stages(self.manifest, tasks))
         latents = np.ascontiguousarray(latents, np.float32)
         dense = [t for t in tasks if get_task(t).kind == "dense"]
         sparse = [t for t in tasks if get_task(t).kind == "sparse"]
@@ -225,13 +257,32 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def task_stages(manifest: Manifest, tasks: Sequence[str]) -> list[str]:
+    """The stages that passes for these tasks, or for some of them, run through."""
+    dense = sum(get_task(task).kind == "dense" for task in tasks)
+    names = ["encode", *(["keypoints"] if dense < len(tasks) else [])]
+    for stage in ("transform", "decode"):
+        names += [name for size, name in manifest.variants(stage).items() if size <= dense]
+    return names
+
+
 def load_runtime(
-    path: str | Path, backend: str = "auto", threads: int | None = None, check: Check = "first"
+    path: str | Path,
+    backend: str = "auto",
+    threads: int | None = None,
+    check: Check = "first",
+    tasks: Sequence[str] | None = None,
 ) -> StageRuntime:
     """Opens a bundle, or a checkpoint folder with a torch backend, ready to run.
 
-    threads: of CPU backends; None: all. check: when the golden input is compared on this machine: "first" time that
-    the bundle is loaded with this backend here, "always" or "never". UserError where nothing works, which says why.
+    Args:
+        threads: of CPU backends; None: all.
+        check: when golden inputs are compared on this machine: "first" time that a stage is needed here with this
+            backend, "always" or "never".
+        tasks: that will run; None: all of the bundle. What only others need (their stages, and those of streams) is
+            loaded and checked when it is first used, and refuses no backend now.
+    Raises:
+        UserError: nothing works here, and why.
     """
     root = Path(path)
     if backend != "auto" and backend not in BACKENDS:
@@ -242,20 +293,31 @@ def load_runtime(
     offered = [b for b in BACKENDS if b in manifest.backends]
     if backend != "auto" and backend not in offered:
         raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
-    notes = []
-    for name in offered if backend == "auto" else [backend]:
-        try:
-            runtime = _open(name, manifest, threads)
-            _check_once(runtime, name, check)
-        except UserError as error:
-            if backend != "auto":
-                raise
-            notes.append(f"{name}: {error}")
-            continue
-        taken = offered.index(name)
-        runtime.notes = notes + [f"{b}: not tried, {name} works" for b in offered[taken + 1 :] if backend == "auto"]
+    stages = task_stages(manifest, [t for t in manifest.tasks if tasks is None or t in tasks])
+    if backend != "auto":
+        runtime = _open(backend, manifest, threads)
+        runtime.guard(check)
+        runtime.require(stages)
         return runtime
-    raise UserError(f"{root}: no backend works here: {'; '.join(notes)}")
+    refused: list[Refusal] = []
+    for index, name in enumerate(offered):
+        opened: StageRuntime | None = None
+        try:
+            opened = _open(name, manifest, threads)
+            for stage in stages:
+                opened.prepare(stage)
+            opened.guard(check)
+            opened.require(stages)
+        except Exception as error:  # whatever a driver or library comes up with: the next one may work
+            refused.append(Refusal(name, opened.computed_in if opened else "", one_line(error)))
+            if opened is not None:
+                opened.close()
+            continue
+        opened.refused = refused
+        opened.notes = [f"{r.backend}: {r.reason}" for r in refused]
+        opened.notes += [f"{other}: not tried, {name} works" for other in offered[index + 1 :]]
+        return opened
+    raise UserError(f"{root}: no backend works here: {'; '.join(f'{r.backend}: {r.reason}' for r in refused)}")
 
 
 def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
@@ -272,16 +334,6 @@ def _open(name: str, manifest: Manifest, threads: int | None) -> StageRuntime:
     module = "torch_backend" if name == "torch_tensorrt" else f"{name}_backend"
     opened = importlib.import_module(f"thfm_ros.engine.backends.{module}")
     return opened.open_runtime(dataclasses.replace(manifest, backend=name), threads or default_threads())
-
-
-def _check_once(runtime: StageRuntime, name: str, check: Check) -> None:
-    manifest = runtime.manifest
-    if check == "never" or (check == "first" and passed_before(manifest, runtime.device)):
-        return
-    worst = check_golden(manifest, runtime.run, runtime.precision, f"rebuild: {manifest.rebuild}")
-    remember_passed(manifest, runtime.device, worst)
-    for name in STREAM:  # few need them, and their weights are those of the whole-clip stages once more
-        runtime.unload(name)
 
 
 def bundle_prompts(manifest: Manifest) -> dict[str, np.ndarray]:

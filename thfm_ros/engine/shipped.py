@@ -10,7 +10,7 @@ from thfm_ros import processes
 from thfm_ros.engine.manifest import FORMAT, MANIFEST
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.files import clear_abandoned, locked
-from thfm_ros.paths import cache_dir, cache_folder, resource
+from thfm_ros.paths import cache_entry, cache_folder, resource
 
 Report = Callable[[str], None]
 
@@ -78,7 +78,7 @@ def _place(checkpoint: Path, recipe: Path, package: Path) -> Path:
     """Format and code are in the name: after an update the bundle is made anew, neither refused nor outdated."""
     code = [file for layer in ("model", "engine") for file in sorted((package / layer).rglob("*.py"))]
     content = _fingerprint([recipe, *code, *sorted(checkpoint.rglob("*"))])
-    return cache_dir() / "bundles" / f"cpu-{FORMAT}-{content}"
+    return cache_entry("bundles", f"cpu-{FORMAT}-{content}")
 
 
 def _fingerprint(paths: list[Path]) -> str:

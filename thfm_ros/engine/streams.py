@@ -85,12 +85,14 @@ class TaskStream(_Stream):
 
 
 def check_stream_stages(runtime: StageRuntime, base: str) -> None:
+    """UserError unless the bundle has the stages of this stream, and they compute here what they should."""
     if f"{base}_step" not in runtime.manifest.stages:
         raise UserError(
             f"{runtime.manifest.root}: expected the stages of a stream of {base}, found "
-            f"{', '.join(runtime.manifest.stages)}: export with a recipe that has stream: true"
+            f"{', '.join(runtime.manifest.stages)}: export with --stream"
             + ("" if base in ("encode", "decode") else ", a checkpoint trained with the causal mask and a window")
         )
+    runtime.require([f"{base}_init", f"{base}_step"])
 
 
 def changing(stage: Stage) -> list[TensorSpec]:

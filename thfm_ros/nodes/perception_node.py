@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,16 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 LONGEST_RETRY_S = 30.0
 
 
-def default_loader(bundle: str, backend: str, threads: int, stop: Callable[[], bool]) -> Runtime:
-    """The engine's runtime; imported here, so that the node starts (and explains itself) without it."""
+def default_loader(
+    bundle: str, backend: str, threads: int, stop: Callable[[], bool], tasks: Sequence[str] | None = None
+) -> Runtime:
+    """The engine's runtime for these tasks (None: all). Imported here, so that the node starts (and explains itself)
+    without it."""
     from thfm_ros.engine.runtime import load_runtime
     from thfm_ros.engine.shipped import shipped_bundle
 
     path = bundle or shipped_bundle(stop, get_logger("perception").info)
-    return load_runtime(path, backend=backend, threads=threads or None)
+    return load_runtime(path, backend=backend, threads=threads or None, tasks=tasks)
 
 
 def _no_task(tasks: Iterable[str]) -> str:
@@ -61,20 +64,21 @@ class PerceptionNode(LifecycleNodeMixin, Node):
     """See docs/node.md for topics and parameters.
 
     Args:
-        load: (bundle, backend, threads, stop) -> Runtime; soon after stop() begins to return True it raises.
+        load: (bundle, backend, threads, stop) -> Runtime; soon after stop() begins to return True it raises. None:
+            `default_loader`, for the parameter `tasks`.
         **options: of rclpy's Node (namespace, context, parameter_overrides, ...).
     """
 
     def __init__(
         self,
         name: str = "perception",
-        load: Callable[[str, str, int, Callable[[], bool]], Runtime] = default_loader,
+        load: Callable[[str, str, int, Callable[[], bool]], Runtime] | None = None,
         **options: Any,
     ) -> None:
         Node.__init__(self, name, **options)
         # What LifecycleNode does, but with a callback group of its own for the services.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        self._load = load
+        self._load = load or (lambda *asked: default_loader(*asked, tasks=self._current["tasks"]))
         parameters.declare(self)
         self._current = parameters.values(self)
         self.add_on_set_parameters_callback(self._validate_tasks)
@@ -120,7 +124,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             manifest = self._runtime.manifest
             self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, stride=p["stride"], gap_s=p["gap_s"])
             self._outputs = Outputs(self)
-            self.reports.configure(manifest, p["min_output_hz"])
+            self.reports.configure(self._runtime, p["min_output_hz"])
         except Exception as error:
             self._release()
             return self._fail("configure", error)
@@ -129,6 +133,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             f"model ready in {seconds:.1f} s: {manifest.frames} frames of {manifest.width}x{manifest.height} at "
             f"{manifest.fps:g} Hz, backend {manifest.backend}{'' if manifest.trained else ', RANDOM WEIGHTS'}"
         )
+        for line in self.reports.refused:
+            self.get_logger().warning(line)
         self.reason = ""
         if not self._driving:
             self._wants_active = False  # who configures by hand also activates by hand

@@ -40,9 +40,14 @@ class Reports:
         self._past: deque[Totals] = deque(maxlen=5)  # as many reports as the rates look back
         self._lock = threading.Lock()
         self._model: dict[str, object] = {}
+        self._precision = ""
+        self.refused: list[str] = []  # better backends than the one that runs, and why they do not
 
-    def configure(self, manifest: Any, min_output_hz: float) -> None:
+    def configure(self, runtime: Any, min_output_hz: float) -> None:
         """A model was loaded: its camera rate is the target of the input."""
+        manifest = runtime.manifest
+        self.refused = list(getattr(runtime, "warnings", ()))  # runtimes of others need not have them
+        self._precision = getattr(runtime, "computed_in", "")
         self.input_rate = FrequencyStatus(float(manifest.fps))
         self.output_rate = FrequencyStatus(min_output_hz, tolerance=0.0)
         self._model = {
@@ -86,6 +91,8 @@ class Reports:
         diagnostics = DiagnosticArray()
         diagnostics.header.stamp = now
         diagnostics.status = [self._model_status(name, state, reason, camera_problem, pass_error)]
+        if self._model:
+            diagnostics.status.append(self._backend_status(name))
         if state == "active":
             monotonic = time.monotonic()
             agree = ("warn", "; ".join(disagreements)) if disagreements else ("ok", "The inputs agree.")
@@ -127,6 +134,14 @@ class Reports:
         elif self._model and not self._model["Trained"]:
             level, message = "warn", "random weights: outputs are noise"
         return status(level, f"{name}: model", message, values, name)
+
+    def _backend_status(self, name: str) -> DiagnosticStatus:
+        """What the network runs with, and the better backends that were refused."""
+        backend = str(self._model["Backend"])
+        values = {"Backend": backend, "Precision": self._precision, "Refused": len(self.refused)}
+        values |= {f"Refused {i}": line for i, line in enumerate(self.refused, 1)}
+        level, message = ("warn", "; ".join(self.refused)) if self.refused else ("ok", backend)
+        return status(level, f"{name}: backend", message, values, name)
 
     def _stats(self, name: str, totals: Totals | None, waiting: int) -> list[DiagnosticStatus]:
         """One status a stage (count, mean, max in ms), one for ages (s) and one for what became of every frame."""

@@ -38,6 +38,7 @@ def run(
 ) -> None:
     """Run the network over a video and write a film of all outputs. Needs no ROS."""
     from rich.console import Console
+    from rich.markup import escape
 
     from thfm_ros.errors import UserError
     from thfm_ros.files import write_json
@@ -49,7 +50,10 @@ def run(
             raise UserError(f"cannot write {json_file}: it is a folder: name a file")
         writable(json_file)
     figures = run_video(video_path(video), out, bundle, backend, tasks.split(","), stride, fov, threads, console)
-    console.print(", ".join(f"{k} {v:.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
+    shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k != "refused"}
+    console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
+    for line in figures["refused"]:  # type: ignore[union-attr]
+        console.print(f"[yellow]{escape(line)}[/]")
     console.print(f"look at {out}")
     if json_file:
         write_json(json_file, figures)
@@ -65,9 +69,10 @@ def run_video(
     fov_deg: float,
     threads: int,
     console: Console,
-) -> dict[str, float | int | str]:
-    """Writes the film; figures: frames read, sampled and answered ("frames"), frames a second, how many of them with
-    metric depth and with a person. A line says which frames got no answer, and why.
+) -> dict[str, float | int | str | list[str]]:
+    """Writes the film; figures: what ran and which backends were refused, frames read, sampled and answered ("frames"),
+    frames a second, how many of them with metric depth and with a person. A line says which frames got no answer, and
+    why.
 
     Where it is interrupted or fails, the film has the frames that were done, and a line says how many.
     """
@@ -92,7 +97,8 @@ def run_video(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _saying_what_is_kept(film, lambda: (done, total), console), contextlib.ExitStack() as stack:
         stack.enter_context(film)  # before the network: it finds out what cannot be
-        runtime = load_runtime(bundle or shipped_bundle(report=console.print), backend=backend, threads=threads or None)
+        path = bundle or shipped_bundle(report=console.print)
+        runtime = load_runtime(path, backend=backend, threads=threads or None, tasks=tasks)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
         if not set(tasks) & set(runtime.manifest.tasks):
@@ -125,6 +131,8 @@ def run_video(
         console.print(line, style="yellow", highlight=False)
     return {
         "backend": runtime.manifest.backend,
+        "precision": runtime.computed_in,
+        "refused": runtime.warnings,
         "trained": str(runtime.manifest.trained).lower(),
         "read": totals.received,
         "sampled": totals.sampled,

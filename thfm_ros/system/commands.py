@@ -28,22 +28,27 @@ def demo(
 
 def doctor(
     json_file: Path | None = typer.Option(None, "--json", help="write the table here as JSON"),
+    recheck: bool = typer.Option(False, help="run the golden checks of all bundles again that are remembered"),
 ) -> None:
     """What this machine has, what is missing, and the command that fixes it."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from thfm_ros.files import write_json
     from thfm_ros.paths import writable
-    from thfm_ros.system.doctor import examine
+    from thfm_ros.system import doctor
 
     if json_file:
         writable(json_file)
-    findings = examine()
+    if recheck:
+        for line in doctor.recheck():
+            typer.echo(line)
+    findings = doctor.examine()
     table = Table("", "what", "found", "fix", box=None, pad_edge=False)
-    marks = {"ok": "[green]ok[/]", "optional": "[yellow]-[/]", "missing": "[red]no[/]"}
+    marks = {"ok": "[green]ok[/]", "optional": "[yellow]-[/]", "warn": "[yellow]![/]", "missing": "[red]no[/]"}
     for f in findings:
-        table.add_row(marks[f.state], f.what, f.found, f.fix)
+        table.add_row(marks[f.state], *(escape(text) for text in (f.what, f.found, f.fix)))
     Console(width=None if Console().is_terminal else 160).print(table)
     if json_file:
         write_json(json_file, [f.__dict__ for f in findings])

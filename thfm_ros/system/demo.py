@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -41,7 +42,7 @@ def run_demo(
     if json_file:
         writable(json_file)
     bundle, trained = prepare_bundle(checkpoint, console)
-    pass_s = measure_pass(bundle, console)
+    pass_s, network = measure_pass(bundle, console)
     if not rate:
         # All frames answered: a pass answers STRIDE frames, with some room for the rest of the graph.
         rate = min(video.fps if video else 30.0, STRIDE / (1.6 * pass_s))
@@ -71,7 +72,7 @@ def run_demo(
     figures = json.loads(table_file.read_text())
     _show(console, figures)
     if json_file:
-        write_json(json_file, figures)
+        write_json(json_file, {**figures, "network": network})
     console.print(f"look at {out / 'demo.mp4'} and {out / 'demo.png'} (logs in {out / 'logs'})")
     if not trained:
         console.print("[yellow]the network has random weights: its outputs are noise[/]")
@@ -140,25 +141,33 @@ def _random_checkpoint(console: Console) -> Path:
     return path
 
 
-def measure_pass(bundle: Path, console: Console) -> float:
-    """Seconds of one pass of all the demo's tasks on this machine, after a warm-up that compiles the stages."""
+def measure_pass(bundle: Path, console: Console) -> tuple[float, dict[str, Any]]:
+    """Seconds of one pass of all the demo's tasks on this machine, after a warm-up that compiles the stages; and what
+    runs it, and what was refused, for the JSON."""
     from thfm_ros.engine.runtime import load_runtime
 
     with _working(console, "loading and compiling the network (cached for the next time)"):
-        runtime = load_runtime(bundle)
+        runtime = load_runtime(bundle, tasks=DEMO_TASKS)
         m = runtime.manifest
         clip = np.zeros((1, 3, m.frames, m.height, m.width), np.float32)
         runtime.predict(clip, DEMO_TASKS)
         start = time.perf_counter()
         runtime.predict(clip, DEMO_TASKS)
         seconds = time.perf_counter() - start
-        info = runtime.info
+        network = {
+            "backend": m.backend,
+            "precision": runtime.computed_in,
+            "ms_per_clip": round(1e3 * seconds, 1),
+            "refused": runtime.warnings,
+        }
         runtime.close()
     console.print(
-        f"{m.preset} {m.width}x{m.height}x{m.frames} on {info.get('backend', '?')} {info.get('auto', '')}: "
+        f"{m.preset} {m.width}x{m.height}x{m.frames} on {m.backend} in {network['precision']}: "
         f"{seconds:.2f} s for a clip, all {len(DEMO_TASKS)} tasks of {len(TASKS)}"
     )
-    return seconds
+    for line in network["refused"]:
+        console.print(f"[yellow]{escape(line)}[/]")
+    return seconds, network
 
 
 def own_domain() -> str:

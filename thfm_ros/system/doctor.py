@@ -12,22 +12,27 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from thfm_ros.engine.device import cpu_name, fast_bf16
+from thfm_ros.engine.refusals import NAMES, one_line
+from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.verdicts import RECHECK, remembered
 from thfm_ros.errors import UserError
-from thfm_ros.paths import resource
+from thfm_ros.paths import cache_folder, resource
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `missing` means that the demo cannot run."""
+    """One line of the report; `missing` means that the demo cannot run, `warn` that it runs worse than it could."""
 
-    state: Literal["ok", "optional", "missing"]
+    state: Literal["ok", "optional", "warn", "missing"]
     what: str
     found: str
     fix: str = ""
 
 
 def examine() -> list[Finding]:
-    return [_python(), _compiler(), *_ros(), *_network(), _gpu(), _tensorrt(), _torch_tensorrt(), _weights()]
+    engines = [_cpu(), *_network(), *_refused(), _gpu(), _tensorrt(), _torch_tensorrt()]
+    return [_python(), _compiler(), *_ros(), *engines, _weights(), _cache()]
 
 
 def _version(distribution: str) -> str | None:
@@ -100,12 +105,65 @@ def _network() -> list[Finding]:
         ("diffusers", "export, training"),
     ):
         version = _version(distribution)
-        if version:
+        if version and distribution in ("openvino", "onnxruntime") and (problem := _import_problem(distribution)):
+            fix = f"pip install --force-reinstall {distribution}"
+            findings.append(Finding("warn", distribution, f"{version}, but {problem}", fix))
+        elif version:
             findings.append(Finding("ok", distribution, version))
         else:
             extra = "cpu" if distribution in ("openvino", "onnxruntime") else "model"
             findings.append(Finding("optional", distribution, f"none ({use})", f"pip install 'thfm_ros[{extra}]'"))
     return findings
+
+
+def _import_problem(module: str) -> str:
+    """Why an installed package cannot be loaded here, or nothing."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # also what a library raises that was built for another machine
+        return f"it cannot be loaded: {one_line(error)}"
+    return ""
+
+
+def _cpu() -> Finding:
+    fast = "multiplies bf16 matrices: bundles with precision auto run in bf16" if fast_bf16() else "float32"
+    return Finding("ok", "CPU", f"{cpu_name()}, {fast}")
+
+
+def _refused() -> list[Finding]:
+    """Backends that the golden check refused on this machine, as far as it is remembered."""
+    findings = []
+    for found in remembered():
+        if found.refused and cpu_name() in found.device:
+            why = "; ".join(found.refused.values())
+            findings.append(
+                Finding("warn", f"{NAMES.get(found.backend, found.backend)} refused", f"{found.bundle}: {why}", RECHECK)
+            )
+    return findings
+
+
+def recheck() -> list[str]:
+    """Checks every remembered bundle and backend again; a line for each."""
+    lines = []
+    for found in remembered():
+        what = f"{found.bundle} on {NAMES.get(found.backend, found.backend)}"
+        try:
+            load_runtime(found.bundle, found.backend, found.threads, "always").close()
+            lines.append(f"{what}: passes the golden check")
+        except Exception as error:
+            lines.append(f"{what}: refused: {one_line(error)}")
+    return lines
+
+
+def _cache() -> Finding:
+    try:
+        folder = cache_folder("golden").parent
+    except UserError as error:
+        return Finding("warn", "cache", str(error), "export XDG_CACHE_HOME=/a/folder/that/can/be/written")
+    if folder.name == "thfm_ros":
+        return Finding("ok", "cache", str(folder))
+    fix = "export XDG_CACHE_HOME=/a/folder/that/can/be/written"
+    return Finding("warn", "cache", f"{folder}: the user's own cannot be written", fix)
 
 
 def _gpu() -> Finding:

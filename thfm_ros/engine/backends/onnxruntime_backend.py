@@ -33,16 +33,20 @@ class OnnxRuntime(StageRuntime):
         return stage.precision if stage.precision == "int8" else "fp32"
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        session = self._sessions.get(stage)
-        if session is None:
-            entry = self.manifest.stages[stage].onnx
-            assert entry is not None
-            session = self._ort.InferenceSession(
-                str(self.manifest.path(entry)), self._options, providers=["CPUExecutionProvider"]
-            )
-            self._sessions[stage] = session
+        self.prepare(stage)
         names = [t.name for t in self.manifest.stages[stage].inputs]
-        return session.run(None, dict(zip(names, inputs, strict=True)))
+        return self._sessions[stage].run(None, dict(zip(names, inputs, strict=True)))
+
+    def prepare(self, stage: str) -> None:
+        if stage in self._sessions:
+            return
+        entry = self.manifest.stages[stage].onnx
+        assert entry is not None
+        path, providers = str(self.manifest.path(entry)), ["CPUExecutionProvider"]
+        try:
+            self._sessions[stage] = self._ort.InferenceSession(path, self._options, providers=providers)
+        except Exception as error:  # its own kinds, which have no common base
+            raise UserError(f"ONNX Runtime cannot load {stage}: {' '.join(str(error).split())}") from None
 
     def unload(self, stage: str) -> None:
         self._sessions.pop(stage, None)
@@ -56,5 +60,9 @@ def open_runtime(manifest: Manifest, threads: int) -> OnnxRuntime:
     """UserError where ONNX Runtime is not installed."""
     try:
         return OnnxRuntime(manifest, threads)
-    except ImportError:
+    except ModuleNotFoundError:
         raise UserError("expected the package onnxruntime, found none: pip install 'thfm_ros[cpu]'") from None
+    except (ImportError, OSError) as error:  # installed, but not for this machine
+        raise UserError(
+            f"the package onnxruntime cannot be loaded: {error}: pip install --force-reinstall onnxruntime"
+        ) from None

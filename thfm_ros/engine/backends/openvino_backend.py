@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from thfm_ros.engine.device import cpu_name, fast_bf16
 from thfm_ros.engine.manifest import Manifest, Stage
 from thfm_ros.engine.runtime import StageRuntime, bundle_prompts
 from thfm_ros.errors import UserError
-from thfm_ros.paths import cache_dir
+from thfm_ros.paths import optional_cache_folder
 
 HINTS = {"fp32": "f32", "tf32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -32,7 +33,6 @@ class OpenVino(StageRuntime):
         super().__init__(manifest, bundle_prompts(manifest), info)
         self._core = openvino.Core()
         self._properties = {
-            "CACHE_DIR": str(cache_dir() / "openvino"),
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share a core
@@ -43,24 +43,32 @@ class OpenVino(StageRuntime):
         return self._auto if stage.precision == "auto" else stage.precision
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        request = self._requests.get(stage)
-        if request is None:
-            request = self._requests[stage] = self._compile(stage)
+        self.prepare(stage)
+        request = self._requests[stage]
         for index, value in enumerate(inputs):
             request.get_input_tensor(index).data[...] = value
         request.infer()
         return [request.get_output_tensor(i).data.copy() for i in range(len(self.manifest.stages[stage].outputs))]
 
+    def prepare(self, stage: str) -> None:
+        if stage not in self._requests:
+            self._requests[stage] = self._compile(stage)
+
     def _compile(self, name: str):
         stage = self.manifest.stages[name]
         assert stage.onnx is not None
         # Set explicitly: OpenVINO's own default is bf16 on CPUs that have it, also where a stage asks for float32.
-        properties = {**self._properties, "INFERENCE_PRECISION_HINT": HINTS[self.precision(stage)]}
+        hint = HINTS[self.precision(stage)]
+        properties = {**self._properties, "INFERENCE_PRECISION_HINT": hint}
+        # A folder for each: OpenVINO gives what it compiled in float32 also to who asks for bf16, which computes NaN
+        # then (2026.4); and a home directory may be shared by machines with other CPUs.
+        device = hashlib.sha256(self.device.encode()).hexdigest()[:12]
+        if cache := optional_cache_folder(f"openvino/{device}-{hint}"):
+            properties["CACHE_DIR"] = str(cache)
         try:
             model = self._core.compile_model(str(self.manifest.path(stage.onnx)), "CPU", properties)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"OpenVINO cannot compile {name}: {reason}") from None
+            raise UserError(f"OpenVINO cannot compile {name}: {(str(error).strip() or '?').splitlines()[-1]}") from None
         return model.create_infer_request()
 
     def unload(self, stage: str) -> None:
@@ -75,5 +83,9 @@ def open_runtime(manifest: Manifest, threads: int) -> OpenVino:
     """UserError where OpenVINO is not installed."""
     try:
         return OpenVino(manifest, threads)
-    except ImportError:
+    except ModuleNotFoundError:
         raise UserError("expected the package openvino, found none: pip install 'thfm_ros[cpu]'") from None
+    except (ImportError, OSError) as error:  # installed, but not for this machine
+        raise UserError(
+            f"the package openvino cannot be loaded: {error}: pip install --force-reinstall openvino"
+        ) from None

@@ -16,11 +16,19 @@ import numpy as np
 from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
 from thfm_ros.engine.manifest import IMAGE, Manifest, TensorSpec, is_cache
-from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, bundle_prompts, probabilities, sparse_prompt
+from thfm_ros.engine.runtime import (
+    Keypoints,
+    Prediction,
+    StageRuntime,
+    bundle_prompts,
+    probabilities,
+    sparse_prompt,
+    task_stages,
+)
 from thfm_ros.engine.streams import StageStream, changing, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
-from thfm_ros.paths import cache_dir
+from thfm_ros.paths import optional_cache_folder
 from thfm_ros.tasks import get_task
 
 
@@ -116,7 +124,8 @@ class TensorRT(StageRuntime):
         self._configs: dict[str, Any] = {}
         self._executors: dict[str, Executor] = {}
         self._pinned: dict[str, Any] = {}
-        self._jit_path = cache_dir() / "tensorrt_rtx" / f"{gpu.capability}-{self.trt.__version__}.cache"
+        cache = optional_cache_folder("tensorrt_rtx")
+        self._jit_path = cache and cache / f"{gpu.capability}-{self.trt.__version__}.cache"
         self._jit: Any = None
 
     def context(self, name: str) -> Any:
@@ -164,6 +173,7 @@ class TensorRT(StageRuntime):
         m = self.manifest
         self._expect("video", (1, 3, m.frames, m.height, m.width), video)
         self._check_tasks(tasks)
+        self.require(task_stages(m, tasks))
         dense = [t for t in tasks if get_task(t).kind == "dense"]
         sparse = [t for t in tasks if get_task(t).kind == "sparse"]
         marks: list[tuple[str, Any, Any]] = []
@@ -234,6 +244,9 @@ class TensorRT(StageRuntime):
             self._pinned[key] = self.torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True)
         return self._pinned[key]
 
+    def prepare(self, stage: str) -> None:
+        self.executor(stage)
+
     def unload(self, stage: str) -> None:
         for held in (self._executors, self._configs, self._engines):
             held.pop(stage, None)
@@ -250,11 +263,13 @@ class TensorRT(StageRuntime):
 
     def _load_jit(self, config: Any) -> Any:
         cache = config.create_runtime_cache()
-        if self._jit_path.exists():
+        if self._jit_path is not None and self._jit_path.exists():
             cache.deserialize(self._jit_path.read_bytes())
         return cache
 
     def _save_jit(self) -> None:
+        if self._jit_path is None:
+            return
         try:
             with atomic(self._jit_path) as temporary:
                 temporary.write_bytes(self._jit.serialize())

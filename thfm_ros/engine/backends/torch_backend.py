@@ -79,18 +79,19 @@ class TorchTensorRT(TorchRuntime):
         self.info["compiler"] = self._compiler.__version__
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        from thfm_ros.paths import cache_dir
+        from thfm_ros.paths import optional_cache_folder
 
         if stage not in self._compiled:
             examples = tuple(self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs)
             program = self._torch.export.export(self._stages[stage], examples)
+            cache = optional_cache_folder("torch_tensorrt")
             self._stages[stage] = self._compiler.dynamo.compile(
                 program,
                 inputs=list(examples),
                 use_explicit_typing=True,
-                cache_built_engines=True,
-                reuse_cached_engines=True,
-                engine_cache_dir=str(cache_dir() / "torch_tensorrt"),
+                cache_built_engines=cache is not None,
+                reuse_cached_engines=cache is not None,
+                **({"engine_cache_dir": str(cache)} if cache else {}),
             )
             self._compiled.add(stage)
         return super().run(stage, inputs)

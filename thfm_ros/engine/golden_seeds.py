@@ -1,0 +1,142 @@
+"""Seeds of the golden inputs, chosen at export: on those inputs rounding decides nothing, and a mistake shows.
+
+A joint is read from the likeliest of several places (`model/readout.py`). Where two are about as likely, rounding
+decides, and an engine that computes as it should would be refused for it. And where all items of a batch come out
+black, an engine that mixes them up would pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
+from thfm_ros.engine.manifest import Golden, Statistics, TensorSpec, base_name
+from thfm_ros.engine.modules import StageModule
+
+# Bits of a result that are kept where a stage runs in its precision; of "auto" in the coarsest that it may mean. int8
+# rounds to steps of a range, not of a value: as bf16, which moves the statistics about as much (docs/engine.md).
+MANTISSA = {"tf32": 10, "fp16": 10, "bf16": 7, "auto": 7, "int8": 7}
+STEADY = 0.5  # of the tolerance: the most that emulated rounding may move
+TELLING = 2.0  # times the tolerance: the least that swapping two items of a batch moves
+SEEDS = 32  # that are tried where joints are read from places
+FEW_SEEDS = 8  # and elsewhere, where nearly every seed will do
+
+
+class Rounding(TorchDispatchMode):
+    """Rounds what every operation takes and returns to `bits` of mantissa, as engines keep it between their layers."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.is_view or function._schema.is_mutable:
+            return function(*args, **(kwargs or {}))
+        return tree_map(
+            self._rounded, function(*tree_map(self._rounded, args), **tree_map(self._rounded, kwargs or {}))
+        )
+
+    def _rounded(self, x: Any) -> Any:
+        if not isinstance(x, Tensor) or x.dtype != torch.float32:
+            return x
+        drop = 23 - self.bits
+        bits = x.contiguous().view(torch.int32)
+        return ((bits + (1 << (drop - 1))) & ~((1 << drop) - 1)).view(torch.float32)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What torch makes of one seed's inputs. cost: 1 or less where the seed will do."""
+
+    seed: int
+    outputs: Mapping[str, Sequence[Statistics]]
+    cost: float
+
+
+def choose_golden(
+    modules: Mapping[str, StageModule], prompts: dict[str, np.ndarray], precision_of: Callable[[str], str]
+) -> Golden:
+    """Seeds and golden outputs of every stage; a stage and its batches share a seed: the first that will do, else the
+    best of those tried. precision_of: of a stage, as the recipe has it."""
+    seeds: dict[str, int] = {}
+    stages: dict[str, dict[str, Statistics]] = {}
+    for base in dict.fromkeys(base_name(name) for name in modules):
+        names = [name for name in modules if base_name(name) == base]
+        best: Trial | None = None
+        for seed in range(SEED, SEED + (SEEDS if base.startswith("keypoints") else FEW_SEEDS)):
+            trial = _try(modules, names, prompts, precision_of(base), seed)
+            if best is None or trial.cost < best.cost:
+                best = trial
+            if best.cost <= 1:
+                break
+        assert best is not None
+        seeds[base] = best.seed
+        for name in names:
+            stages[name] = {t.name: s for t, s in zip(modules[name].outputs, best.outputs[name], strict=True)}
+    return Golden(seeds, TOLERANCE, {name: stages[name] for name in modules})
+
+
+def _try(
+    modules: Mapping[str, StageModule], names: Sequence[str], prompts: dict[str, np.ndarray], precision: str, seed: int
+) -> Trial:
+    limit = TOLERANCE["bf16" if precision == "auto" else precision]
+    outputs, cost = {}, 0.0
+    for name in names:
+        specs = modules[name].outputs
+        inputs = golden_inputs(name, modules[name].inputs, prompts, seed)
+        arrays = by_item(modules, name, inputs)
+        outputs[name] = [statistics(x) for x in arrays]
+        if name == base_name(name):  # a batch is rounded as its items are
+            cost = max(cost, shakiness(modules[name], inputs, arrays, precision, STEADY * limit) / (STEADY * limit))
+        else:
+            cost = max(cost, TELLING * limit / max(told_apart(specs[0], arrays[0]), 1e-9))
+    return Trial(seed, outputs, cost)
+
+
+def by_item(modules: Mapping[str, StageModule], name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What torch makes of inputs in float32; of a batch, item by item."""
+    single = modules[base_name(name)]
+    items = [single([x[i : i + 1] if len(x) > 1 else x for x in inputs]) for i in range(len(inputs[0]))]
+    return [np.concatenate(parts) for parts in zip(*items, strict=True)]
+
+
+def told_apart(output: TensorSpec, batch: np.ndarray) -> float:
+    """Smallest difference of the statistics when two items of a batch are swapped."""
+    expected, swapped = statistics(batch), []
+    for i, j in combinations(range(len(batch)), 2):
+        order = list(range(len(batch)))
+        order[i], order[j] = j, i
+        swapped.append(difference(output, expected, statistics(batch[order])))
+    return min(swapped)
+
+
+def shakiness(
+    module: StageModule, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], precision: str, enough: float
+) -> float:
+    """Largest difference of the outputs' statistics when a stage's inputs, then also all it computes, are rounded as
+    `precision` rounds. Ends where it is more than `enough`."""
+    bits, worst = MANTISSA.get(precision), 0.0
+    if bits is None:
+        return worst
+    rng = np.random.default_rng(SEED)
+    for rounding in (nullcontext(), Rounding(bits), Rounding(bits)):
+        nudged = [(x * (1 + 2.0**-bits * (rng.random(x.shape) - 0.5))).astype(np.float32) for x in inputs]
+        with rounding:
+            found = module(nudged)
+        moved = [
+            difference(t, statistics(a), statistics(b)) for t, a, b in zip(module.outputs, outputs, found, strict=True)
+        ]
+        worst = max(worst, *moved)
+        if not worst <= enough:
+            break
+    return worst
