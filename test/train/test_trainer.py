@@ -529,6 +529,34 @@ def test_windows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         Trainer(tiny(augment={"person": 0.5}), tmp_path, Discs())
     with pytest.raises(UserError, match="a multiple of 16 pixels, the network's patches, found 24"):
         Trainer(tiny(augment={"person": 0.5, "person_width": 24}), tmp_path, Discs())
+    with pytest.raises(UserError, match=r"windows\.height: expected a multiple of 16 pixels, .* found 24"):
+        Trainer(tiny(augment={"windows": {"share": 0.5, "width": 16, "height": 24}}), tmp_path, Discs())
+
+
+@pytest.mark.parametrize("stage", ["vae", "latent", "pixel"])
+def test_clips_without_a_scene_teach_the_tasks_of_people_alone(tmp_path: Path, stage: str) -> None:
+    """Behind whose people a photograph stands."""
+    clips = [Discs()(index) for index in range(4)]
+    clips = [replace(clip, scene=np.full(clip.frames, n % 2 == 0)) for n, clip in enumerate(clips)]
+
+    def losses(task: str) -> list[bool]:
+        trainer = Trainer(tiny(stage=stage, tasks={task: 1.0}), tmp_path / task, Discs())
+        values, _ = trainer._step(trainer._batches(clips))
+        return (values > 0).tolist()
+
+    assert losses("scene_normals") == [True, False, True, False]
+    assert losses("foreground") == [True] * 4
+
+
+def test_windows_around_one_person_train(tmp_path: Path) -> None:
+    windows = {"share": 1.0, "width": 16, "height": 32}
+    config = tiny(stage="pixel", steps=2, augment={"windows": windows, "appearance": {"share": 1.0}})
+    config = replace(config, data=replace(config.data, width=48, height=32))
+    trainer = Trainer(config, tmp_path, Discs())
+    part = trainer._draw(0)
+    ((batch, _),) = trainer._batches([Discs()(c) for c in part.clips])
+    assert batch.rgb.shape == (12, 3, 5, 32, 16)
+    assert trainer.fit()
 
 
 @pytest.mark.parametrize("own", [{}, {"stage": "encoder", "transformer": {"readout": "patches"}}])

@@ -217,6 +217,10 @@ class ClipBatch:
         known = torch.ones_like(self.scene)
         return known if task == "rgb" or get_task(task).human else self.scene
 
+    def known(self, clips: Sequence[int], tasks: Sequence[str]) -> Tensor:
+        """(R,) 1 where the clip of that number has truth for that task, else 0: what a row's loss counts."""
+        return torch.stack([self.valid(task)[clip] for clip, task in zip(clips, tasks, strict=True)]).float()
+
     def mask(self, task: str) -> Tensor:
         """(B, 1, T, H, W) bool: where the target is defined."""
         if get_task(task).human:

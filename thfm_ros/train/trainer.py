@@ -84,11 +84,14 @@ class Trainer:
         self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
         patch = self.checkpoint.vae.config.scale_factor_spatial * self.checkpoint.transformer.config.patch_size[2]
-        if config.augment.person and config.augment.person_width % patch:
-            raise UserError(
-                f"augment.person_width: expected a multiple of {patch} pixels, the network's patches, "
-                f"found {config.augment.person_width}"
-            )
+        windows = config.augment.windows
+        shown = {"person_width": config.augment.person_width} if config.augment.person else {}
+        shown |= {"windows.width": windows.width, "windows.height": windows.height} if windows.share else {}
+        for name, pixels in shown.items():
+            if pixels % patch:
+                raise UserError(
+                    f"augment.{name}: expected a multiple of {patch} pixels, the network's patches, found {pixels}"
+                )
         torch.manual_seed(config.seed)  # of what stages add to the networks: adapters, heads
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
         if config.compile:
@@ -151,6 +154,7 @@ class Trainer:
             last = index == len(batches) - 1
             with self.accelerator.autocast(), self._sync(last):
                 loss, rows = self.module(batch, part)
+                loss = loss * batch.known(rows.clips, rows.tasks)
                 self.accelerator.backward(loss.mean() / len(batches))
             values.append(loss.detach())
             tasks += rows.tasks
