@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import parent_process
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from thfm_ros.errors import UserError
 
+T = TypeVar("T")
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -80,6 +81,7 @@ class Interrupts:
     def __init__(self, patient: bool = False) -> None:
         self.patient = patient
         self.noted: int | None = None
+        self._obeyed = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -98,6 +100,22 @@ class Interrupts:
         if self.noted is not None and not self.patient:
             raise KeyboardInterrupt
         self.noted = self.noted or number
+        if self._obeyed:
+            self.leave()
+
+    def between(self, items: Iterable[T]) -> Iterator[T]:
+        """The items. A signal ends the wait for the next one at once, and the work on one when that is done."""
+        iterator = iter(items)
+        while True:
+            self._obeyed = True
+            try:
+                self.leave()
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._obeyed = False
+            yield item
 
     def leave(self) -> None:
         """Raises what ends a command after the noted signal; nothing without one."""

@@ -86,6 +86,28 @@ def test_the_first_signal_is_noted_and_the_second_obeyed():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_signal_ends_a_wait_at_once_and_a_step_when_it_is_done():
+    reached = []
+
+    def items(waits):
+        yield 0
+        if waits:
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append("after the signal")
+        yield 1
+
+    for waits, expected in ((True, [0, "0 done"]), (False, [0, "0 done", 1, "1 done"])):
+        steps = []
+        with processes.Interrupts() as interrupts, pytest.raises(SystemExit, match="143"):  # noqa: PT012
+            for item in interrupts.between(items(waits)):
+                steps.append(item)
+                if item == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                steps.append(f"{item} done")
+        assert steps == expected
+    assert not reached
+
+
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

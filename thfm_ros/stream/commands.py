@@ -113,16 +113,13 @@ def run_video(
         )
         interrupts = stack.enter_context(Interrupts())
         started = time.perf_counter()
-        for result in run_stream(estimator, frames, tasks, stride, ledger):
+        for result in interrupts.between(run_stream(estimator, frames, tasks, stride, ledger)):
             film.write(film_frame(result), result.stamp_ns / 1e9)
             done += 1
             metric += result.depth is not None
             populated += bool(result.people)
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
-            if interrupts.noted:
-                break
-        interrupts.leave()
         totals = ledger.totals()
         if not totals.answered:
             raise UserError(f"expected a video with pictures, found none in {video}: name another file")
