@@ -65,7 +65,7 @@ def cache_folder(name: str) -> Path:
     warning says. UserError where neither can be written.
     """
     user, problem = _user_cache()
-    problem = problem or _why_not_writable(user / name)
+    problem = problem or why_not_writable(user / name)
     if not problem:
         return user / name
     try:
@@ -114,7 +114,13 @@ def _user_cache() -> tuple[Path, str]:
         return Path("/nonexistent"), "this user has no home directory"
 
 
-def _why_not_writable(folder: Path) -> str:
+def user_cache_is_writable() -> bool:
+    """Whether this package, and others that keep their caches beside it, can write there."""
+    user, problem = _user_cache()
+    return not (problem or why_not_writable(user))
+
+
+def why_not_writable(folder: Path) -> str:
     """Empty where files can be made in a folder, which is created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ def test_where_nothing_can_be_written_it_is_one_line(
 def test_what_is_in_a_cache_that_can_only_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "thfm_ros" / "bundles" / "ready").mkdir(parents=True)
-    monkeypatch.setattr(paths, "_why_not_writable", lambda folder: "read-only")
+    monkeypatch.setattr(paths, "why_not_writable", lambda folder: "read-only")
     assert paths.cache_entry("bundles", "ready") == tmp_path / "thfm_ros" / "bundles" / "ready"
     assert paths.cache_entry("bundles", "new").is_relative_to(tmp_path / "tmp")
 

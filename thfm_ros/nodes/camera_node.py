@@ -21,6 +21,7 @@ from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.camera_info import pinhole_camera_info
 from thfm_ros.nodes.fixed_parameters import declare_fixed
 from thfm_ros.nodes.images import to_image
+from thfm_ros.nodes.logs import ensure_log_folder
 from thfm_ros.nodes.topics import overridable, profile
 from thfm_ros.paths import video_path
 
@@ -184,6 +185,7 @@ class CameraNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of the executable `camera`."""
+    ensure_log_folder()
     rclpy.init(args=args)
     node = None
     try:

@@ -31,6 +31,7 @@ from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.nodes import parameters
 from thfm_ros.nodes.executor import NodeExecutor, spin
 from thfm_ros.nodes.inputs import Inputs
+from thfm_ros.nodes.logs import ensure_log_folder
 from thfm_ros.nodes.outputs import Outputs
 from thfm_ros.nodes.reports import Reports
 from thfm_ros.nodes.worker import Settings, Worker
@@ -368,6 +369,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 def main(args: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`."""
     # rclpy's own handlers would shut ROS down first, and nobody could be told that nobody is in view any more.
+    ensure_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as SIGINT: KeyboardInterrupt
     try:

@@ -24,6 +24,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, unwritable, write_json
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.fixed_parameters import declare_fixed
+from thfm_ros.nodes.logs import ensure_log_folder
 from thfm_ros.nodes.montage import Montage, stamp_ns
 from thfm_ros.nodes.topics import overridable, profile
 from thfm_ros.nodes.traffic import TopicTraffic
@@ -188,6 +189,7 @@ class RecorderNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of the executable `recorder`. SIGINT and SIGTERM complete the files, however often they come."""
+    ensure_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node, executor = None, SingleThreadedExecutor()
     try:

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from thfm_ros.errors import UserError
 from thfm_ros.nodes.fixed_parameters import declare_fixed
+from thfm_ros.nodes.logs import ensure_log_folder
 from thfm_ros.nodes.topics import SUBSCRIBED, overridable, profile
 
 PARAMETERS: tuple[tuple[str, Any, str], ...] = (
@@ -69,6 +70,7 @@ def find_frame(node: FrameFinder, executor: SingleThreadedExecutor) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable `rviz`: its arguments are those of rviz2."""
     arguments = list(sys.argv[1:] if args is None else args)
+    ensure_log_folder()
     rclpy.init(args=[sys.argv[0], *arguments])
     node = executor = None
     try:

@@ -9,12 +9,15 @@ the nearest triangle, the same one on every device.
 from __future__ import annotations
 
 import warp as wp
+from thfm_ros.paths import cache_folder, user_cache_is_writable
 
 # The greeting and the notes on loaded modules would go to standard output, among a command's own results.
 if hasattr(wp, "LOG_WARNING"):
     wp.config.log_level = wp.LOG_WARNING
 else:  # older versions
     wp.config.quiet = True
+if not wp.config.kernel_cache_dir and not user_cache_is_writable():
+    wp.config.kernel_cache_dir = str(cache_folder("warp"))
 wp.set_module_options({"enable_backward": False, "fast_math": True})
 
 EMPTY = wp.constant(wp.int64(2**62))
