@@ -19,3 +19,15 @@ from thfm_ros.engine import device
 def test_bf16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch, info: dict[str, str], fast: bool) -> None:
     monkeypatch.setattr(device, "_cpuinfo", lambda: info)
     assert device.fast_bf16() is fast
+
+
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(
+    ("limit", "fast"), [("AVX512_CORE", False), ("avx2", False), ("AVX512_CORE_AMX", True), ("ALL", True)]
+)
+def test_bf16_follows_what_the_libraries_may_use(
+    variable: str, limit: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_cpuinfo", lambda: {"flags": "avx512f amx_bf16"})
+    monkeypatch.setenv(variable, limit)
+    assert device.fast_bf16() is fast

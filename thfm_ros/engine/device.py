@@ -34,7 +34,15 @@ def fast_bf16() -> bool:
     torch's matrix products had 74 GFLOP/s a core for 121."""
     info = _cpuinfo()
     flags = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
-    return bool(flags & {"amx_bf16", "bf16"})
+    if "amx_bf16" in flags:
+        return _may_use_amx()
+    return "bf16" in flags
+
+
+def _may_use_amx() -> bool:
+    """Whether oneDNN, which OpenVINO and torch compute with, is not held back by its environment variables."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
+    return "AMX" in limit.upper() or limit.upper() in ("ALL", "DEFAULT")
 
 
 def platform_name() -> str:
