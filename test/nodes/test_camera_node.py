@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from node_harness import System, stamp_of
+from node_harness import System, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from video_files import QUARTERS, write, write_packets
@@ -27,7 +27,8 @@ def play(ros: System, path: Path, **params: object) -> tuple[list[Image], list[C
     values = {"source": str(path), "wait_for_subscribers": 1, **params}
     node = CameraNode(context=ros.context, parameter_overrides=[Parameter(k, value=v) for k, v in values.items()])
     ros.extra.append(node)
-    node.run()  # returns when every image has been acknowledged
+    node.run()
+    wait_for(lambda: len(images) >= node.sent and len(infos) >= node.sent, what="every image and camera_info")
     return images, infos, node
 
 
