@@ -52,7 +52,7 @@ def run(
     figures = run_video(video_path(video), out, bundle, backend, tasks.split(","), stride, fov, threads, console)
     shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k != "refused"}
     console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
-    for line in figures["refused"]:  # type: ignore[union-attr]
+    for line in figures.get("refused", ()):  # type: ignore[union-attr]
         console.print(f"[yellow]{escape(line)}[/]")
     console.print(f"look at {out}")
     if json_file:
