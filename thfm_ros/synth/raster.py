@@ -9,6 +9,7 @@ the nearest triangle, the same one on every device.
 from __future__ import annotations
 
 import warp as wp
+
 from thfm_ros.paths import cache_folder, user_cache_is_writable
 
 # The greeting and the notes on loaded modules would go to standard output, among a command's own results.
