@@ -23,12 +23,15 @@ class FrameClock:
     Args:
         fps: nominal rate, which places a frame without a time of its own.
         by_order: times are those of decoding, because the container has no others (AVI).
+
+    Attributes:
+        origin: the container's time at 0, seconds.
     """
 
     def __init__(self, fps: float, by_order: bool = False) -> None:
         self._step, self._by_order = 1 / fps, by_order
         self._last = -self._step
-        self._origin: float | None = None  # the container's time at 0
+        self._origin: float | None = None
 
     def __call__(self, frame: av.VideoFrame) -> float:
         following = self._last + self._step
@@ -42,6 +45,10 @@ class FrameClock:
             time = seconds - self._origin
         self._last = time if time > self._last else following
         return self._last
+
+    @property
+    def origin(self) -> float:
+        return self._origin or 0.0
 
 
 def shown(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CONVERT = "name another file, or convert it (ffmpeg -i IN OUT.mp4)"
 INTERLACED = "interlaced: one field of each frame is shown, which is half its lines"
+BROKEN = "damaged in places: frames there are missing, or show parts of others"
+LEAST_MISSING_S = 1.0  # shorter ends are those of the sound
 FASTEST = 240  # frames a second; a higher rate may be that of the clock, so frames are counted
 ATTACHED_PICTURE, PQ = 0x400, 16  # libav's AV_DISPOSITION_ATTACHED_PIC and AVCOL_TRC_SMPTE2084
 BT601, LIMITED = 6, 1  # libav's matrix and range of what the writer writes
@@ -116,15 +118,34 @@ class VideoReader:
         with self._open() as container:
             stream = self._stream(container)
             clock = FrameClock(self.fps, by_order=container.format.name == "avi")
+            step = 1 / self.fps  # the longest so far
             try:
                 for frame in self._decoded(container, stream):
-                    if frame.interlaced_frame and INTERLACED not in self.notes:
-                        self.notes.append(INTERLACED)
-                    time = clock(frame)
+                    if frame.interlaced_frame:
+                        self._note(INTERLACED)
+                    time, before = clock(frame), time
+                    step = max(step, time - before)
                     yield time, shown(frame, stream.sample_aspect_ratio)
             except _pyav().FFmpegError as error:
                 reason = f"{self.path} is damaged after {time:.2f} s: {error.strerror or error}"
                 raise UserError(f"{reason}: cut off what follows, or name another file") from None
+            named = self._named_seconds(container, stream) - max(0.0, clock.origin)  # from which some count
+            if named - time > step + max(step, LEAST_MISSING_S):
+                self._note(f"its last frame is at {time:.2f} s, its header names {named:.2f} s: the end is missing")
+
+    def _named_seconds(self, container: av.container.InputContainer, stream: av.VideoStream) -> float:
+        """How long the file lasts by its header, which a recording that was cut off still has; 0: it does not say."""
+        if "mp4" in container.format.name:
+            return 0.0  # its index is cut off too, or names frames that are not there, which is an error
+        seconds = (container.duration or 0) / _pyav().time_base
+        seconds -= min(
+            max(container.start_time or 0, 0) / _pyav().time_base, seconds
+        )  # some count from 0, others do not
+        return max(seconds, stream.frames / self.fps)
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """Whole frames. Where each is by itself (MJPEG) a damaged one is left out, elsewhere it ends the video."""
@@ -132,6 +153,8 @@ class VideoReader:
         if alone:
             stream.codec_context.options = {"err_detect": "explode"}  # else half a frame counts as one
         for packet in container.demux(stream):
+            if packet.is_corrupt and not alone:
+                self._note(BROKEN)
             try:
                 frames = packet.decode()
             except _pyav().FFmpegError:

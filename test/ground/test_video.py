@@ -12,7 +12,7 @@ from video_files import QUARTERS, write, write_colours, write_packets, write_sou
 from thfm_ros.encoded_image import decode_image
 from thfm_ros.errors import UserError
 from thfm_ros.frames import FrameClock
-from thfm_ros.video import VideoReader, VideoWriter, read_clip
+from thfm_ros.video import BROKEN, VideoReader, VideoWriter, read_clip
 
 
 def write_ramp(path, frames=12, fps=10):
@@ -155,9 +155,11 @@ UNEVEN = [0.0, 0.04, 0.08, 0.5, 0.54, 1.5, 1.54]
 def test_times_are_those_of_the_file(tmp_path, start, suffix, b_frames):
     options = {"bf": str(b_frames), "b-adapt": "0"}
     write(tmp_path / f"a{suffix}", ramp(7), times=[start + t for t in UNEVEN], options=options)
-    times, images = zip(*VideoReader(tmp_path / f"a{suffix}"), strict=True)
+    reader = VideoReader(tmp_path / f"a{suffix}")
+    times, images = zip(*reader, strict=True)
     np.testing.assert_allclose(times, UNEVEN, atol=2e-3)
-    assert VideoReader(tmp_path / f"a{suffix}").longest_gap() == pytest.approx(0.96, abs=2e-3)
+    assert reader.longest_gap() == pytest.approx(0.96, abs=2e-3)
+    assert reader.notes == []
     np.testing.assert_allclose([image.mean() / 20 for image in images], range(7), atol=0.4)
 
 
@@ -265,6 +267,36 @@ def test_half_a_frame_is_left_out_and_counted(tmp_path, suffix):
     for image, data in zip(images, jpegs[:2] + jpegs[3:], strict=True):
         expected = cv2.cvtColor(decode_image(data), cv2.COLOR_BGR2RGB)
         assert np.abs(image.astype(int) - expected).mean() < 20  # another frame: 80
+
+
+def rolling_noise(count):
+    noise = cv2.resize(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8), (96, 64))
+    return [np.roll(noise, 4 * i, 1) for i in range(count)]
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_a_recording_that_was_cut_off_says_so_and_a_whole_one_does_not(tmp_path, suffix):
+    """A download that stopped: its header names the whole length, and libav takes its end for the file's."""
+    path = tmp_path / f"a{suffix}"
+    write(path, rolling_noise(60), options={"bf": "0", "g": "10"})
+    reader = VideoReader(path)
+    assert (len(list(reader)), reader.notes) == (60, [])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reader = VideoReader(path)
+    assert 10 < len(list(reader)) < 50
+    list(reader)
+    assert len([note for note in reader.notes if "its header names 6.00 s: the end is missing" in note]) == 1
+
+
+def test_a_broadcast_with_lost_packets_says_so(tmp_path):
+    write(tmp_path / "a.ts", rolling_noise(30))
+    data = bytearray((tmp_path / "a.ts").read_bytes())
+    begin = len(data) // 2 // 188 * 188
+    (tmp_path / "b.ts").write_bytes(data[:begin] + data[begin + 4 * 188 :])
+    for name, notes in (("a.ts", []), ("b.ts", [BROKEN])):
+        reader = VideoReader(tmp_path / name)
+        list(reader)
+        assert reader.notes == notes
 
 
 def test_each_frame_keeps_its_size_and_a_film_has_one(tmp_path):

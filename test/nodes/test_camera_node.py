@@ -40,6 +40,7 @@ def test_frames_have_the_times_of_the_file(
     write(tmp_path / "a.mp4", [QUARTERS] * 7, times=UNEVEN)
     images, _, node = play(ros, tmp_path / "a.mp4", rate=rate)
     assert node.sent == 7
+    wait_for(lambda: len(images) == 7)
     stamps = np.array([stamp_of(image) for image in images]) / 1e9
     speed = rate / node.source.reader.fps if rate else 1.0
     np.testing.assert_allclose((stamps - stamps[0]) * speed, UNEVEN, atol=0.02)
@@ -48,6 +49,7 @@ def test_frames_have_the_times_of_the_file(
 def test_a_film_held_upright_is_sent_upright_with_its_camera(ros: System, tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", [QUARTERS] * 2, matrix=(0, 1, -1, 0))
     images, infos, _ = play(ros, tmp_path / "a.mp4")
+    wait_for(lambda: len(images) == len(infos) == 2)
     expected = np.rot90(QUARTERS, -1)
     for image in images:
         difference = image_to_rgb(image).astype(int) - expected
@@ -62,6 +64,18 @@ def test_half_a_frame_is_not_sent(ros: System, tmp_path: Path) -> None:
     write_packets(tmp_path / "a.avi", jpegs, range(4))
     _, _, node = play(ros, tmp_path / "a.avi", rate=100.0)
     assert (node.sent, node.source.damaged) == (3, 1)
+
+
+def test_what_is_found_out_while_a_file_is_played_is_logged(
+    ros: System, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 96, 3), np.uint8)
+    write(tmp_path / "a.mkv", list(noise), options={"bf": "0", "g": "5"})
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
+    _, _, node = play(ros, tmp_path / "a.mkv", rate=100.0)
+    assert 0 < node.sent < 30
+    assert capfd.readouterr().err.count("the end is missing") == 1
 
 
 def test_a_loop_goes_on_where_the_file_ends(tmp_path: Path) -> None:

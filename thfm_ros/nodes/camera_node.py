@@ -138,15 +138,15 @@ class CameraNode(Node):
         self.images = self.create_publisher(Image, "image", profile("reliable", 5), **options)
         self.infos = self.create_publisher(CameraInfo, "camera_info", profile("reliable", 5), **options)
         self.sent = 0
+        self._noted = 0  # of the source's notes, those that were logged
         self._start: float | None = None  # of the source's times, on the monotonic clock
 
     def run(self) -> None:
         """Publishes frame after frame in this thread; returns at the source's end or at shutdown."""
-        for note in self.source.notes:
-            self.get_logger().warning(note)
         while rclpy.ok(context=self.context) and self.images.get_subscription_count() < self.wanted:
             time.sleep(0.05)
         damaged = 0
+        self._warn_of_notes()
         for due, image in self.source.frames():
             late = 0.0 if due is None else self._wait(due)
             if not rclpy.ok(context=self.context):
@@ -155,9 +155,17 @@ class CameraNode(Node):
             if self.source.damaged > damaged:
                 damaged = self.source.damaged
                 self.get_logger().warning(f"{damaged} damaged frames left out", throttle_duration_sec=10.0)
+            self._warn_of_notes()
+        self._warn_of_notes()
         self.images.wait_for_all_acked(rclpy.duration.Duration(seconds=2))
         left_out = f", {self.source.damaged} damaged ones left out" if self.source.damaged else ""
         self.get_logger().info(f"{self.sent} frames sent{left_out}: the source has ended")
+
+    def _warn_of_notes(self) -> None:
+        """Some are known only once the frames that they are about were read."""
+        for note in self.source.notes[self._noted :]:
+            self.get_logger().warning(note)
+            self._noted += 1
 
     def _wait(self, due: float) -> float:
         """Waits until a frame is due; how late it is, seconds."""
