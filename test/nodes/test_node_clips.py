@@ -21,6 +21,7 @@ from std_msgs.msg import String
 from stream_fakes import FakeManifest, FakeRuntime
 from visualization_msgs.msg import Marker, MarkerArray
 
+from thfm_ros.errors import UserError
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.hri import other_bodies
 from thfm_ros.nodes.perception_node import PerceptionNode
@@ -245,3 +246,10 @@ def test_no_task_is_refused_at_the_start_and_while_running(ros: System) -> None:
         assert not result.successful
         assert words in result.reason
     ros.play([0], heard)
+
+
+def test_no_task_in_a_parameter_file_is_one_line(ros: System, tmp_path: Path) -> None:
+    """ROS reads an empty list there as no value at all, not as a list."""
+    (tmp_path / "a.yaml").write_text("perception:\n  ros__parameters:\n    tasks: []\n")
+    with pytest.raises(UserError, match="parameter tasks: expected at least one of"):
+        PerceptionNode(context=ros.context, cli_args=["--ros-args", "--params-file", str(tmp_path / "a.yaml")])

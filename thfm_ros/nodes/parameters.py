@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -213,6 +217,9 @@ def declare(node: Node) -> None:
     for spec in PARAMETERS.values():
         try:
             node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+            node.get_parameter(spec.name)
+        except ParameterUninitializedException:  # an empty list in YAML is no list to ROS
+            raise UserError(f"parameter {spec.check([]) or f'{spec.name}: expected a value, found none'}") from None
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
             raise UserError(f"parameter {spec.name}: {' '.join(str(error).split())}") from None
 
