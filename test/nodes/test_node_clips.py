@@ -248,8 +248,9 @@ def test_no_task_is_refused_at_the_start_and_while_running(ros: System) -> None:
     ros.play([0], heard)
 
 
-def test_no_task_in_a_parameter_file_is_one_line(ros: System, tmp_path: Path) -> None:
-    """ROS reads an empty list there as no value at all, not as a list."""
-    (tmp_path / "a.yaml").write_text("perception:\n  ros__parameters:\n    tasks: []\n")
-    with pytest.raises(UserError, match="parameter tasks: expected at least one of"):
+@pytest.mark.parametrize(("name", "words"), [("tasks", "at least one of"), ("stride", "4 or alike, found")])
+def test_an_empty_list_in_a_parameter_file_is_one_line(ros: System, tmp_path: Path, name: str, words: str) -> None:
+    """ROS reads it as no value at all, not as a list."""
+    (tmp_path / "a.yaml").write_text(f"perception:\n  ros__parameters:\n    {name}: []\n")
+    with pytest.raises(UserError, match=f"parameter {name}: expected {words}"):
         PerceptionNode(context=ros.context, cli_args=["--ros-args", "--params-file", str(tmp_path / "a.yaml")])

@@ -219,7 +219,10 @@ def declare(node: Node) -> None:
             node.declare_parameter(spec.name, spec.default, _descriptor(spec))
             node.get_parameter(spec.name)
         except ParameterUninitializedException:  # an empty list in YAML is no list to ROS
-            raise UserError(f"parameter {spec.check([]) or f'{spec.name}: expected a value, found none'}") from None
+            reason = spec.check([]) if isinstance(spec.default, list) else None
+            raise UserError(
+                f"parameter {reason or f'{spec.name}: expected {spec.default!r} or alike, found []'}"
+            ) from None
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
             raise UserError(f"parameter {spec.name}: {' '.join(str(error).split())}") from None
 
