@@ -49,6 +49,26 @@ def test_a_bundle_is_made_anew_when_the_weights_or_the_networks_code_change(tmp_
     assert len(places) == 4
 
 
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("os.kill(os.getpid(), 9)", "ended by SIGKILL, as the system does where memory runs out"),
+        ("os.kill(os.getpid(), 11)", "ended by SIGSEGV"),
+        ("os._exit(3)", "ended with exit code 3"),
+    ],
+)
+def test_an_export_that_ends_without_a_word_is_named_by_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, words: str
+) -> None:
+    """And not by the progress that it had printed by then."""
+    (tmp_path / "torch.py").write_text(f"import os\nprint('golden outputs 0:05:03', flush=True)\n{end}\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=words) as raised:
+        shipped.cpu_bundle(tmp_path / "weights")
+    assert "golden outputs" not in str(raised.value)
+
+
 SLOW_EXPORT = """
 import os, pathlib, sys, time
 folder, out = pathlib.Path(__file__).parent, pathlib.Path(sys.argv[sys.argv.index("--out") + 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGKILL, Signals
 
 from thfm_ros import processes
 from thfm_ros.engine.manifest import FORMAT, MANIFEST
@@ -64,7 +65,7 @@ def _export(checkpoint: Path, recipe: Path, bundle: Path, stop: Callable[[], boo
         clear_abandoned(bundle)
     if not done.returncode:
         return
-    last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    last = (done.stderr.strip() or _ended(done.returncode)).splitlines()[-1]  # on stdout there is only its progress
     found = f"cannot export {checkpoint} to a bundle: {last}"
     if "No module named" in last:
         raise ParameterError(
@@ -72,6 +73,14 @@ def _export(checkpoint: Path, recipe: Path, bundle: Path, stop: Callable[[], boo
             "(thfm export) and name that folder: bundle"
         )
     raise UserError(found)
+
+
+def _ended(code: int) -> str:
+    """How a process ended that wrote no error."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    hint = ", as the system does where memory runs out: free some, or export elsewhere" if code == -SIGKILL else ""
+    return f"its process was ended by {Signals(-code).name}{hint}"
 
 
 def _place(checkpoint: Path, recipe: Path, package: Path) -> Path:
