@@ -41,6 +41,7 @@ def test_a_bundle_is_made_anew_when_the_weights_or_the_networks_code_change(tmp_
     first = place()
     assert place() == first
     (tmp_path / "thfm_ros" / "nodes.py").write_text("nothing of the network's")
+    (tmp_path / "weights" / "README.md").write_text("a card in other words")
     assert place() == first
     places = {first}
     for file in files:

@@ -84,9 +84,13 @@ def _ended(code: int) -> str:
 
 
 def _place(checkpoint: Path, recipe: Path, package: Path) -> Path:
-    """Format and code are in the name: after an update the bundle is made anew, neither refused nor outdated."""
+    """Format and code are in the name: after an update the bundle is made anew, neither refused nor outdated.
+
+    A checkpoint's card and curves are not: other words make no other bundle.
+    """
     code = [file for layer in ("model", "engine") for file in sorted((package / layer).rglob("*.py"))]
-    content = _fingerprint([recipe, *code, *sorted(checkpoint.rglob("*"))])
+    weights = [file for file in sorted(checkpoint.rglob("*")) if file.suffix not in (".md", ".png")]
+    content = _fingerprint([recipe, *code, *weights])
     return cache_entry("bundles", f"cpu-{FORMAT}-{content}")
 
 
