@@ -157,7 +157,7 @@ def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
 
 
 def test_presets() -> None:
-    with pytest.raises(UserError, match=r"unknown preset 'huge': expected one of tiny, nano, wan-1\.3b, wan-5b"):
+    with pytest.raises(UserError, match=r"unknown preset 'huge': expected one of tiny, nano, nano-lite, wan-1\.3b"):
         get_preset("huge")
     assert PRESETS["wan-1.3b"].latent_shape == (16, 21, 60, 104)  # 480x832, 81 frames, 8x and 4x (paper section 2.1)
     assert PRESETS["nano"].latent_shape == (64, 5, 12, 20)

@@ -82,9 +82,29 @@ def test_only_nodes_know_ros(path):
     assert not ros or area_of(path) == "nodes", f"{path.relative_to(PACKAGE)} imports {ros}"
 
 
+# The wing of the small network has few doors: what builds networks, and what turns a checkpoint into stages.
+NANO_DOORS = {
+    "model/checkpoint.py",
+    "model/keypoints.py",
+    "model/presets.py",
+    "engine/modules.py",
+    "train/networks.py",
+    "train/trainer.py",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nano_has_few_doors(path):
+    place = path.relative_to(PACKAGE).as_posix()
+    wing = tuple(f"thfm_ros.{layer}.nano" for layer in ("model", "train"))
+    inside = place.startswith(("model/nano/", "train/nano/"))
+    uses = any(name.startswith(wing) for name in imports(path, lazy=True))
+    assert inside or not uses or place in NANO_DOORS, f"{place} imports a part of nano: {sorted(NANO_DOORS)} may"
+
+
 def robot_files() -> list[Path]:
     names = [PACKAGE / part for part in ROBOT]
-    files = [f for n in names for f in (sorted(n.glob("*.py")) if n.is_dir() else [n])]
+    files = [f for n in names for f in (sorted(n.rglob("*.py")) if n.is_dir() else [n])]
     files += [PACKAGE / f"engine/backends/{b}_backend.py" for b in ROBOT_BACKENDS]
     return files
 

@@ -23,6 +23,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.loading import load_model, read_config, refuse_pickles
+from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.presets import Preset
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.model.vae import is_guided
@@ -72,7 +73,7 @@ class CheckpointConfig:
 class Checkpoint:
     """Both networks in evaluation mode, prompts (P, L, D) a task, and the configuration."""
 
-    vae: AutoencoderKLWan
+    vae: AutoencoderKLWan | NanoCodec
     transformer: THFMTransformer3DModel
     prompts: dict[str, Tensor]
     config: CheckpointConfig
@@ -117,8 +118,9 @@ def load_checkpoint(
     path = Path(path)
     config = load_config(path)
     refuse_pickles(path)
-    guided = read_config(path / "vae").get("_class_name") == GuidedAutoencoderKLWan.__name__
-    vae = load_model(GuidedAutoencoderKLWan if guided else AutoencoderKLWan, path / "vae", vae_dtype or dtype)
+    kinds = {kind.__name__: kind for kind in (GuidedAutoencoderKLWan, NanoCodec)}
+    kind = kinds.get(read_config(path / "vae").get("_class_name", ""), AutoencoderKLWan)
+    vae = load_model(kind, path / "vae", vae_dtype or dtype)
     transformer = load_model(THFMTransformer3DModel, path / "transformer", dtype)
     file = path / "prompts.safetensors"
     try:
@@ -173,7 +175,10 @@ def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
 def model_card(checkpoint: Checkpoint) -> str:
     """README.md of a checkpoint folder."""
     config = checkpoint.config
-    parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
+    if isinstance(checkpoint.vae, NanoCodec):
+        parts = {name.replace("_", " "): part for name, part in checkpoint.vae.named_children()}
+    else:
+        parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
     if is_guided(checkpoint.vae):
         parts["its guide"] = checkpoint.vae.guide
     parts["transformer"] = checkpoint.transformer

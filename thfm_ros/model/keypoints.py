@@ -10,6 +10,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.nano import HeatmapHead
 from thfm_ros.model.readout import CHANNELS, HeatmapReadout, Keypoints, PatchReadout, TokenReadout
 
 ROPE_THETA = 10000.0  # WanRotaryPosEmbed's default, which no Wan checkpoint changes
@@ -106,6 +107,8 @@ class KeypointTokens(nn.Module):
         dim, before = self.embedding.shape[-1], getattr(self, "head", None)
         if readout == "token":
             self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
+        elif readout == "features" and self.tokens_per_frame == 1:
+            self.head = HeatmapHead(dim, self.num_joints)
         elif readout in ("patches", "heatmap") and self.tokens_per_frame == 1:
             if readout == "heatmap":
                 self.head = HeatmapReadout(dim, self.num_joints, look_blocks, agree_blocks=agree_blocks)
@@ -115,14 +118,14 @@ class KeypointTokens(nn.Module):
                 self.head.load_state_dict(before.state_dict(), strict=False)
         else:
             raise UserError(
-                "readout must be token, or patches or heatmap with tokens_per_frame 1; "
+                "readout must be token, or features, patches or heatmap with tokens_per_frame 1; "
                 f"found '{readout}' with tokens_per_frame {self.tokens_per_frame}"
             )
 
     @property
     def looks(self) -> bool:
         """Whether the head wants the image."""
-        return isinstance(self.head, HeatmapReadout)
+        return isinstance(self.head, HeatmapReadout | HeatmapHead)
 
     def _rows(self, latents: int, first: int) -> list[int]:
         start = frame_index(first)

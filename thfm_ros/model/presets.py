@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLWan
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
+from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
 
@@ -113,6 +114,25 @@ PRESETS: dict[str, Preset] = {
             192, 320, 17, 12.0, "minilm", 16,
         ),
         Preset(
+            "nano-lite",
+            {"z_dim": 64, "widths": [24, 48, 96, 160], "scale_factor_spatial": 16},
+            {
+                "patch_size": (1, 1, 1),
+                "num_attention_heads": 3,
+                "attention_head_dim": 64,
+                "in_channels": 64,
+                "out_channels": 64,
+                "text_dim": 384,
+                "ffn_dim": 768,
+                "num_layers": 4,
+                "token_frames": 5,
+                "readout": "features",
+                "attention": "causal",
+                "window": 2,
+            },
+            144, 240, 5, 12.0, "minilm", 16,
+        ),
+        Preset(
             "wan-1.3b",
             {"base_dim": 96, "z_dim": 16, "scale_factor_spatial": 8},
             {
@@ -154,12 +174,14 @@ def get_preset(name: str) -> Preset:
         raise UserError(f"unknown preset '{name}': expected one of {', '.join(PRESETS)}") from None
 
 
-def vae_class(arguments: dict[str, Any]) -> type[AutoencoderKLWan]:
-    """Of the constructor's arguments."""
+def vae_class(arguments: dict[str, Any]) -> type[AutoencoderKLWan] | type[NanoCodec]:
+    """Return the class that takes these constructor arguments."""
+    if "widths" in arguments:
+        return NanoCodec
     return GuidedAutoencoderKLWan if "guide_dim" in arguments else AutoencoderKLWan
 
 
-def build(preset: Preset | str, seed: int = 0) -> tuple[AutoencoderKLWan, THFMTransformer3DModel]:
+def build(preset: Preset | str, seed: int = 0) -> tuple[AutoencoderKLWan | NanoCodec, THFMTransformer3DModel]:
     """Both networks with random weights, in float32 and evaluation mode; the same seed gives the same weights."""
     preset = get_preset(preset) if isinstance(preset, str) else preset
     with torch.random.fork_rng(devices=[]):

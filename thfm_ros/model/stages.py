@@ -102,4 +102,4 @@ class StreamTransformStep(StreamTransformInit):
 
 def _flatten(out: THFMOutput) -> tuple[Tensor, ...]:
     """With the paper's negation."""
-    return (-out.sample,) if out.keypoints is None else (-out.sample, *out.keypoints)
+    return (-out.sample,) if out.keypoints is None else (-out.sample, *out.keypoints[:3])

@@ -284,7 +284,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
             return self.keypoint_tokens(tokens, video, first, image)
         rows = active.nonzero()[:, 0]
         points = self.keypoint_tokens(tokens[rows], video[rows], first, None if image is None else image[rows])
-        return Keypoints(*(p.new_zeros(len(tokens), *p.shape[1:]).index_copy(0, rows, p) for p in points))
+        return type(points)(*(p.new_zeros(len(tokens), *p.shape[1:]).index_copy(0, rows, p) for p in points))
 
     def _unpatchify(self, hidden: Tensor, x: Tensor) -> Tensor:
         height, width = self._grid(x)
