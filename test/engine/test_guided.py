@@ -70,17 +70,19 @@ def test_the_bundle_equals_torch_and_looks_at_the_image(runtime: StageRuntime, g
         ours, theirs = (getattr(x.keypoints, name) for x in (found, expected))
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
     assert expected.keypoints.xy.std() > 0.05
-    latents = reference.encode(clip)
-    assert np.abs(runtime.decode(latents, clip) - runtime.decode(latents, -clip)).max() > 1e-3
-    points = [runtime.transform(latents, ["keypoints_2d"], video).keypoints.xy for video in (clip, -clip)]
+    encoded = reference.encode(clip)
+    other = replace(encoded, context={"image": -clip})
+    assert np.abs(runtime.decode(encoded.latents, encoded) - runtime.decode(encoded.latents, other)).max() > 1e-3
+    points = [runtime.transform(e, ["keypoints_2d"]).keypoints.xy for e in (encoded, other)]
     assert np.abs(points[0] - points[1]).max() > 1e-3
 
 
 def test_streams_equal_the_whole_clip(runtime: StageRuntime, clip: np.ndarray) -> None:
-    latents, decoder = runtime.encode(clip), runtime.open_stream("decode")
+    encoded, decoder = runtime.encode(clip), runtime.open_stream("decode")
+    latents = encoded.latents
     for _ in range(2):
         parts = [decoder.push(latents[:, :, :1], clip[:, :, :1]), decoder.push(latents[:, :, 1:], clip[:, :, 1:])]
-        np.testing.assert_allclose(np.concatenate(parts, 2), runtime.decode(latents, clip), atol=1e-5)
+        np.testing.assert_allclose(np.concatenate(parts, 2), runtime.decode(latents, encoded), atol=1e-5)
         decoder.reset()
 
 
@@ -101,13 +103,14 @@ def test_the_eager_baseline_computes_the_same(guided: Path, clip: np.ndarray) ->
 
 
 def test_a_forgotten_image_is_named(runtime: StageRuntime, clip: np.ndarray) -> None:
-    latents = runtime.encode(clip)
-    with pytest.raises(UserError, match="expected the encoded video for a guided decoder"):
-        runtime.decode(latents)
-    with pytest.raises(UserError, match="expected video of shape"):
-        runtime.decode(latents, clip[:, :, :1])
-    with pytest.raises(UserError, match="expected the encoded video for its keypoints"):
-        runtime.transform(latents, ["keypoints_2d"])
+    encoded = runtime.encode(clip)
+    latents, blind = encoded.latents, replace(encoded, context={})
+    with pytest.raises(UserError, match="expected image of the encoded clip for decode"):
+        runtime.decode(latents, blind)
+    with pytest.raises(UserError, match="expected image of shape"):
+        runtime.decode(latents, replace(encoded, context={"image": clip[:, :, :1]}))
+    with pytest.raises(UserError, match="expected image of the encoded clip for keypoints"):
+        runtime.transform(blind, ["keypoints_2d"])
     with pytest.raises(UserError, match="expected latents and image for decode_init, found 1 arrays"):
         runtime.open_stream("decode").push(latents[:, :, :1])
 

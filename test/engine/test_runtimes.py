@@ -72,12 +72,13 @@ def test_prompts_select_the_task(reference: StageRuntime, clip: np.ndarray) -> N
 def test_streams_equal_the_whole_clip(backend: str, exported: Path, clip: np.ndarray) -> None:
     runtime = load_runtime(exported, backend)
     encoder, decoder = runtime.open_stream("encode"), runtime.open_stream("decode")
-    whole = runtime.encode(clip)
+    encoded = runtime.encode(clip)
+    whole = encoded.latents
     for _ in range(2):  # the second round shows that reset forgets
         parts = [encoder.push(clip[:, :, :1]), encoder.push(clip[:, :, 1:])]
         np.testing.assert_allclose(np.concatenate(parts, 2), whole, atol=1e-5)
         video = np.concatenate([decoder.push(whole[:, :, :1]), decoder.push(whole[:, :, 1:])], 2)
-        np.testing.assert_allclose(video, runtime.decode(whole), atol=1e-5)
+        np.testing.assert_allclose(video, runtime.decode(whole, encoded), atol=1e-5)
         encoder.reset()
         decoder.reset()
     with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 1, 32, 48\) for encode_init"):
@@ -152,8 +153,10 @@ def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Pa
 def test_decode_takes_any_number_of_tasks(exported: Path) -> None:
     runtime = load_runtime(exported, "onnxruntime", check="never")
     latents = np.random.default_rng(1).normal(size=(3, *runtime.manifest.latent_shape)).astype(np.float32)
-    one_by_one = np.concatenate([runtime.decode(latents[i : i + 1]) for i in range(3)])
-    np.testing.assert_allclose(runtime.decode(latents), one_by_one, atol=1e-6)
+    m = runtime.manifest
+    encoded = runtime.encode(np.zeros((1, 3, m.frames, m.height, m.width), np.float32))
+    one_by_one = np.concatenate([runtime.decode(latents[i : i + 1], encoded) for i in range(3)])
+    np.testing.assert_allclose(runtime.decode(latents, encoded), one_by_one, atol=1e-6)
 
 
 def test_batches_are_made_of_the_compiled_sizes(exported: Path) -> None:

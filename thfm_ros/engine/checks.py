@@ -123,6 +123,14 @@ def check_stages(m: Manifest) -> None:
         expected = _expected_shapes(m, kind, batch, joints)
         if m.looks(kind.split("_")[0]):
             expected["input", IMAGE] = _image(m, expected)
+        for spec in m.context(name):
+            if spec.name != IMAGE:  # features, as `encode` gives them
+                made = next((t for t in m.stages["encode"].outputs if t.name == spec.name), None)
+                expected["input", spec.name] = (
+                    made.shape
+                    if made
+                    else _refuse(m, f"input '{spec.name}' of stage {name}", "an output of encode", "none")
+                )
         for key, shape in expected.items():
             found = given.get(key)
             _expect(m, f"{key[0]} '{key[1]}' of stage {name}", shape, found and found.shape)

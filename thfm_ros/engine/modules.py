@@ -14,9 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import FORMAT, IMAGE, Manifest, Stage, TensorSpec
+from thfm_ros.engine.manifest import FEATURES, FORMAT, IMAGE, Manifest, Stage, TensorSpec
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
+from thfm_ros.model.nano import NanoCodec
+from thfm_ros.model.nano.stages import NanoDecoder, NanoEncoder
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
 from thfm_ros.model.vae import (
     FlatDecoder,
@@ -140,6 +142,8 @@ class Boundary(nn.Module):
 
 def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int] = (1,)) -> dict[str, StageModule]:
     """encode, transform, keypoints, decode in the checkpoint's precision; `_xN` for batches of N tasks."""
+    if isinstance(checkpoint.vae, NanoCodec):
+        return _nano_modules(checkpoint, checkpoint.vae, clip, batches)
     vae, transformer = checkpoint.vae, checkpoint.transformer
     vae_type, type_ = vae.dtype, transformer.patch_embedding.weight.dtype
     joints = transformer.config.num_joints
@@ -177,8 +181,54 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
     return stages
 
 
+def _nano_modules(
+    checkpoint: Checkpoint, codec: NanoCodec, clip: Clip, batches: Sequence[int]
+) -> dict[str, StageModule]:
+    """Nano's stages: `encode` also gives the features that `decode` and `keypoints` take."""
+    transformer, dtype = checkpoint.transformer, codec.dtype
+    joints = transformer.config.num_joints
+    video = TensorSpec("video", (1, 3, clip.frames, clip.height, clip.width))
+    features = tuple(
+        TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
+        for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
+    )
+
+    def latents(n: int, name: str = "latents") -> TensorSpec:
+        return TensorSpec(name, (n, *clip.latent_shape))
+
+    def prompt(n: int) -> TensorSpec:
+        return TensorSpec("prompt", (n, checkpoint.config.text_length, transformer.config.text_dim))
+
+    encoder = Boundary(NanoEncoder(codec), dtype, results=1 + len(features))
+    points = Boundary(TransformStage(transformer, keypoints=True), dtype, results=3, keep=slice(1, None))
+    dense, decoder = Boundary(TransformStage(transformer), dtype), Boundary(NanoDecoder(codec), dtype)
+    stages = {
+        "encode": StageModule(encoder, (video,), (latents(1), *features)),
+        "keypoints": StageModule(
+            points,
+            (latents(1), prompt(1), features[1]),
+            (
+                TensorSpec("xy", (1, clip.frames, joints, 2)),
+                TensorSpec("xyz", (1, clip.frames, joints, 3)),
+                TensorSpec("visibility", (1, clip.frames, joints)),
+            ),
+        ),
+    }
+    for n in batches:
+        suffix = "" if n == 1 else f"_x{n}"
+        painted = TensorSpec("video", (n, 3, clip.frames, clip.height, clip.width))
+        stages[f"transform{suffix}"] = StageModule(dense, (latents(n), prompt(n)), (latents(n, "target"),))
+        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *features), (painted,))
+    return stages
+
+
 def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
-    """First and later calls of streams, with explicit caches: the VAE's, and the causal transformer's where it fits."""
+    """First and later calls of streams, with explicit caches: the VAE's, and the causal transformer's where it fits.
+
+    Nano has none: its latent frames stand for themselves, so a window costs what its new frames cost.
+    """
+    if isinstance(checkpoint.vae, NanoCodec):
+        return {}
     return _vae_streams(checkpoint, clip) | _transform_streams(checkpoint, clip)
 
 

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import BACKENDS, MANIFEST, WHOLE_CLIP, Manifest, Stage, open_bundle, read_prompts
+from thfm_ros.engine.manifest import BACKENDS, IMAGE, MANIFEST, WHOLE_CLIP, Manifest, Stage, open_bundle, read_prompts
 from thfm_ros.engine.refusals import Refusal, one_line, warnings
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
 from thfm_ros.engine.verdicts import StageChecks
@@ -36,6 +36,17 @@ class Keypoints:
     xy: np.ndarray
     xyz: np.ndarray
     visibility: np.ndarray
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Holds what `encode` makes of a clip.
+
+    latents: (1, C, T', h, w). context: what later stages see besides, by name, the video itself (`image`) among it.
+    """
+
+    latents: np.ndarray
+    context: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,11 @@ class Runtime(Protocol):
 
     manifest: Manifest
 
-    def encode(self, video: np.ndarray) -> np.ndarray: ...
+    def encode(self, video: np.ndarray) -> Encoded: ...
 
-    def transform(self, latents: np.ndarray, tasks: Sequence[str], video: np.ndarray | None = None) -> Transformed: ...
+    def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed: ...
 
-    def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray: ...
+    def decode(self, latents: np.ndarray, encoded: Encoded) -> np.ndarray: ...
 
     def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction: ...
 
@@ -129,17 +140,18 @@ class StageRuntime(ABC):
         """Names the machine and the software, for the record of the golden check."""
         return " ".join(f"{k}={v}" for k, v in sorted(self.info.items()))
 
-    def encode(self, video: np.ndarray) -> np.ndarray:
-        """video (1, 3, T, H, W) in [-1, 1] -> normalised latents (1, C, T', h, w)."""
+    def encode(self, video: np.ndarray) -> Encoded:
+        """video (1, 3, T, H, W) in [-1, 1] -> normalised latents, and what later stages see besides."""
         m = self.manifest
         self._expect("video", (1, 3, m.frames, m.height, m.width), video)
-        return self.run("encode", [np.ascontiguousarray(video, np.float32)])[0]
+        video = np.ascontiguousarray(video, np.float32)
+        latents, *features = self.run("encode", [video])
+        names = (t.name for t in m.stages["encode"].outputs[1:])
+        return Encoded(latents, {IMAGE: video, **dict(zip(names, features, strict=True))})
 
-    def transform(self, latents: np.ndarray, tasks: Sequence[str], video: np.ndarray | None = None) -> Transformed:
-        """latents (1, C, T', h, w) -> latents of every dense task, and keypoints (one pass for both kinds).
-
-        video: what was encoded, (1, 3, T, H, W), for keypoints that look at it (`manifest.looks`).
-        """
+    def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed:
+        """Latents of every dense task, and keypoints (one pass for both kinds)."""
+        latents = encoded.latents
         self._expect("latents", (1, *self.manifest.latent_shape), latents)
         self._check_tasks(tasks)
         self.require(task_stages(self.manifest, tasks))
@@ -154,19 +166,19 @@ class StageRuntime(ABC):
         keypoints = None
         if sparse:
             prompt = self.prompts[sparse_prompt(sparse)]
-            xy, xyz, logits = self.run("keypoints", [latents, prompt[None], *self._seen("keypoints", video)])
+            xy, xyz, logits = self.run("keypoints", [latents, prompt[None], *self._context("keypoints", encoded)])
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
-    def decode(self, latents: np.ndarray, video: np.ndarray | None = None) -> np.ndarray:
+    def decode(self, latents: np.ndarray, encoded: Encoded) -> np.ndarray:
         """latents (N, C, T', h, w) -> video (N, 3, T, H, W) in [-1, 1], in the batch sizes that the bundle holds.
 
-        video: what was encoded, (1, 3, T, H, W); a guided decoder (`manifest.looks`) looks at it.
+        encoded: the clip that the tasks are of, for decoders that see it.
         """
         m = self.manifest
         self._expect("latents", (len(latents), *m.latent_shape), latents)
         latents = np.ascontiguousarray(latents, np.float32)
-        seen = self._seen("decode", video)
+        seen = self._context("decode", encoded)
         videos: list[np.ndarray] = []
         done = 0
         for count, name in self.plan("decode", len(latents)):
@@ -177,13 +189,13 @@ class StageRuntime(ABC):
     def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction:
         """Encode, transform, decode: one pass over a clip for all `tasks`."""
         start = time.perf_counter()
-        latents = self.encode(video)
+        clip = self.encode(video)
         encoded = time.perf_counter()
-        out = self.transform(latents, tasks, video)
+        out = self.transform(clip, tasks)
         transformed = time.perf_counter()
         dense = {}
         if out.latents:
-            videos = self.decode(np.concatenate(list(out.latents.values())), video)
+            videos = self.decode(np.concatenate(list(out.latents.values())), clip)
             dense = {t: v.transpose(1, 2, 3, 0) for t, v in zip(out.latents, videos, strict=True)}
         decoded = time.perf_counter()
         times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}
@@ -220,16 +232,16 @@ class StageRuntime(ABC):
             count -= size
         return plan
 
-    def _seen(self, stage: str, video: np.ndarray | None) -> list[np.ndarray]:
-        """The image that a stage looks at, or nothing."""
-        m = self.manifest
-        if not m.looks(stage):
-            return []
-        if video is None:
-            what, call = ("a guided decoder", "decode") if stage == "decode" else ("its keypoints", "transform")
-            raise UserError(f"expected the encoded video for {what}, found none: {call}(..., video)")
-        self._expect("video", (1, 3, m.frames, m.height, m.width), video)
-        return [np.ascontiguousarray(video, np.float32)]
+    def _context(self, stage: str, encoded: Encoded) -> list[np.ndarray]:
+        """What a stage sees of the clip beside its latents."""
+        wanted = self.manifest.context(stage)
+        for spec in wanted:
+            if spec.name not in encoded.context:
+                raise UserError(
+                    f"expected {spec.name} of the encoded clip for {stage}, found {', '.join(encoded.context)}"
+                )
+            self._expect(spec.name, spec.shape, encoded.context[spec.name])
+        return [np.ascontiguousarray(encoded.context[spec.name], np.float32) for spec in wanted]
 
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         for name in tasks:

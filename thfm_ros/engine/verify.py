@@ -110,13 +110,14 @@ def check_same_model(bundle: Manifest, reference: Manifest) -> None:
 def _stage_errors(
     runtime: StageRuntime, reference: StageRuntime, clip: np.ndarray, tasks: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
-    latents = reference.encode(clip)
-    yield "encode", relative_error(latents, runtime.encode(clip))
-    expected, found = (r.transform(latents, tasks, clip) for r in (reference, runtime))
+    encoded = reference.encode(clip)
+    latents = encoded.latents
+    yield "encode", relative_error(latents, runtime.encode(clip).latents)
+    expected, found = (r.transform(encoded, tasks) for r in (reference, runtime))
     if expected.latents:
         both = [np.concatenate(list(x.latents.values())) for x in (expected, found)]
         yield "transform", relative_error(*both)
-        yield "decode", relative_error(reference.decode(both[0], clip), runtime.decode(both[0], clip))
+        yield "decode", relative_error(reference.decode(both[0], encoded), runtime.decode(both[0], encoded))
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
     times = 2 + (runtime.manifest.window or 0) // latents.shape[2]

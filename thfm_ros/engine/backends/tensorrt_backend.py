@@ -185,8 +185,7 @@ class TensorRT(StageRuntime):
             latents = encode.buffers["latents"]
             if sparse:
                 buffers = self.executor("keypoints").buffers
-                if IMAGE in buffers:
-                    buffers[IMAGE].copy_(encode.buffers["video"])
+                self._show("keypoints", encode)
                 self._transform("keypoints", latents, [sparse_prompt(sparse)], marks)
                 results = {k: self.download(f"keypoints.{k}", buffers[k]) for k in ("xy", "xyz", "visibility")}
             done, decoders = 0, self.manifest.variants("decode")
@@ -194,8 +193,7 @@ class TensorRT(StageRuntime):
                 target = self._transform(name, latents, dense[done : done + count], marks)
                 decode = self.executor(decoders[count])
                 decode.buffers["latents"].copy_(target)
-                if IMAGE in decode.buffers:
-                    decode.buffers[IMAGE].copy_(encode.buffers["video"])
+                self._show(decoders[count], encode)
                 self._timed("decode", decode, marks)
                 for index, task in enumerate(dense[done : done + count]):
                     results[task] = self.download(f"video.{task}", decode.buffers["video"][index])
@@ -219,6 +217,12 @@ class TensorRT(StageRuntime):
         self.upload(f"{name}.prompt", prompt, executor.buffers["prompt"])
         self._timed("transform", executor, marks)
         return executor.buffers[self.manifest.stages[name].outputs[0].name]
+
+    def _show(self, name: str, encode: Executor) -> None:
+        """Gives a stage what it sees of the clip beside its latents."""
+        buffers = self.executor(name).buffers
+        for spec in self.manifest.context(name):
+            buffers[spec.name].copy_(encode.buffers["video" if spec.name == IMAGE else spec.name])
 
     def _timed(self, kind: str, executor: Executor, marks: list[tuple[str, Any, Any]]) -> None:
         begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
