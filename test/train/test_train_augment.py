@@ -339,6 +339,18 @@ def test_a_larger_window_in_fewer_pixels_shows_their_mean() -> None:
     assert seen.rgb.abs().mean() < 0.05
 
 
+@pytest.mark.parametrize("augmentation", [{}, {"colour": 0.1}])
+def test_whole_images_of_a_generator_that_renders_larger_ones_are_their_means(augmentation) -> None:
+    clip = two_people(1, 144, 240)
+    clip.rgb[:] = np.indices((144, 240)).sum(0)[..., None] % 2 * 255
+    config = tiny(augment=augmentation, data={"height": 72, "width": 120, "oversample": 2})
+    part = replace(draw(config, 0), clips=(0,), width=None, height=None)
+    seen = augmented([clip], part, config, torch.device("cpu"))
+    assert seen.rgb.shape == (1, 3, 1, 72, 120)
+    assert seen.rgb.std() < 0.05
+    assert_close(seen.keypoints.xy, ClipBatch.of([clip]).keypoints.xy)
+
+
 def test_steps_with_windows_have_as_many_more_clips_as_these_are_smaller() -> None:
     config = tiny(augment={"windows": {"share": 0.5, "width": 16, "height": 32}}, data={"height": 32, "width": 48})
     drawn = [draw(config, step) for step in range(40)]

@@ -82,7 +82,7 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
     """The clips of a step as its views and cameras show them: a function of (config, step, clips) alone."""
     how = config.augment
     keys = [(config.seed, part.step, clip) for clip in part.clips]
-    if how == AugmentConfig():
+    if how == AugmentConfig() and config.data.oversample == 1:
         return ClipBatch.of(clips, device)
     views = [View.draw(how, *key) for key in keys]
     if part.height and part.width:
@@ -95,7 +95,10 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
     if part.width and part.step < how.roll_until * config.steps:
         views = [v.rolled(how.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
-    batch, beyond = _seen(batch, views, part.width, part.height)
+    width, height = part.width, part.height
+    if not width and config.data.oversample > 1:
+        width, height = config.data.width, config.data.height
+    batch, beyond = _seen(batch, views, width, height)
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
         taken = photographed(batch.rgb, looks)

@@ -24,6 +24,8 @@ class DataConfig:
         there the next time; `folder` reads `path` only, and a missing file is an error.
     clips: how many different ones training draws from; 0: without end (every sample is new).
     height, width, frames, fps: 0 means the preset's. frames 1: still images.
+    oversample: the generator renders that many times as wide and high. Windows around people are then as sharp as
+        those that are cut from a camera's own image; whole images are reduced.
     settings: further keys of the generator's configuration, for what is trained on; held-out clips have none of them.
     environments: folder of panoramas that light its scenes. backgrounds: folder of photographs without people, behind
         its people (`settings: {composed: 0.5}`) and as pictures with nobody in them (`settings: {nobody: 0.1}`).
@@ -39,11 +41,16 @@ class DataConfig:
     width: int = 0
     frames: int = 0
     fps: float = 0.0
+    oversample: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
     environments: str = ""
     backgrounds: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.oversample < 1:
+            raise UserError(f"data.oversample: expected 1 or more, found {self.oversample}")
 
 
 @dataclass(frozen=True)
@@ -211,12 +218,14 @@ class TrainConfig:
     train_transformer: not: of it only the readout of keypoints moves, which is cheap with nothing but their tasks.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`. train_eyes: whether the pyramids of a
         guide and of heatmaps move with the rest; not: what stage `guide` has taught them stays, and steps are cheaper.
+    freeze_blocks: blocks of the ImageNet encoder, from the first, that do not move in stage `nano`. encoder_rate: part
+        of the learning rate for its other blocks, which know something already.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
     lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
-    stage: Literal["vae", "latent", "pixel", "encoder", "guide"]
+    stage: Literal["vae", "latent", "pixel", "encoder", "guide", "nano"]
     preset: str = "nano"
     vae: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
@@ -246,6 +255,8 @@ class TrainConfig:
     train_encoder: bool = False
     train_decoder: bool = False
     train_eyes: bool = True
+    freeze_blocks: int = 8
+    encoder_rate: float = 0.2
     decode_latents: int = 0
     lora: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -52,8 +52,9 @@ class Generator:
         places = {"environments": data.environments or None, "backgrounds": data.backgrounds or None}
         if twice := sorted((settings | places).keys() & data.settings.keys()):
             raise UserError(f"data.settings: expected other keys, found {twice[0]}: set data.{twice[0]} instead")
+        larger = {"width": data.width * data.oversample, "height": data.height * data.oversample}
         try:
-            self.config = SynthConfig(**{**settings, **places, **data.settings})
+            self.config = SynthConfig(**{**settings, **larger, **places, **data.settings})
         except TypeError as error:
             raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
         self.group = self.config.identities
@@ -141,6 +142,8 @@ def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
 
     kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
     kind["generator"] = GENERATOR_VERSION
+    if data.oversample > 1:
+        kind["oversample"] = data.oversample
     # Folders by their content: motions and pictures may have come or gone in the same one.
     folders = {name: made.settings()[name] for name in ("bvh", "environments", "backgrounds") if getattr(made, name)}
     kind["settings"] = data.settings | folders

@@ -19,38 +19,50 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon takes no convolutions, and multiplies in bfloat16, which is slow on CPUs without it.
 
     Args:
+        parameters: or groups of them, which may have a `scale` on the rate.
         betas: of Adam. momentum: of the matrices, Nesterov's.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], momentum: float = 0.95
+        self,
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float],
+        momentum: float = 0.95,
     ) -> None:
         matrices, rest = [], []
-        for parameter in parameters:
-            (matrices if is_matrix(parameter) else rest).append(parameter)
-        super().__init__([{"params": matrices}], {"lr": lr, "momentum": momentum})
-        self.adam = torch.optim.Adam([{"params": rest}], lr=lr, betas=betas)
+        groups = list(parameters)
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+            for parameter in group["params"]:
+                kinds[is_matrix(parameter)].append(parameter)
+            matrices.append({"params": kinds[True], "scale": group.get("scale", 1.0)})
+            rest.append({"params": kinds[False], "scale": group.get("scale", 1.0)})
+        super().__init__(matrices, {"lr": lr, "momentum": momentum})
+        self.orthogonal_groups = list(self.param_groups)
+        self.adam = torch.optim.Adam(rest, lr=lr, betas=betas)
         self.adam.state = self.state  # one table, which checkpoints keep
         self.param_groups += self.adam.param_groups
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None, "no second evaluation of the loss"
-        group = self.param_groups[0]
-        gradients, weights = [], []
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            used = _used(parameter.grad)
-            gradient, average, weight = (x[used] for x in (parameter.grad, state["momentum"], parameter))
-            average.lerp_(gradient, 1 - group["momentum"])
-            gradients.append(gradient.lerp(average, group["momentum"]).flatten(1))
-            weights.append(weight)
-        for weight, update in zip(weights, orthogonal_shared(gradients), strict=True):
-            weight.add_(update.view_as(weight), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+        gradients, weights, rates = [], [], []
+        for group in self.orthogonal_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                used = _used(parameter.grad)
+                gradient, average, weight = (x[used] for x in (parameter.grad, state["momentum"], parameter))
+                average.lerp_(gradient, 1 - group["momentum"])
+                gradients.append(gradient.lerp(average, group["momentum"]).flatten(1))
+                weights.append(weight)
+                rates.append(group["lr"])
+        for weight, rate, update in zip(weights, rates, orthogonal_shared(gradients), strict=True):
+            weight.add_(update.view_as(weight), alpha=-rate * 0.2 * max(update.shape) ** 0.5)
         self.adam.step()
 
 

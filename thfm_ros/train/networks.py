@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from inspect import signature
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -13,6 +15,8 @@ from thfm_ros.engine.device import fast_bf16
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from thfm_ros.model.guide import GuidedAutoencoderKLWan
+from thfm_ros.model.nano import NanoCodec
+from thfm_ros.model.nano.efficientnet import imagenet_file, load_imagenet
 from thfm_ros.model.presets import Preset, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -30,8 +34,8 @@ def preset_of(config: TrainConfig) -> Preset:
         ("vae", config.vae, preset.vae),
         ("transformer", config.transformer, preset.transformer),
     ):
-        kind = GuidedAutoencoderKLWan if name == "vae" else THFMTransformer3DModel
-        allowed = signature(kind.__init__).parameters
+        vae_kind = NanoCodec if "widths" in preset.vae else GuidedAutoencoderKLWan
+        allowed = signature((vae_kind if name == "vae" else THFMTransformer3DModel).__init__).parameters
         for key in own:
             if key not in allowed and key not in known:
                 raise UserError(f"{name}: unknown key '{key}'")
@@ -63,6 +67,8 @@ def open_networks(config: TrainConfig) -> Checkpoint:
             vae, transformer = build(preset, config.seed)
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(f"the network cannot be built: {error}") from None
+        if isinstance(vae, NanoCodec):
+            load_imagenet(vae.image_encoder, imagenet_file())
         checkpoint = Checkpoint(vae, transformer, {}, CheckpointConfig.of(preset))
         if not config.prompts:
             embedder = get_embedder(preset.text_encoder, preset.source, preset.transformer["text_dim"])
@@ -154,17 +160,25 @@ def merge_lora(transformer: THFMTransformer3DModel) -> None:
     transformer.unload_lora()
 
 
-def optimiser(config: TrainConfig, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def optimiser(
+    config: TrainConfig, parameters: list[torch.nn.Parameter], slow: Collection[torch.nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Return the config's optimiser; `slow` parameters move at `encoder_rate` of its learning rate."""
     betas = (config.optim.betas[0], config.optim.betas[1])
+    apart = {id(p) for p in slow}
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in apart], "scale": 1.0}]
+    if apart:
+        chosen = [p for p in parameters if id(p) in apart]
+        groups.append({"params": chosen, "scale": config.encoder_rate})
     if config.optim.name == "adam":
-        return torch.optim.Adam(parameters, lr=config.optim.lr, betas=betas)
+        return torch.optim.Adam(groups, lr=config.optim.lr, betas=betas)
     if config.optim.name == "muon":
-        return Muon(parameters, lr=config.optim.lr, betas=betas)
+        return Muon(groups, lr=config.optim.lr, betas=betas)
     try:
         from bitsandbytes.optim import Adam8bit
     except ImportError:
         raise UserError("optim.name adam8bit needs bitsandbytes: pip install bitsandbytes, or use adam") from None
-    return Adam8bit(parameters, lr=config.optim.lr, betas=betas)
+    return Adam8bit(groups, lr=config.optim.lr, betas=betas)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

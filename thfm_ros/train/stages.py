@@ -59,6 +59,10 @@ class Stage(nn.Module):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         raise NotImplementedError
 
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """Return parameters that move at `encoder_rate` of the learning rate."""
+        return []
+
     def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
         """Decoded, at the size of the video, in [-1, 1]; of stills at rest: which of a latent's 4 frames."""
         if frame is None:

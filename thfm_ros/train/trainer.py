@@ -23,6 +23,7 @@ from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
 from thfm_ros.train.head_stages import EncoderStage, GuideStage
 from thfm_ros.train.heldout import HeldOut
+from thfm_ros.train.nano.stage import NanoStage
 from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
 from thfm_ros.train.progress import Progress
 from thfm_ros.train.samples import ClipBatch, TrainingClip
@@ -35,6 +36,7 @@ STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "pixel": PixelStage,
     "encoder": EncoderStage,
     "guide": GuideStage,
+    "nano": NanoStage,
 }
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
 PART_MAY_CHANGE = {"data": {"path", "workers", "device"}, "optim": {"cooldown"}}
@@ -97,7 +99,7 @@ class Trainer:
         if config.compile:
             self.stage.compile_networks()
         self.parameters = {n: p for n, p in self.stage.named_parameters() if p.requires_grad}
-        self.optimizer = optimiser(config, list(self.parameters.values()))
+        self.optimizer = optimiser(config, list(self.parameters.values()), self.stage.slow_parameters())
         self.ema = Ema(self.parameters, config.optim.ema)
         self.module = self.accelerator.prepare(self.stage) if self.accelerator.num_processes > 1 else self.stage
         self.record: dict[str, Any] = {"config": to_table(config), "seconds": 0.0, "dropped": 0, "best": math.inf}
@@ -168,7 +170,7 @@ class Trainer:
             self.record["dropped"] += 1
             return losses
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = learning_rate(self.config, self.step) * group.get("scale", 1.0)
         self.optimizer.step()
         self.ema.update()
         return losses

@@ -1,0 +1,1 @@
+"""How nano is trained: all of it at once, through its decoder."""
