@@ -38,6 +38,11 @@ def _topics(topics: Sequence[Topic]) -> str:
     )
 
 
+def _main(topic: Topic) -> bool:
+    """Whether a newcomer wants to know it at once: no second picture, nothing that an optional package adds."""
+    return not topic.optional and not topic.name.endswith(("image_color", "camera_info"))
+
+
 def _parameters() -> str:
     when = {"start": "at start only", "configure": "next configure", "activate": "next activate", "now": "at once"}
 
@@ -66,6 +71,7 @@ def _arguments() -> str:
 def tables() -> dict[str, str]:
     """name -> Markdown."""
     return {
+        "topics": _table(("topic", "what"), ((f"`{t.name}`", t.description) for t in PUBLISHED if _main(t))),
         "subscribed": _topics(SUBSCRIBED),
         "published": _topics(PUBLISHED),
         "parameters": _parameters(),
