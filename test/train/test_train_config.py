@@ -27,6 +27,7 @@ from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
 from thfm_ros.train.trainer import Trainer
 
 FOLDER = Path(__file__).parents[2] / "config" / "train"
+WEIGHTS = Path(__file__).parents[2] / "weights" / "nano"
 CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswith("recipe"))
 
 
@@ -86,15 +87,20 @@ def test_every_shipped_config_runs_with_tiny_networks(
 ) -> None:
     """Its stage, tasks, masks, adapters, checkpointing and accumulation; only sizes and paths are replaced."""
     config = load_config(file)
+    nano = config.stage == "nano"
+    kept = {k: v for k, v in config.transformer.items() if k in ("readout", "agree_blocks")}
+    augment = replace(config.augment, person_width=16) if config.augment.person else config.augment
+    if nano:
+        augment = replace(augment, windows=replace(augment.windows, width=16, height=32))
     config = replace(
         config,
-        preset="tiny",
-        vae={"guide_dim": 24} if config.stage == "guide" else {},
-        transformer={k: v for k, v in config.transformer.items() if k in ("readout", "agree_blocks")},
-        augment=replace(config.augment, person_width=16) if config.augment.person else config.augment,
+        preset="nano-lite" if nano else "tiny",
+        vae={"widths": [8, 48, 16, 24]} if nano else {"guide_dim": 24} if config.stage == "guide" else {},
+        transformer={"num_layers": 1} if nano else kept,
+        augment=augment,
         init="",
         init_vae="",
-        prompts="",
+        prompts=str(WEIGHTS) if nano else "",
         inflate=config.inflate or not config.look_back,  # its init's convolutions do not look back
         latents=str(tmp_path / "latents") if config.latents else "",
         steps=2,
