@@ -125,6 +125,15 @@ def clear_abandoned(path: str | Path) -> None:
             os.close(lock)
 
 
+def clear_abandoned_in(folder: Path) -> None:
+    """Removes the temporaries of ended processes in a folder, whatever they were to become.
+
+    For caches, where another version of an entry has another name.
+    """
+    for name in {temporary.name[1:].rsplit(".", 2)[0] for temporary in folder.glob(".*.*.tmp")}:
+        clear_abandoned(folder / name)
+
+
 def free_name(path: str | Path) -> Path:
     """The path, or the first of NAME_2, NAME_3, ... that nothing has yet."""
     path = Path(path)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from thfm_ros.errors import UserError
-from thfm_ros.files import atomic, clear_abandoned, locked, write_json, write_text
+from thfm_ros.files import atomic, clear_abandoned, clear_abandoned_in, locked, write_json, write_text
 
 
 def process(code, *arguments):
@@ -88,6 +88,18 @@ def test_temporaries_of_a_killed_process_go_and_those_of_a_living_one_stay(tmp_p
     living.communicate("go on\n", timeout=60)
     assert living.returncode == 0
     assert [p.read_text() for p in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_cache_is_cleared_of_abandoned_entries_of_any_name(tmp_path):
+    dead, living = (process(HALF, tmp_path / name) for name in ("cpu-3-old", "cpu-4-new"))
+    dead.kill()
+    dead.wait()
+    clear_abandoned_in(tmp_path)
+    left = [path.name for path in tmp_path.iterdir()]
+    living.kill()
+    living.wait()
+    assert len(left) == 1
+    assert left[0].startswith(".cpu-4-new.")
 
 
 def test_the_next_writer_clears_what_a_killed_one_left(tmp_path):

@@ -10,7 +10,7 @@ from signal import SIGKILL, Signals
 from thfm_ros import processes
 from thfm_ros.engine.manifest import FORMAT, MANIFEST
 from thfm_ros.errors import ParameterError, UserError
-from thfm_ros.files import clear_abandoned, locked
+from thfm_ros.files import clear_abandoned_in, locked
 from thfm_ros.paths import cache_entry, cache_folder, resource
 
 Report = Callable[[str], None]
@@ -62,7 +62,7 @@ def _export(checkpoint: Path, recipe: Path, bundle: Path, stop: Callable[[], boo
     try:
         done = processes.run("thfm_ros.cli", *arguments, stop=stop)
     finally:
-        clear_abandoned(bundle)
+        clear_abandoned_in(bundle.parent)
     if not done.returncode:
         return
     last = (done.stderr.strip() or _ended(done.returncode)).splitlines()[-1]  # on stdout there is only its progress
