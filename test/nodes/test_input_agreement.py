@@ -98,7 +98,7 @@ def test_depth_that_is_not_of_the_colour_image_is_refused_and_the_skeleton_measu
     assert "skeleton" in line
     wait_for(lambda: int(said.value("Depth images refused")) > 0)
     assert said.value("Depth images used") == "0"
-    assert said.value("Depth image by") == "skeleton"
+    wait_for(lambda: said.value("Depth image by") == "skeleton")
     # By the skeleton, which stands at 3 m with nothing but the gradient and the square around it.
     found = np.frombuffer(depth[-1].data, np.float32)
     assert 2.5 < np.nanmedian(found) < 6.0
