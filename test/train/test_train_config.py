@@ -39,7 +39,7 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
         ({"stage": "latent", "augment": {"zoom": 1.5}}, "zoom above 0 and at most 1"),
         ({"stage": "latent", "augment": {"person": 1, "person_width": 0}}, "a person_width of at least 1 pixel"),
         ({"stage": "latent", "keypoints": [1, 1]}, "expected 3 or 4 weights"),
-        ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, guide, found 'pixels'"),
+        ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, guide, nano, found 'pixels'"),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),
         ({"stage": "latent", "optim": {"lr": "fast"}}, "lr: expected a number"),
