@@ -28,8 +28,8 @@ from thfm_ros.engine.modules import StageModule
 MANTISSA = {"tf32": 10, "fp16": 10, "bf16": 7, "auto": 7, "int8": 7}
 STEADY = 0.5  # of the tolerance: the most that emulated rounding may move
 TELLING = 2.0  # times the tolerance: the least that swapping two items of a batch moves
-SEEDS = 32  # that are tried where joints are read from places
-FEW_SEEDS = 8  # and elsewhere, where nearly every seed will do
+SEEDS = 12  # that are tried where joints are read from places
+FEW_SEEDS = 4  # and elsewhere, where nearly every seed will do
 
 
 class Rounding(TorchDispatchMode):
