@@ -14,8 +14,8 @@ NAMES = {
     "onnxruntime": "ONNX Runtime",
     "torch": "torch",
 }
-# (refused, its precision, what runs instead) -> how many times slower a clip of all kinds was (README, Performance).
-SLOWER = {("openvino", "bf16", "onnxruntime"): 3.7, ("openvino", "fp32", "onnxruntime"): 1.3}
+# (refused, its precision, what runs instead) -> how many times slower a clip of all kinds was (docs/results.md, Speed).
+SLOWER = {("openvino", "bf16", "onnxruntime"): 2.1, ("openvino", "fp32", "onnxruntime"): 1.3}
 
 
 @dataclass(frozen=True)
