@@ -133,7 +133,9 @@ class TensorRT(StageRuntime):
         if name not in self._engines:
             engine = deserialise(self.trt, self._runtime, self.manifest, name)
             self._engines[name] = engine
-            if hasattr(engine, "create_runtime_config"):  # TensorRT for RTX: kernels are compiled here and now
+            # TensorRT for RTX compiles its kernels here and now. Full TensorRT has runtime configurations too since
+            # 10.13, without a cache and without a strategy for graphs.
+            if self.trt.__name__ == "tensorrt_rtx":
                 config = engine.create_runtime_config()
                 self._jit = self._jit or self._load_jit(config)
                 config.set_runtime_cache(self._jit)
