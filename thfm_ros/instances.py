@@ -22,6 +22,7 @@ SPREAD = 0.35  # standard deviation of centre-ness, in parts of the square root 
 ERROR = 0.04  # what a network's offsets are off by, in the code's own measure
 REACH = 2.5  # times that: votes that far from a place still mean it
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # pixels that votes are blurred by, each by what suits its offset
+CELL = 2  # pixels along each side of what votes are counted in; the mean of the votes is exact all the same
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def group(code: np.ndarray, least: int = 12, most: int = 20) -> Instances:
     centres = _centres(votes, length, width, shape, least, most)
     chosen, off = np.full(len(votes), -1), np.zeros(len(votes))
     while len(centres):
-        distance = np.linalg.norm(votes[:, None] - centres[None], axis=-1)
-        chosen, off = distance.argmin(1), distance.min(1) / width
+        squared = _squared(votes, centres)
+        chosen = squared.argmin(0)
+        off = np.sqrt(squared.min(0)) / width
         chosen = np.where(off < 4, chosen, -1)
         counts = np.bincount(chosen[chosen >= 0], minlength=len(centres))
         if (counts >= least).all():
@@ -99,32 +101,42 @@ def _centres(
 ) -> np.ndarray:
     """(N, 2) x, y of the places that votes (V, 2) of those lengths (V,) agree on, as exact as their widths."""
     level = np.abs(np.log(width[:, None] / np.array(WIDTHS))).argmin(1)
-    cells = np.clip(np.rint(votes).astype(int), 0, [shape[1] - 1, shape[0] - 1])
+    grid = (-(-shape[0] // CELL), -(-shape[1] // CELL))
+    column, row = np.clip(np.rint(votes).astype(int) // CELL, 0, [grid[1] - 1, grid[0] - 1]).T
+    cell = row * grid[1] + column
     left = np.ones(len(votes), bool)
+    density = [np.zeros(grid, np.float32) for _ in WIDTHS]
+    changed = np.flatnonzero(np.bincount(level, minlength=len(WIDTHS)))  # levels whose votes are others than when they were last blurred
     places: list[np.ndarray] = []
     for _ in range(3 * most):
         if left.sum() < least or len(places) == most:
             break
-        density = np.zeros(shape, np.float32)
-        for n, blur in enumerate(WIDTHS):
-            count = np.zeros(shape, np.float32)
-            some = left & (level == n)
-            np.add.at(count, (cells[some, 1], cells[some, 0]), 1)
-            density += cv2.GaussianBlur(count, (0, 0), blur, borderType=cv2.BORDER_CONSTANT)
-        row, column = np.unravel_index(int(density.argmax()), shape)
-        place = np.array([column, row], float)
-        near = left & (np.linalg.norm(votes - place, axis=-1) < REACH * width)
+        for n in changed:
+            count = np.bincount(cell[left & (level == n)], minlength=grid[0] * grid[1]).reshape(grid)
+            sigma = WIDTHS[n] / CELL
+            density[n] = cv2.GaussianBlur(count.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+        summit = np.unravel_index(int(np.sum(density, 0).argmax()), grid)
+        place = CELL * (np.array([summit[1], summit[0]], float) + 0.5) - 0.5
+        reach = REACH * width + CELL / 2
+        near = left & (_squared(votes, place[None])[0] < reach**2)
         if not near.any():
             break
         exact = 1 / width[near] ** 4
         place = (votes[near] * exact[:, None]).sum(0) / exact.sum()
-        taken = near | (left & (np.linalg.norm(votes - place, axis=-1) < REACH * width))
+        taken = near | (left & (_squared(votes, place[None])[0] < (REACH * width) ** 2))
         left &= ~taken
+        changed = np.flatnonzero(np.bincount(level[taken], minlength=len(WIDTHS)))
         # Whoever is there has a middle; what is left over from a large person's scattered votes has none.
         middle = length[taken] < 1 + SPREAD * np.sqrt(taken.sum())
         if taken.sum() >= least and middle.mean() > MIDDLE:
             places.append(place)
     return np.array(places).reshape(-1, 2)
+
+
+def _squared(votes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, V) squared distances of votes (V, 2) from places (N, 2)."""
+    (x, y), (px, py) = votes.T, places.T
+    return (x - px[:, None]) ** 2 + (y - py[:, None]) ** 2
 
 
 def _root(x: np.ndarray) -> np.ndarray:
