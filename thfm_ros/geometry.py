@@ -98,6 +98,26 @@ def normals_from_depth(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     return normals
 
 
+def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """(x, y, z, w), unit, w >= 0, of a rotation matrix (3, 3)."""
+    m = np.asarray(rotation, dtype=float)
+    # Of the four squares the largest is at least 1/4: its root divides well.
+    squares = 1 + np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1]]) @ np.diag(m)
+    x, y, z = m[2, 1], m[0, 2], m[1, 0]
+    a, b, c = m[1, 2], m[2, 0], m[0, 1]
+    table = np.array(
+        [
+            [squares[0], z + c, y + b, x - a],
+            [z + c, squares[1], x + a, y - b],
+            [y + b, x + a, squares[2], z - c],
+            [x - a, y - b, z - c, squares[3]],
+        ]
+    )
+    q = table[int(np.argmax(squares))]
+    q = q / np.linalg.norm(q) * (1.0 if q[3] >= 0 else -1.0)
+    return float(q[0]), float(q[1]), float(q[2]), float(q[3])
+
+
 def solve_root(
     xy_px: np.ndarray, xyz_rel: np.ndarray, weights: np.ndarray | None, intrinsics: Intrinsics
 ) -> np.ndarray:

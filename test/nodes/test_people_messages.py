@@ -22,7 +22,16 @@ JOINTS = JOINT_SETS["thfm32"]
 def person(located: bool) -> Person:
     body = skeleton()
     xyz = body + np.array([0.5, 0.0, 3.0]) if located else np.full_like(body, np.nan)
-    return Person("kzqwh_3", JOINTS, np.arange(64.0).reshape(32, 2), xyz, body, np.linspace(0, 1, 32), (96, 64))
+    return Person(
+        "kzqwh_3",
+        JOINTS,
+        np.arange(64.0).reshape(32, 2),
+        xyz,
+        body,
+        np.linspace(0, 1, 32),
+        (96, 64),
+        velocity=np.array([0.5, 0.0, -1.0]),
+    )
 
 
 def test_a_person_survives_the_message() -> None:
@@ -35,7 +44,7 @@ def test_a_person_survives_the_message() -> None:
     assert math.isclose(msg.score, 0.5, abs_tol=1e-6)
     (after,) = people_from_msg(array)
     assert (after.id, after.joint_set, after.image_size) == (before.id, before.joint_set, before.image_size)
-    for name in ("xy", "xyz", "xyz_relative", "confidence"):
+    for name in ("xy", "xyz", "xyz_relative", "confidence", "velocity"):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-6)
 
 

@@ -52,6 +52,7 @@ class FakeRuntime:
     closed: bool = False
     last_tasks: tuple[str, ...] = ()
     gate: threading.Event | None = None  # a pass waits for it
+    body: np.ndarray = field(default_factory=skeleton)  # (32, 3) relative to the pelvis, camera axes
 
     def predict(self, video: np.ndarray, tasks: Sequence[str]) -> SimpleNamespace:
         m = self.manifest
@@ -83,13 +84,12 @@ class FakeRuntime:
                 dense[name] = n / np.linalg.norm(n, axis=-1, keepdims=True)
         keypoints = None
         if any(TASKS[t].kind == "sparse" for t in tasks):
-            body = skeleton()
-            points = body + np.array(self.root)
+            points = self.body + np.array(self.root)
             x = points[:, 0] / points[:, 2] + 0.5
             y = points[:, 1] / points[:, 2] * m.width / m.height + 0.5
             keypoints = SimpleNamespace(
                 xy=np.repeat(np.stack([x, y], -1)[None], m.frames, 0).astype(np.float32),
-                xyz=np.repeat(body[None], m.frames, 0).astype(np.float32),
+                xyz=np.repeat(self.body[None], m.frames, 0).astype(np.float32),
                 visibility=np.full((m.frames, len(JOINT_SETS[m.joint_set])), self.visibility, np.float32),
             )
         return SimpleNamespace(

@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from geometry_msgs.msg import Point
 from std_msgs.msg import Header
 
 from thfm_ros.msg import Joint, PersonArray
 from thfm_ros.msg import Person as PersonMsg
+from thfm_ros.nodes.poses import to_point, to_vector
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.people import Person
 
 FIRST_MIDDLE = 0.5  # the middle of the first pixel, counted from its outer edge
-
-
-def _point(xyz: np.ndarray) -> Point:
-    return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
 
 
 def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header: Header) -> PersonArray:
@@ -29,15 +25,19 @@ def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header:
     array = PersonArray(header=header, width=image_size[0], height=image_size[1])
     for person in people:
         joints = [
-            Joint(name=name, x=float(x), y=float(y), position=_point(xyz), confidence=float(confidence))
+            Joint(name=name, x=float(x), y=float(y), position=to_point(xyz), confidence=float(confidence))
             for name, (x, y), xyz, confidence in zip(
                 person.joint_set.joints, person.xy - FIRST_MIDDLE, person.xyz, person.confidence, strict=True
             )
         ]
-        root = person.xyz[person.joint_set.index("pelvis")]
         array.people.append(
             PersonMsg(
-                id=person.id, joint_set=person.joint_set.name, joints=joints, root=_point(root), score=person.score
+                id=person.id,
+                joint_set=person.joint_set.name,
+                joints=joints,
+                root=to_point(person.root),
+                velocity=to_vector(person.velocity),
+                score=person.score,
             )
         )
     return array
@@ -58,6 +58,7 @@ def people_from_msg(array: PersonArray) -> list[Person]:
                 xyz_relative=xyz - root,
                 confidence=np.array([j.confidence for j in msg.joints]),
                 image_size=(array.width, array.height),
+                velocity=np.array([msg.velocity.x, msg.velocity.y, msg.velocity.z]),
             )
         )
     return people

@@ -18,6 +18,7 @@ from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.lens import Lens
+from thfm_ros.stream.motion import Velocities
 from thfm_ros.stream.people import Person, PersonTracker, locate
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
 from thfm_ros.stream.smooth import JointSmoother
@@ -122,6 +123,7 @@ class StreamEstimator:
         self._tracker = PersonTracker()
         self._smoother = JointSmoother()
         self._smoothed = ""  # whose joints
+        self._velocities = Velocities()
         self._body_size = BodySize(self.joint_set)
         self._scale = MetricScale()
         self._units = StreamUnits()
@@ -138,6 +140,7 @@ class StreamEstimator:
         self._metric_source: MetricSource = "none"
         self._tracker.reset()
         self._smoother.reset()
+        self._velocities.reset()
         self._body_size.reset()
         self._scale.reset()
         self._units.reset()
@@ -340,7 +343,8 @@ class StreamEstimator:
         factor = self._body_size.factor(frame.stamp_ns, xy, xyz, confidence, size, frame.depth)
         if factor is not None:
             xyz, relative = factor * xyz, factor * relative
-        return Person(identity, self.joint_set, xy, xyz, relative, confidence, size, factor is not None)
+        velocity = self._velocities.update(identity, frame.stamp_ns, xyz[self.joint_set.index("pelvis")])
+        return Person(identity, self.joint_set, xy, xyz, relative, confidence, size, factor is not None, velocity)
 
     def _to_metres(self, result: FrameResult, frame: _Frame) -> None:
         """Metric depth of this frame, from the depth camera where there is one, else from the skeleton.

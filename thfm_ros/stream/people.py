@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from thfm_ros.skeleton import JointSet
 from thfm_ros.stream.lens import Lens
 
 NS = 1_000_000_000
+
+
+def _unknown() -> np.ndarray:
+    return np.full(3, np.nan)
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,17 @@ class Person:
     confidence: np.ndarray  # (K,) in [0, 1]
     image_size: tuple[int, int]  # width, height that `xy` belongs to
     measured: bool = False  # a depth camera gave the distance of `xyz`, else the body's size
+    velocity: np.ndarray = field(default_factory=_unknown)  # (3,) m/s of the root in the camera frame; NaN unknown
 
     @property
     def score(self) -> float:
         """Mean confidence of the joints."""
         return float(self.confidence.mean())
+
+    @property
+    def root(self) -> np.ndarray:
+        """(3,) metres: the pelvis in the camera frame; NaN without intrinsics."""
+        return self.xyz[self.joint_set.index("pelvis")]
 
     @property
     def located(self) -> bool:

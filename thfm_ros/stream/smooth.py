@@ -22,15 +22,23 @@ class JointSmoother:
 
     Args:
         noise_m: by how much a joint trembles, standard deviation in metres; 0: joints stay as they are.
+        sway: how much velocities wander, m^2 / s^3.
     """
 
-    def __init__(self, noise_m: float = 0.03) -> None:
-        self.noise_m = noise_m
+    def __init__(self, noise_m: float = 0.03, sway: float = SWAY) -> None:
+        self.noise_m, self.sway = noise_m, sway
         self._last: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def reset(self) -> None:
         """The next frame is a beginning."""
         self._last = None
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """(D,) a second, at the last frame, by what was seen until then; ValueError before the first."""
+        if self._last is None:
+            raise ValueError("no frame yet: no velocity")
+        return self._last[1][1]
 
     def advance(self, stamps_ns: Sequence[int], places: np.ndarray) -> np.ndarray:
         """The frames of one pass, stamps ascending also from call to call: places (N, D) -> smoothed (N, D).
@@ -48,7 +56,7 @@ class JointSmoother:
                 then, state, spread = self._last
                 step = max(stamp - then, 0) / NS
                 move = np.array([[1.0, step], [0.0, 1.0]])
-                sway = SWAY * np.array([[step**3 / 3, step**2 / 2], [step**2 / 2, step]])
+                sway = self.sway * np.array([[step**3 / 3, step**2 / 2], [step**2 / 2, step]])
                 state, spread = move @ state, move @ spread @ move.T + sway
                 expected.append((move, state, spread))
                 gain = spread[:, :1] / (spread[0, 0] + self.noise_m**2)
