@@ -123,7 +123,7 @@ if ! environment_works || [ "${has_ros:-$ros}" != "$ros" ]; then make_environmen
 step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_packages
 step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
 # What colcon reads, and the names of the shared files, which it links one by one.
-inputs=$(cat CMakeLists.txt package.xml msg/*.msg tools/node_executable.py.in "$stamps/packages" &&
+inputs=$(cat CMakeLists.txt package.xml msg/*.msg srv/*.srv tools/node_executable.py.in "$stamps/packages" &&
   { find launch config rviz engines samples weights -type f 2>/dev/null || true; } | sort) # weights/ may be missing
 step build "$PWD $(printf '%s' "$inputs" | sha256sum | cut -c1-16)" build_package
 say "ready"

@@ -26,6 +26,7 @@ from thfm_ros.nodes.executor import NodeExecutor
 from thfm_ros.nodes.executor import spin as spin_on
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.perception_node import PerceptionNode
+from thfm_ros.nodes.topics import latched
 
 NS = 1_000_000_000
 _domains = itertools.count(os.getpid() % 97)
@@ -115,6 +116,11 @@ class System:
             wait_for(lambda: subscription.get_publisher_count() > 0, what=f"a publisher of {topic}")
             name = subscription.topic_name
             wait_for(lambda: self._matched(name), what=f"{topic} to be matched")
+        return self.heard[topic]
+
+    def latched(self, kind: type, topic: str) -> list[Any]:
+        """The growing list of messages on a latched topic, those of before included."""
+        self.listener.create_subscription(kind, topic, self.heard[topic].append, latched())
         return self.heard[topic]
 
     def _matched(self, name: str) -> bool:

@@ -1,13 +1,20 @@
-"""REP-155 topics of the running node, with the real hri_msgs; skipped where that package is not installed."""
+"""REP-155 topics of the running node."""
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
+import numpy as np
+import optional_messages
 import pytest
+from bodies import relative_to_pelvis
+from geometry_msgs.msg import PointStamped, TwistStamped
 from node_harness import System, stamp_of, wait_for
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
 from stream_fakes import FakeRuntime
 
-hri_msgs = pytest.importorskip("hri_msgs.msg")
+hri_msgs = optional_messages.provide("hri_msgs")
 
 
 def test_bodies_are_listed_and_each_has_its_topics(ros: System) -> None:
@@ -25,6 +32,40 @@ def test_bodies_are_listed_and_each_has_its_topics(ros: System) -> None:
     assert len(skeletons[-1].skeleton) == 18
     assert 0 <= rois[-1].xmin < rois[-1].xmax <= 1
     assert 0 <= rois[-1].ymin < rois[-1].ymax <= 1
+
+
+def test_a_body_has_its_picture_posture_place_and_speed(ros: System) -> None:
+    """Walking towards the camera at 0.6 m/s, seen from the front: forward is x."""
+    runtime = FakeRuntime(body=relative_to_pelvis(degrees=180.0))
+    ros.perception(runtime, joint_noise_m=0.0)
+    tracked = ros.listen(hri_msgs.IdsList, "/humans/bodies/tracked")
+    ros.play([0], tracked)
+    (identity,) = tracked[-1].ids
+    base = f"/humans/bodies/{identity}"
+    kinds = {"cropped": Image, "joint_states": JointState, "position": PointStamped, "velocity": TwistStamped}
+    heard = {name: ros.listen(kind, f"{base}/{name}") for name, kind in kinds.items()}
+    stamps = []
+    for i in range(1, 13):
+        runtime.root = (0.1, -0.05, 3.0 - 0.05 * i)
+        stamps += ros.play([i], heard["velocity"])
+    wait_for(lambda: all(len(messages) == 12 for messages in heard.values()))
+    for name, messages in heard.items():
+        assert [stamp_of(m) for m in messages] == stamps, name
+    speed = heard["velocity"][-1]
+    assert speed.header.frame_id == f"body_{identity}"
+    assert speed.twist.linear.x == pytest.approx(0.6, abs=0.1)
+    assert abs(speed.twist.linear.y) < 0.05
+    place = heard["position"][-1]
+    assert (place.header.frame_id, place.point.z) == ("camera_optical_frame", pytest.approx(2.4, abs=0.05))
+    picture = heard["cropped"][-1]
+    assert picture.encoding == "rgb8"
+    assert 0 < picture.width < picture.height
+    qos = ros.latched(String, f"{base}/urdf")  # published once, before anybody listened
+    wait_for(lambda: qos, what="the latched URDF")
+    joints = {j.attrib["name"] for j in ElementTree.fromstring(qos[0].data).findall("joint[@type='revolute']")}
+    states = heard["joint_states"][-1]
+    assert set(states.name) == joints
+    assert np.isfinite(states.position).all()
 
 
 def test_a_camera_that_falls_silent_leaves_no_body(ros: System) -> None:

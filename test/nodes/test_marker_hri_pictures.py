@@ -13,6 +13,7 @@ from visualization_msgs.msg import Marker
 
 from thfm_ros.nodes import hri
 from thfm_ros.nodes.markers import people_to_markers
+from thfm_ros.nodes.message_types import messages_of
 from thfm_ros.nodes.pictures import overlay
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.stream.people import Person
@@ -90,7 +91,7 @@ class _Skeleton:
 
 def hri_types() -> SimpleNamespace:
     """hri_msgs where installed, else classes with its fields (hri_msgs is not released for every distribution)."""
-    return hri.hri_messages() or SimpleNamespace(
+    return messages_of("hri_msgs") or SimpleNamespace(
         IdsList=_Ids, NormalizedRegionOfInterest2D=_Roi, NormalizedPointOfInterest2D=_Point, Skeleton2D=_Skeleton
     )
 

@@ -20,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from thfm_ros.errors import UserError
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.images import to_image
-from thfm_ros.nodes.outputs import IMAGES
+from thfm_ros.nodes.maps import IMAGES
 from thfm_ros.nodes.perception_node import PerceptionNode
 
 NS = 1_000_000_000
@@ -309,7 +309,7 @@ def test_every_parameter_is_described_and_ranged(ros: System) -> None:
         assert len(descriptor.description) > 20, name
         numeric = isinstance(spec.default, (int, float)) and not isinstance(spec.default, bool)
         assert numeric == bool(descriptor.integer_range or descriptor.floating_point_range), name
-        if isinstance(spec.default, str) and name != "bundle":
+        if isinstance(spec.default, str) and name not in ("bundle", "follow", "target_frame"):
             assert "One of:" in descriptor.description
         assert spec.check(spec.default) is None
 

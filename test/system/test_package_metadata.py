@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Imported where it is installed: not every distribution has it.
-OPTIONAL = {"hri_msgs"}
+OPTIONAL = {"hri_msgs", "tf2_ros"}
 # Python modules that rosdep has a package of; what else is imported comes from pip.
 ROSDEP = {
     "cv2": "python3-opencv",

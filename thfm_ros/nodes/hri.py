@@ -14,22 +14,19 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import PointStamped, Twist, TwistStamped
 from rclpy.node import Node
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Header, String
 
+from thfm_ros.nodes.images import to_image
+from thfm_ros.nodes.poses import to_point, to_vector
 from thfm_ros.skeleton import JOINT_SETS, convert, mapping
+from thfm_ros.stream.body import Body
 from thfm_ros.stream.people import Person
+from thfm_ros.stream.urdf import urdf
 
 _ROI = re.compile(r"/humans/bodies/(thfm_\w+)/roi")
-
-
-def hri_messages() -> Any | None:
-    """The module hri_msgs.msg, or None where it is not installed."""
-    try:
-        import hri_msgs.msg
-    except ImportError:
-        return None
-    return hri_msgs.msg
 
 
 def body_id(person: Person) -> str:
@@ -76,3 +73,35 @@ def skeleton2d(person: Person, header: Header, msgs: Any) -> Any:
     ]
     assert len(points) == len(JOINT_SETS["hri18"])
     return msgs.Skeleton2D(header=header, skeleton=points)
+
+
+def cropped(person: Person, header: Header, image: np.ndarray) -> Image | None:
+    """/humans/bodies/<id>/cropped: what is in the box, of an RGB image (H, W, 3) of the camera's view; None where that
+    is less than a pixel."""
+    height, width = image.shape[:2]
+    across, down = width / person.image_size[0], height / person.image_size[1]
+    left, top, right, bottom = person.box()
+    part = image[int(top * down) : int(np.ceil(bottom * down)), int(left * across) : int(np.ceil(right * across))]
+    return to_image(part, "rgb8", header) if part.size else None
+
+
+def position(body: Body, header: Header) -> PointStamped:
+    """/humans/bodies/<id>/position: the middle of the hips, in the camera's frame."""
+    return PointStamped(header=header, point=to_point(body.frame.origin))
+
+
+def velocity(person: Person, body: Body, identity: str, header: Header) -> TwistStamped:
+    """/humans/bodies/<id>/velocity: along the body's own axes, so that x is how fast it walks ahead."""
+    own = Header(stamp=header.stamp, frame_id=f"body_{identity}")
+    return TwistStamped(header=own, twist=Twist(linear=to_vector(body.frame.axes.T @ person.velocity)))
+
+
+def joint_states(body: Body, identity: str, header: Header) -> JointState:
+    """/humans/bodies/<id>/joint_states: radians, under the names of the body's URDF."""
+    names = [f"{joint}_{identity}" for joint in body.angles]
+    return JointState(header=header, name=names, position=list(body.angles.values()))
+
+
+def description(body: Body, identity: str) -> String:
+    """/humans/bodies/<id>/urdf"""
+    return String(data=urdf(body, identity))

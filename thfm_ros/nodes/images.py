@@ -188,6 +188,13 @@ def depth_to_metres(msg: Image) -> np.ndarray:
 _LAYOUTS = {"rgb8": (np.uint8, 3), "mono8": (np.uint8, 1), "32FC1": (np.float32, 1), "32FC3": (np.float32, 3)}
 
 
+def to_bytes(values: np.ndarray | bytes) -> array.array[int]:
+    """The data field of a message: bytes or an ndarray would be checked element by element."""
+    data = array.array("B")
+    data.frombytes(values if isinstance(values, bytes) else np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return data
+
+
 def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     """An Image message of (H, W[, 3]) pixels in rgb8, mono8, 32FC1 or 32FC3; the dtype has to be the encoding's."""
     dtype, channels = _LAYOUTS[encoding]
@@ -195,8 +202,6 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     if pixels.dtype != dtype or found != channels:
         raise ValueError(f"{encoding} needs {np.dtype(dtype)} x {channels}, found {pixels.dtype} x {found}")
     pixels = np.ascontiguousarray(pixels)
-    data = array.array("B")
-    data.frombytes(memoryview(pixels).cast("B"))  # bytes or an ndarray would be checked element by element
     return Image(
         header=header,
         height=pixels.shape[0],
@@ -204,5 +209,5 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
         encoding=encoding,
         is_bigendian=0,
         step=pixels.strides[0],
-        data=data,
+        data=to_bytes(pixels),
     )

@@ -1,8 +1,10 @@
-"""Where ROS keeps its log files."""
+"""Where ROS keeps its log files, and lines that are not said again and again."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from thfm_ros.paths import cache_folder, why_not_writable
@@ -16,3 +18,21 @@ def ensure_log_folder() -> None:
     home = os.environ.get("HOME")
     if not home or why_not_writable(Path(home, ".ros", "log")):
         os.environ["ROS_LOG_DIR"] = str(cache_folder("ros_log"))
+
+
+class Throttled:
+    """Passes lines on, but the same one at most every `period_s`."""
+
+    KEPT = 100
+
+    def __init__(self, say: Callable[[str], object], period_s: float = 5.0) -> None:
+        self._say, self._period_s = say, period_s
+        self._said: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(text, -self._period_s) >= self._period_s:
+            if len(self._said) > self.KEPT:
+                self._said.clear()
+            self._said[text] = now
+            self._say(text)

@@ -3,164 +3,142 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
 
-from thfm_ros.msg import PersonArray
-from thfm_ros.nodes import hri
+from thfm_ros.nodes import detections, hri
+from thfm_ros.nodes.bodies import Bodies
 from thfm_ros.nodes.camera_info import pinhole_camera_info, scaled_camera_info
-from thfm_ros.nodes.images import to_image
+from thfm_ros.nodes.maps import FORMS, IMAGES, MapSettings
 from thfm_ros.nodes.markers import people_to_markers
+from thfm_ros.nodes.message_types import message_type, messages_of, require
+from thfm_ros.nodes.navigation import LISTS, Navigation
 from thfm_ros.nodes.people import people_to_msg
-from thfm_ros.nodes.pictures import overlay
+from thfm_ros.nodes.poses import body_transforms
 from thfm_ros.nodes.sync import NS, stamp_ns
 from thfm_ros.nodes.topics import PUBLISHED, overridable, profile, topics_to_tasks
-from thfm_ros.panels import dense_pose_color, normals_color
+from thfm_ros.stream.body import body_of
 from thfm_ros.stream.estimator import FrameResult
 from thfm_ros.stream.people import Person
 
 ARRIVAL_S = 0.5  # for the last message of a topic to arrive at those who listen
-
-TYPES: dict[str, type] = {
-    "sensor_msgs/Image": Image,
-    "sensor_msgs/CameraInfo": CameraInfo,
-    "thfm_ros/PersonArray": PersonArray,
-    "visualization_msgs/MarkerArray": MarkerArray,
-}
+REPORTS = ("~/stats", "/diagnostics")  # of the node, whatever its state; not of frames
+TF, TRACKED, BOXES_2D = "/tf", "/humans/bodies/tracked", "people/detections_2d"
+BY_DEPTH = {name for name in (*IMAGES, *FORMS, "depth/camera_info") if name.startswith("depth/")}
 
 
-def _depth(result: FrameResult, header: Header) -> Image | None:
-    return None if result.depth is None else to_image(result.depth, "32FC1", header)
+@dataclass(frozen=True)
+class OutputSettings:
+    """What may change from frame to frame. follow: nearest, largest, or a person's id."""
+
+    follow: str = "nearest"
+    maps: MapSettings = field(default_factory=MapSettings)
 
 
-def _inverse_depth(result: FrameResult, header: Header) -> Image | None:
-    return None if result.disparity is None else to_image(result.disparity.astype(np.float32), "32FC1", header)
-
-
-def _normals(result: FrameResult, header: Header) -> Image | None:
-    return None if result.normals is None else to_image(result.normals, "32FC3", header)
-
-
-def _normals_color(result: FrameResult, header: Header) -> Image | None:
-    return None if result.normals is None else to_image(normals_color(result.normals), "rgb8", header)
-
-
-def _foreground(result: FrameResult, header: Header) -> Image | None:
-    if result.foreground is None:
-        return None
-    return to_image((result.foreground * 255.0 + 0.5).astype(np.uint8), "mono8", header)
-
-
-def _dense_pose(result: FrameResult, header: Header) -> Image | None:
-    return None if result.dense_pose is None else to_image(result.dense_pose, "32FC3", header)
-
-
-def _dense_pose_color(result: FrameResult, header: Header) -> Image | None:
-    return None if result.dense_pose is None else to_image(dense_pose_color(result.dense_pose), "rgb8", header)
-
-
-def _overlay(result: FrameResult, header: Header) -> Image:
-    return to_image(overlay(result.image, result.foreground, result.people), "rgb8", header)
-
-
-# topic -> message of one frame; None where the frame has nothing for it
-IMAGES: dict[str, Callable[[FrameResult, Header], Image | None]] = {
-    "depth/image": _depth,
-    "inverse_depth/image": _inverse_depth,
-    "normals/image": _normals,
-    "normals/image_color": _normals_color,
-    "foreground/image": _foreground,
-    "dense_pose/image": _dense_pose,
-    "dense_pose/image_color": _dense_pose_color,
-    "overlay/image": _overlay,
-}
+def require_packages(publish_tf: bool, target_frame: str) -> None:
+    """ParameterError where these parameters need a package that is not installed."""
+    if publish_tf:
+        require("publish_tf", "tf2_msgs")
+    if target_frame:
+        require("target_frame", "tf2_ros")
 
 
 class Outputs:
-    """All publishers that depend on frames; made at configure, silent unless the node is active."""
+    """All publishers that depend on frames; made at configure, silent unless the node is active.
 
-    def __init__(self, node: LifecycleNodeMixin) -> None:
+    Args:
+        publish_tf: frames of bodies on /tf.
+        target_frame: of what navigation wants; empty: the camera's.
+    """
+
+    def __init__(self, node: LifecycleNodeMixin, publish_tf: bool = False, target_frame: str = "") -> None:
+        require_packages(publish_tf, target_frame)
         self._node = node
+        topics = {t.name: t for t in PUBLISHED if t.name not in REPORTS and "<id>" not in t.name}
+        if not publish_tf:
+            del topics[TF]
         self._publishers: dict[str, Publisher] = {}
-        for topic in PUBLISHED:
-            if topic.type in TYPES:
-                self._publishers[topic.name] = self._create(TYPES[topic.type], topic.name, topic.qos, topic.depth)
-        self._bodies: dict[str, tuple[Publisher, Publisher]] = {}  # body id -> roi, skeleton2d
-        self._hri = hri.hri_messages()
-        if self._hri is not None:
-            self._publishers["/humans/bodies/tracked"] = self._create(
-                self._hri.IdsList, "/humans/bodies/tracked", "reliable", 5
-            )
+        for name, topic in topics.items():
+            kind = message_type(topic.type)
+            if kind is not None:  # else its package is not installed here
+                self._publishers[name] = node.create_lifecycle_publisher(
+                    kind, name, profile(topic.qos, topic.depth), qos_overriding_options=overridable()
+                )
+        self._messages = {name: messages_of(topics[name].type.split("/")[0]) for name in self._publishers}
+        self._navigation = Navigation(node, target_frame, self._messages)
+        self._bodies: Bodies | None = None
+        if TRACKED in self._publishers:
+            self._bodies = Bodies(node, self._publishers[TRACKED].publish, self._messages[TRACKED])
         self._shown: set[str] = set()  # ids with markers in RViz
-        self._people_shown = False  # by the last message on `people`
+        self._people_shown: set[str] = set()  # topics whose last message had somebody
         self._last: tuple[tuple[int, int], Header, float] | None = None  # size, header, steady time when published
         self._last_ns: int | None = None
         self._period_s = 0.5
 
-    def _create(self, kind: type, name: str, qos: Any, depth: int) -> Publisher:
-        return self._node.create_lifecycle_publisher(
-            kind, name, profile(qos, depth), qos_overriding_options=overridable()
-        )
-
-    def _create_for_body(self, kind: type, name: str) -> Publisher:
-        """Comes and goes with a person: no override parameters, which would pile up; active at once."""
-        publisher = self._node.create_lifecycle_publisher(kind, name, profile("reliable", 5))
-        publisher.on_activate(None)
-        return publisher
-
     def destroy(self) -> None:
-        for publisher in (*self._publishers.values(), *(p for pair in self._bodies.values() for p in pair)):
+        self._navigation.destroy()
+        if self._bodies is not None:
+            self._bodies.destroy()
+        for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
-        self._bodies.clear()
+
+    @property
+    def problem(self) -> str:
+        """Why outputs in `target_frame` are left out; "" where they are not."""
+        return self._navigation.problem
 
     def listened(self) -> set[str]:
-        """Topics with at least one subscriber."""
+        """Topics (names of PUBLISHED) with a subscriber; and /tf, which always has some, where it is wanted."""
         names = {name for name, publisher in self._publishers.items() if publisher.get_subscription_count() > 0}
-        if self._bodies and any(p.get_subscription_count() for pair in self._bodies.values() for p in pair):
-            names.add("/humans/bodies/tracked")
-        return names
+        if self._bodies is not None:
+            names |= self._bodies.listened()
+        return names | ({TF} & self._publishers.keys())
 
     def tasks(self, enabled: list[str], depth_camera: bool = False) -> list[str]:
         """Tasks that somebody listens for; a depth camera gives metres without the skeleton."""
         listened = self.listened()
         tasks = topics_to_tasks(listened, enabled)
-        if depth_camera and "keypoints_3d" in tasks and not listened & {"people", "skeleton/markers"}:
-            tasks.remove("keypoints_3d")
-        return tasks
+        elsewhere = topics_to_tasks(listened - BY_DEPTH, enabled) if depth_camera else tasks
+        return [t for t in tasks if t != "keypoints_3d" or t in elsewhere]
 
-    def publish(self, result: FrameResult, header: Header, info: CameraInfo | None) -> None:
+    def publish(
+        self,
+        result: FrameResult,
+        header: Header,
+        info: CameraInfo | None,
+        settings: OutputSettings = OutputSettings(),
+    ) -> None:
         """Everything about one frame, under that frame's header, to whoever listens."""
         self._last = (result.source_size, header, time.monotonic())
         listened = self.listened()
-        for name, convert in IMAGES.items():
-            if name in listened:
-                message = convert(result, header)
-                if message is not None:
-                    self._publishers[name].publish(message)
-        if "depth/camera_info" in listened and result.intrinsics is not None and result.depth is not None:
-            width, height = result.size
-            camera = (
-                scaled_camera_info(info, result.source_size, width, height, header)
-                if info is not None
-                else pinhole_camera_info(result.intrinsics, header)
-            )
-            self._publishers["depth/camera_info"].publish(camera)
+        messages: dict[str, Any] = {t: make(result, header) for t, make in IMAGES.items() if t in listened}
+        messages |= {t: make(result, header, settings.maps) for t, make in FORMS.items() if t in listened}
+        if "depth/camera_info" in listened:
+            messages["depth/camera_info"] = _depth_camera(result, header, info)
         if "people" in listened:
-            self._publishers["people"].publish(people_to_msg(result.people, result.source_size, header))
-            self._people_shown = bool(result.people)
+            messages["people"] = people_to_msg(result.people, result.source_size, header)
+        if BOXES_2D in listened:
+            messages[BOXES_2D] = detections.boxes_2d(result.people, header, self._messages[BOXES_2D])
+        if TF in listened:
+            messages[TF] = self._transforms(result.people, header)
+        messages |= self._navigation.messages(result.people, header, settings.follow, listened)
+        for name, message in messages.items():
+            if message is not None:
+                self._publishers[name].publish(message)
+        lists = {"people", BOXES_2D, *LISTS} & messages.keys()
+        self._people_shown = (self._people_shown - lists) | (lists if result.people else set())
         if "skeleton/markers" in listened:
             self._publish_markers(result, header)
-        if "/humans/bodies/tracked" in listened:
-            self._publish_hri(result.people, header)
+        if self._bodies is not None and any(name.startswith("/humans/") for name in listened):
+            self._bodies.publish(result.people, header, result)
 
     def clear(self) -> None:
         """Says that nobody is in view any more, where somebody was: empty lists once, and markers are deleted.
@@ -174,20 +152,28 @@ class Outputs:
         header = Header(frame_id=last.frame_id)
         stamp = stamp_ns(last) + round((time.monotonic() - published_s) * NS)
         header.stamp.sec, header.stamp.nanosec = divmod(stamp, NS)
-        emptied = []
-        if self._people_shown:
-            self._publishers["people"].publish(people_to_msg([], size, header))
-            self._people_shown = False
-            emptied.append("people")
+        empty: dict[str, Any] = self._navigation.nobody(header, self._people_shown)
+        if "people" in self._people_shown:
+            empty["people"] = people_to_msg([], size, header)
+        if BOXES_2D in self._people_shown:
+            empty[BOXES_2D] = detections.boxes_2d([], header, self._messages[BOXES_2D])
+        self._people_shown = set()
         if self._shown:
-            self._publishers["skeleton/markers"].publish(people_to_markers([], sorted(self._shown), header, 0.0))
+            empty["skeleton/markers"] = people_to_markers([], sorted(self._shown), header, 0.0)
             self._shown = set()
-            emptied.append("skeleton/markers")
+        for name, message in empty.items():
+            self._publishers[name].publish(message)
         if self._bodies:
-            self._publish_hri([], header)
-            emptied.append("/humans/bodies/tracked")
-        for name in emptied:  # a publisher that is destroyed takes with it what did not arrive yet
+            self._bodies.publish([], header, None)
+            empty[TRACKED] = None
+        for name in empty:  # a publisher that is destroyed takes with it what did not arrive yet
             self._publishers[name].wait_for_all_acked(Duration(seconds=ARRIVAL_S))
+
+    def _transforms(self, people: Sequence[Person], header: Header) -> Any | None:
+        """Of everybody who has a place; None for nobody."""
+        bodies = [(hri.body_id(p), body_of(p)) for p in people]
+        found = [t for identity, body in bodies if body for t in body_transforms(body, identity, header)]
+        return self._messages[TF].TFMessage(transforms=found) if found else None
 
     def _publish_markers(self, result: FrameResult, header: Header) -> None:
         if self._last_ns is not None and 0 < result.stamp_ns - self._last_ns < 2_000_000_000:
@@ -199,21 +185,11 @@ class Outputs:
         self._publishers["skeleton/markers"].publish(array)
         self._shown = present
 
-    def _publish_hri(self, people: list[Person], header: Header) -> None:
-        bodies = {hri.body_id(p): p for p in people}
-        gone = set(self._bodies) - set(bodies)
-        for identity in gone:
-            for publisher in self._bodies.pop(identity):
-                self._node.destroy_lifecycle_publisher(publisher)
-        for identity, person in bodies.items():
-            if identity not in self._bodies:
-                base = f"/humans/bodies/{identity}"
-                self._bodies[identity] = (
-                    self._create_for_body(self._hri.NormalizedRegionOfInterest2D, f"{base}/roi"),
-                    self._create_for_body(self._hri.Skeleton2D, f"{base}/skeleton2d"),
-                )
-            roi, skeleton = self._bodies[identity]
-            roi.publish(hri.region(person, header, self._hri))
-            skeleton.publish(hri.skeleton2d(person, header, self._hri))
-        ids = [*bodies, *hri.other_bodies(self._node, own=gone | set(bodies))]
-        self._publishers["/humans/bodies/tracked"].publish(hri.ids_list(ids, header, self._hri))
+
+def _depth_camera(result: FrameResult, header: Header, info: CameraInfo | None) -> CameraInfo | None:
+    """The camera of the depth image; None where there is none."""
+    if result.intrinsics is None or result.depth is None:
+        return None
+    if info is None:
+        return pinhole_camera_info(result.intrinsics, header)
+    return scaled_camera_info(info, result.source_size, *result.size, header)

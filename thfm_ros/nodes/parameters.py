@@ -152,6 +152,21 @@ PARAMETERS: dict[str, Spec] = {
             "A larger step between two stamps, or a longer silence, ends the clip and with it who is in view, seconds.",
             (0.05, 60.0),
         ),
+        Spec(
+            "follow",
+            "nearest",
+            "now",
+            "Whom ~/people/target_pose is of: nearest, largest, or a person's id. The service ~/follow sets it, too.",
+        ),
+        Spec(
+            "target_frame",
+            "",
+            "configure",
+            "Frame of target_pose, people/positions and detections_3d, by tf2; empty: the camera's.",
+        ),
+        Spec("publish_tf", False, "configure", "Publish the frames of people's bodies on /tf (REP-155)."),
+        Spec("points_step", 4, "now", "depth/points has every n-th pixel of every n-th row.", (1, 64)),
+        Spec("jpeg_quality", 80, "now", "Quality of overlay/image/compressed.", (1, 100)),
         Spec("max_failures", 3, "now", "Failed passes in a row after which the model is reloaded.", (1, 100)),
         Spec("retry_s", 2.0, "now", "Seconds until the first retry; doubles up to 30 s.", (0.05, 30.0)),
         Spec("max_age_s", 5.0, "now", "Older input stamps are an error in /diagnostics, seconds.", (0.1, 60.0)),
@@ -182,7 +197,11 @@ def _check_tasks(tasks: list[str]) -> str | None:
     return conflict(tasks)
 
 
-_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks}
+def _check_follow(who: str) -> str | None:
+    return None if who.strip() else "follow: expected nearest, largest or the id of a person, found an empty text"
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks, "follow": _check_follow}
 
 
 def _descriptor(spec: Spec) -> ParameterDescriptor:

@@ -11,11 +11,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
@@ -23,16 +22,18 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.nodes import parameters
+from thfm_ros.nodes.control import Control
 from thfm_ros.nodes.executor import NodeExecutor, spin
 from thfm_ros.nodes.inputs import Inputs
-from thfm_ros.nodes.logs import ensure_log_folder
-from thfm_ros.nodes.outputs import Outputs
+from thfm_ros.nodes.logs import Throttled, ensure_log_folder
+from thfm_ros.nodes.maps import MapSettings
+from thfm_ros.nodes.model import default_loader, first_pass, no_task
+from thfm_ros.nodes.outputs import Outputs, OutputSettings, require_packages
 from thfm_ros.nodes.reports import Reports
 from thfm_ros.nodes.worker import Settings, Worker
 from thfm_ros.stream.buffer import ClipBuffer
@@ -43,22 +44,6 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 LONGEST_RETRY_S = 30.0
-
-
-def default_loader(
-    bundle: str, backend: str, threads: int, stop: Callable[[], bool], tasks: Sequence[str] | None = None
-) -> Runtime:
-    """The engine's runtime for these tasks (None: all). Imported here, so that the node starts (and explains itself)
-    without it."""
-    from thfm_ros.engine.runtime import load_runtime
-    from thfm_ros.engine.shipped import shipped_bundle
-
-    path = bundle or shipped_bundle(stop, get_logger("perception").info)
-    return load_runtime(path, backend=backend, threads=threads or None, tasks=tasks)
-
-
-def _no_task(tasks: Iterable[str]) -> str:
-    return f"the bundle has none of the tasks asked for: it has {', '.join(tasks)}"
 
 
 class PerceptionNode(LifecycleNodeMixin, Node):
@@ -90,14 +75,16 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
         self._worker: Worker | None = None
-        self._warned: dict[str, float] = {}
+        self._throttled = Throttled(self.get_logger().warning)
         self.reason = ""  # why the last transition failed, or the model was lost
         self._lost = threading.Event()
         self._closing, self._loading = threading.Event(), threading.Lock()
+        self._paused, self._switching = False, threading.RLock()  # by ~/enable, while active
         self._driving = False  # a transition of our own, not of a manager
         self._wants_active = bool(self._current["autostart"])  # and what was active is restored after a lost model
         self._retry_at, self._retry_s = 0.0, 0.0
         self.reports = Reports(self)
+        self._control = Control(self, self._enable, self._reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._supervisor = self.create_timer(
             0.1, self._supervise, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
@@ -119,12 +106,13 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         p = self._current
         started = time.monotonic()
         try:
+            require_packages(p["publish_tf"], p["target_frame"])
             self._runtime = self._load(p["bundle"], p["backend"], p["threads"], self._ending)
             self._estimator = StreamEstimator(self._runtime, self.settings().stream)
-            self._first_pass(self._runtime)
+            first_pass(self._runtime, p["tasks"])
             manifest = self._runtime.manifest
             self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, stride=p["stride"], gap_s=p["gap_s"])
-            self._outputs = Outputs(self)
+            self._outputs = Outputs(self, p["publish_tf"], p["target_frame"])
             self.reports.configure(self._runtime, p["min_output_hz"])
         except Exception as error:
             self._release()
@@ -142,26 +130,14 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        p = self._current
-        assert self.buffer is not None
-        assert self._estimator is not None
-        assert self._outputs is not None
         try:
-            self.buffer.reset()
-            self._estimator.reset()
             self._lost.clear()
-            slop = p["depth_slop_s"] if p["use_depth_camera"] else None
-            compressed = p["image_transport"] == "compressed"
-            self._inputs = Inputs(
-                self, self._offer, self.buffer.ledger.refused, self.reports.on_lost, self.warn, compressed, slop
-            )
-            self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
             result = super().on_activate(state)
-            self._worker.start()
+            self._start()
         except Exception as error:
             self._stop()
             return self._fail("activate", error)
-        self._wants_active, self._retry_s, self.reason = True, 0.0, ""
+        self._wants_active, self._retry_s, self.reason, self._paused = True, 0.0, "", False
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -199,32 +175,40 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self.get_logger().error(self.reason)
         return FAILURE
 
-    def _first_pass(self, runtime: Runtime) -> None:
-        """One pass on black frames: what is compiled or allocated at first use is paid for here, not on a robot's
-        first frame; and a bundle that cannot run fails at configure."""
-        m = runtime.manifest
-        tasks = [t for t in self._current["tasks"] if t in m.tasks]
-        if not tasks:
-            raise ParameterError(_no_task(m.tasks))
-        runtime.predict(np.full((1, 3, m.frames, m.height, m.width), -1.0, np.float32), tasks)
+    def _start(self) -> None:
+        """Begins to subscribe and to work, on a new clip."""
+        p = self._current
+        assert self.buffer is not None
+        assert self._estimator is not None
+        assert self._outputs is not None
+        self.buffer.reset()
+        self._estimator.reset()
+        slop = p["depth_slop_s"] if p["use_depth_camera"] else None
+        compressed = p["image_transport"] == "compressed"
+        self._inputs = Inputs(
+            self, self._offer, self.buffer.ledger.refused, self.reports.on_lost, self.warn, compressed, slop
+        )
+        self._worker = Worker(self, self.buffer, self._estimator, self._inputs, self._outputs, self.reports.times)
+        self._worker.start()
 
     def _stop(self) -> None:
         """Ends subscriptions and the worker; what waits is dropped and counted, and nobody is in view any more."""
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
-        if self._worker is not None:
-            if not self._worker.stop():
-                self.get_logger().error("the running pass does not end; going on without waiting for it")
-            self._worker = None
-        if self.buffer is not None:
-            self.buffer.reset()
-        if self._outputs is not None:
-            try:
-                self._outputs.clear()
-            except Exception as error:
-                if self.alive():  # else ROS is gone, and with it whoever would read it
-                    self.get_logger().warning(f"nobody was told that no person is in view any more: {error}")
+        with self._switching:
+            if self._inputs is not None:
+                self._inputs.destroy()
+                self._inputs = None
+            if self._worker is not None:
+                if not self._worker.stop():
+                    self.get_logger().error("the running pass does not end; going on without waiting for it")
+                self._worker = None
+            if self.buffer is not None:
+                self.buffer.reset()
+            if self._outputs is not None:
+                try:
+                    self._outputs.clear()
+                except Exception as error:
+                    if self.alive():  # else ROS is gone, and with it whoever would read it
+                        self.get_logger().warning(f"nobody was told that no person is in view any more: {error}")
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -290,7 +274,27 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             scale_half_life_s=p["scale_half_life_s"],
             joint_noise_m=p["joint_noise_m"],
         )
-        return Settings(list(p["tasks"]), stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"])
+        outputs = OutputSettings(p["follow"], MapSettings(p["points_step"], p["jpeg_quality"]))
+        return Settings(list(p["tasks"]), stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"], outputs)
+
+    def _enable(self, on: bool) -> str:
+        """Pauses or goes on, for ~/enable; why not, or ""."""
+        with self._switching:
+            if self.state != "active":
+                return f"the node is {self.state}: activate it first"
+            if on and self._paused:
+                self._start()
+            elif not on and not self._paused:
+                self._stop()
+            self._paused = not on
+            return ""
+
+    def _reset(self) -> str:
+        """Forgets the stream, for ~/reset; why not, or ""."""
+        if self.buffer is None or self.state != "active":
+            return f"the node is {self.state}: there is no stream"
+        self.buffer.reset()  # the worker ends the old clip when it takes the first frame of the new one
+        return ""
 
     def alive(self) -> bool:
         """False once ROS was shut down: nothing can be published any more."""
@@ -304,13 +308,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         return self.get_clock().now().nanoseconds
 
     def warn(self, text: str) -> None:
-        """Logs, but the same text at most every 5 s."""
-        now = time.monotonic()
-        if now - self._warned.get(text, -10.0) > 5.0:
-            if len(self._warned) > 100:
-                self._warned.clear()
-            self._warned[text] = now
-            self.get_logger().warning(text)
+        self._throttled(text)
 
     def on_answered(self, count: int, ages_s: list[float]) -> None:
         self.reports.on_answered(count, ages_s)
@@ -325,7 +323,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         if self._runtime is not None and new.get("tasks") and "bundle" not in new:
             found = self._runtime.manifest.tasks
             if not set(new["tasks"]) & set(found):
-                return SetParametersResult(successful=False, reason=_no_task(found))
+                return SetParametersResult(successful=False, reason=no_task(found))
         return SetParametersResult(successful=True)
 
     def _on_parameters(self, changed: list[Any]) -> None:
@@ -337,7 +335,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         worker, inputs = self._worker, self._inputs
         problems, values = inputs.report() if inputs else ([], {})
         self.reports.publish(
-            state=self.state,
+            state="paused" if self._paused and self.state == "active" else self.state,
             reason=self.reason,
             totals=self.buffer.totals() if self.buffer else None,
             waiting=self.buffer.waiting if self.buffer else 0,

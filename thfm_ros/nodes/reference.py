@@ -39,8 +39,10 @@ def _topics(topics: Sequence[Topic]) -> str:
 
 
 def _main(topic: Topic) -> bool:
-    """Whether a newcomer wants to know it at once: no second picture, nothing that an optional package adds."""
-    return not topic.optional and not topic.name.endswith(("image_color", "camera_info"))
+    """Whether a newcomer wants to know it at once: nothing twice, nothing that an optional package adds."""
+    return not topic.optional and not topic.name.endswith(
+        ("image_color", "camera_info", "compressed", "compressedDepth")
+    )
 
 
 def _parameters() -> str:

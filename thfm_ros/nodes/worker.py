@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from thfm_ros.errors import UserError
 from thfm_ros.nodes.diagnostics import StageTimes
 from thfm_ros.nodes.inputs import Camera, Inputs, to_rgb
-from thfm_ros.nodes.outputs import Outputs
+from thfm_ros.nodes.outputs import Outputs, OutputSettings
 from thfm_ros.stream.buffer import ClipBuffer, Item
 from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
 
@@ -26,6 +26,7 @@ class Settings:
     rectified: str  # "auto", "true" or "false"
     fov_deg: float
     max_failures: int
+    outputs: OutputSettings
 
 
 class Host(Protocol):
@@ -174,7 +175,7 @@ class Worker:
             if self._stopping.is_set():  # what is still open is closed at the end of the thread
                 break
             header, camera = self._open[result.stamp_ns]
-            self._outputs.publish(result, header, camera.info)
+            self._outputs.publish(result, header, camera.info, settings.outputs)
             joints = {"measured" if p.measured else "body size" for p in result.people if p.located}
             self.metres = {"Depth image by": result.metric_source, "Joints by": ", ".join(sorted(joints)) or "none"}
             del self._open[result.stamp_ns]
@@ -182,6 +183,7 @@ class Worker:
             ages_s.append((self._host.now_ns() - result.stamp_ns) / 1e9)
         else:
             self._close("newest" if settings.stream.newest_only else "overrun")
+        self._inputs.findings.note("target_frame", self._outputs.problem or None)
         self._host.on_answered(len(ages_s), ages_s)
         publish_ms = 1e3 * (time.perf_counter() - started)
         self._times.add({"convert": self._convert_ms, **self._estimator.timings_ms, "publish": publish_ms})

@@ -1,0 +1,287 @@
+"""What robots do with people, over real DDS: whom to follow, TF, boxes, places and speeds, other frames, control."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optional_messages
+import pytest
+from bodies import JOINTS, relative_to_pelvis
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point, PoseStamped, Quaternion, Transform, TransformStamped, Vector3
+from node_harness import System, books, stamp_of, wait_for
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+from stream_fakes import FakeRuntime
+
+from thfm_ros.msg import PersonArray
+from thfm_ros.srv import Follow
+
+people_msgs = optional_messages.provide("people_msgs")
+tf2_msgs = optional_messages.provide("tf2_msgs")
+vision_msgs = optional_messages.provide("vision_msgs")
+
+TARGET = "perception/people/target_pose"
+
+
+def call(ros: System, kind: Any, name: str, request: Any) -> Any:
+    client = ros.listener.create_client(kind, name)
+    assert client.wait_for_service(10.0)
+    future = client.call_async(request)
+    wait_for(future.done, what=name)
+    return future.result()
+
+
+def xyz(v: Point | Vector3) -> np.ndarray:
+    return np.array([v.x, v.y, v.z])
+
+
+def axes(q: Quaternion) -> np.ndarray:
+    """(3, 3) the axes x, y, z as columns: v + 2 w (u x v) + 2 u x (u x v)."""
+    u, columns = np.array([q.x, q.y, q.z]), np.eye(3)
+    return np.stack([v + 2 * q.w * np.cross(u, v) + 2 * np.cross(u, np.cross(u, v)) for v in columns], 1)
+
+
+def front() -> FakeRuntime:
+    """Somebody who looks into the camera, three metres away."""
+    return FakeRuntime(body=relative_to_pelvis(180.0))
+
+
+def test_the_target_is_where_the_person_is_and_looks_where_they_look(ros: System) -> None:
+    ros.perception(front())
+    people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
+    stamps = ros.play(range(2), poses)
+    wait_for(lambda: len(people) == 2)
+    assert [stamp_of(p) for p in poses] == stamps
+    assert poses[-1].header == people[-1].header
+    np.testing.assert_allclose(xyz(poses[-1].pose.position), xyz(people[-1].people[0].root), atol=1e-6)
+    np.testing.assert_allclose(axes(poses[-1].pose.orientation)[:, 0], (0, 0, -1), atol=0.05)
+    np.testing.assert_allclose(axes(poses[-1].pose.orientation)[:, 2], (0, -1, 0), atol=0.05)
+
+
+def test_who_is_followed_is_a_parameter_and_a_service(ros: System) -> None:
+    node = ros.perception(front())
+    people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
+    ros.play([0], poses)
+    identity = people[0].people[0].id
+    answer = call(ros, Follow, "perception/follow", Follow.Request(who="nobody_1"))
+    assert answer.success
+    assert node.get_parameter("follow").value == "nobody_1"
+    ros.play([1], people)
+    assert len(poses) == 1
+    for who in (identity, f"thfm_{identity}"):  # also as the body of REP-155 is called
+        assert call(ros, Follow, "perception/follow", Follow.Request(who=who)).success
+        ros.play([2 + len(poses)], poses)
+    refused = call(ros, Follow, "perception/follow", Follow.Request(who=" "))
+    assert not refused.success
+    assert "nearest" in refused.message
+    assert node.get_parameter("follow").value == f"thfm_{identity}"
+
+
+def test_the_frames_of_a_body_lead_to_its_joints(ros: System) -> None:
+    """The camera's frame, body_<id>, and from there the left wrist: where the joint is."""
+    ros.perception(front(), publish_tf=True)
+    people, heard = ros.listen(PersonArray, "people"), ros.listen(tf2_msgs.TFMessage, "/tf")
+    ros.play([0], heard)
+    wait_for(lambda: people)
+    person = people[0].people[0]
+    frames = {t.child_frame_id: t for t in heard[0].transforms}
+    assert {t.header.stamp.nanosec for t in frames.values()} == {people[0].header.stamp.nanosec}
+    root = f"body_thfm_{person.id}"
+    assert frames[root].header.frame_id == "camera_optical_frame"
+    assert {t.header.frame_id for name, t in frames.items() if name != root} == {root}
+    links = {name.removesuffix(f"_thfm_{person.id}") for name in frames}
+    limbs = {f"{s}_{j}" for s in "lr" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")}
+    assert links == {"body", "waist", "torso", "head", *limbs}
+    body, wrist = frames[root].transform, frames[f"l_wrist_thfm_{person.id}"].transform
+    found = xyz(body.translation) + axes(body.rotation) @ xyz(wrist.translation)
+    np.testing.assert_allclose(found, xyz(person.joints[JOINTS.index("left_wrist")].position), atol=1e-5)
+    np.testing.assert_allclose(axes(body.rotation)[:, 0], (0, 0, -1), atol=0.05)
+
+
+def test_tf_alone_keeps_the_node_working(ros: System) -> None:
+    """/tf has listeners on every robot: only the parameter says whether bodies belong there."""
+    node = ros.perception(front())
+    ros.send(0)
+    wait_for(lambda: node.buffer.totals().drops["idle"] == 1)
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    node.set_parameters([Parameter("publish_tf", value=True)])
+    node.trigger_configure()
+    node.trigger_activate()
+    wait_for(lambda: ros.images.get_subscription_count() == 1)
+    ros.send(1)
+    wait_for(lambda: books(node) == (1, 1) and node.buffer.totals().answered == 1)
+
+
+def test_velocity_is_that_of_the_person(ros: System) -> None:
+    """0.6 m/s to the right, over a second."""
+    runtime = front()
+    ros.perception(runtime)
+    people = ros.listen(PersonArray, "people")
+    for i in range(13):
+        runtime.root = (0.05 * i - 0.3, 0.0, 3.0)
+        ros.play([i], people)
+    np.testing.assert_array_equal(xyz(people[0].people[0].velocity), 0)
+    np.testing.assert_allclose(xyz(people[-1].people[0].velocity), (0.6, 0, 0), atol=0.1)
+
+
+def test_boxes_and_places_for_those_who_know_no_skeletons(ros: System) -> None:
+    runtime = front()
+    ros.perception(runtime, gap_s=0.3)
+    people = ros.listen(PersonArray, "people")
+    flat = ros.listen(vision_msgs.Detection2DArray, "people/detections_2d")
+    solid = ros.listen(vision_msgs.Detection3DArray, "people/detections_3d")
+    places = ros.listen(people_msgs.People, "people/positions")
+    heard = (people, flat, solid, places)
+    stamps = ros.play(range(2), people)
+    wait_for(lambda: all(len(h) >= 2 for h in heard))
+    for messages in heard:
+        assert [stamp_of(m) for m in messages[:2]] == stamps
+        assert messages[1].header == people[1].header
+    person = people[1].people[0]
+    points = np.array([(j.x, j.y) for j in person.joints])
+    box = flat[1].detections[0].bbox
+    half = np.array([box.size_x, box.size_y]) / 2
+    middle = np.array([box.center.position.x, box.center.position.y])
+    np.testing.assert_allclose(middle - half, points.min(0), atol=1e-3)
+    np.testing.assert_allclose(middle + half, points.max(0), atol=1e-3)
+    body = np.array([xyz(j.position) for j in person.joints])
+    around = solid[1].detections[0].bbox
+    np.testing.assert_allclose(xyz(around.center.position), (body.min(0) + body.max(0)) / 2, atol=1e-5)
+    np.testing.assert_allclose(xyz(around.size), np.ptp(body, 0), atol=1e-5)
+    for detection in (flat[1].detections[0], solid[1].detections[0]):
+        assert detection.id == person.id
+        assert detection.results[0].hypothesis.class_id == "person"
+        assert detection.results[0].hypothesis.score == pytest.approx(0.9, abs=1e-5)
+    assert (places[1].people[0].name, places[1].people[0].position) == (person.id, person.root)
+    # The camera falls silent: nobody is in view any more, in any of the lists.
+    wait_for(lambda: all(len(h) == 3 for h in heard))
+    assert [len(m) for m in (flat[2].detections, solid[2].detections, places[2].people)] == [0, 0, 0]
+
+
+# Other frames
+
+
+class DrivingRobot:
+    """What the node uses of tf2_ros: the camera looks ahead in `odom` from 1 m above it, and drives at 1 m/s."""
+
+    Buffer = TransformListener = None
+
+    def __init__(self) -> None:
+        robot = self
+        robot.known = True
+
+        class Buffer:
+            def __init__(self, node: Any) -> None: ...
+
+            def lookup_transform(self, target: str, source: str, time: Any, timeout: Any) -> TransformStamped:
+                if not robot.known:
+                    raise LookupError(f"{target} does not exist at {time.nanoseconds}")
+                assert (target, source) == ("odom", "camera_optical_frame")
+                ahead = (time.nanoseconds - System.START) / 1e9
+                moved = Transform(
+                    translation=Vector3(x=ahead, y=0.0, z=1.0), rotation=Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5)
+                )
+                return TransformStamped(transform=moved)
+
+        self.Buffer = Buffer
+        self.TransformListener = lambda buffer, node: SimpleNamespace(unregister=lambda: None)
+
+
+@pytest.fixture
+def robot(monkeypatch: pytest.MonkeyPatch) -> DrivingRobot:
+    found = DrivingRobot()
+    monkeypatch.setitem(sys.modules, "tf2_ros", found)
+    return found
+
+
+def test_in_a_fixed_frame_who_stands_still_does_so(ros: System, robot: DrivingRobot) -> None:
+    """The robot drives towards them at 1 m/s: against the camera they move, in odom they do not."""
+    runtime = front()
+    ros.perception(runtime, target_frame="odom")
+    people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
+    places = ros.listen(people_msgs.People, "people/positions")
+    boxes = ros.listen(vision_msgs.Detection3DArray, "people/detections_3d")
+    for i in range(13):
+        runtime.root = (0.2, 0.0, 3.0 - i / 12)
+        ros.play([i], poses)
+    wait_for(lambda: len(people) == len(places) == len(boxes) == 13)
+    assert {m.header.frame_id for m in (poses[-1], places[-1], boxes[-1])} == {"odom"}
+    assert people[-1].header.frame_id == "camera_optical_frame"
+    np.testing.assert_allclose(xyz(poses[-1].pose.position), (3.0, -0.2, 1.0), atol=0.02)
+    np.testing.assert_allclose(axes(poses[-1].pose.orientation)[:, 0], (-1, 0, 0), atol=0.05)
+    assert axes(poses[-1].pose.orientation)[2, 2] == pytest.approx(1)  # upright
+    np.testing.assert_allclose(xyz(people[-1].people[0].velocity), (0, 0, -1), atol=0.1)
+    np.testing.assert_allclose(xyz(places[-1].people[0].velocity), 0, atol=0.05)
+    assert xyz(boxes[-1].detections[0].bbox.size)[2] == pytest.approx(1.79, abs=0.02)  # their height
+
+
+def test_without_a_transform_nothing_is_stated_in_a_wrong_frame(ros: System, robot: DrivingRobot) -> None:
+    robot.known = False
+    ros.perception(front(), target_frame="odom")
+    people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
+    ros.play([0], people)
+    wait_for(lambda: any("target_frame: expected" in s.message for d in diagnostics for s in d.status))
+    assert poses == []
+    robot.known = True
+    ros.play([1], poses)
+    wait_for(lambda: not any("target_frame" in s.message for s in diagnostics[-1].status))
+
+
+def test_a_frame_needs_tf2(ros: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)  # as where it is not installed
+    node = ros.perception(front(), autostart=False, target_frame="odom")
+    node.trigger_configure()
+    assert node.state == "unconfigured"
+    assert "target_frame: expected the package tf2_ros" in node.reason
+
+
+# Control
+
+
+def test_a_paused_node_costs_nothing_and_goes_on(ros: System) -> None:
+    runtime = front()
+    node = ros.perception(runtime)
+    people, diagnostics = ros.listen(PersonArray, "people"), ros.listen(DiagnosticArray, "/diagnostics")
+    ros.play([0], people)
+    assert call(ros, SetBool, "perception/enable", SetBool.Request(data=False)).success
+    wait_for(lambda: len(people) == 2, what="nobody is in view any more")
+    assert people[1].people == []
+    wait_for(lambda: ros.images.get_subscription_count() == 0)
+    wait_for(lambda: diagnostics[-1].status[0].message == "paused")
+    assert node.state == "active"
+    passes = runtime.passes
+    ros.send(1)
+    assert call(ros, SetBool, "perception/enable", SetBool.Request(data=True)).success
+    wait_for(lambda: ros.images.get_subscription_count() == 1)
+    wait_for(lambda: ros.infos.get_subscription_count() == 1)
+    ros.play([2], people)
+    assert runtime.passes == passes + 1
+    assert [len(m.people) for m in people] == [1, 0, 1]
+
+
+def test_reset_begins_a_new_clip_with_new_ids(ros: System) -> None:
+    node = ros.perception(front())
+    people = ros.listen(PersonArray, "people")
+    ros.play(range(2), people)
+    assert call(ros, Trigger, "perception/reset", Trigger.Request()).success
+    ros.play([2], people)
+    ids = [m.people[0].id for m in people]
+    assert ids[0] == ids[1] != ids[2]
+    assert books(node) == (3, 3)
+
+
+def test_control_of_a_node_that_is_not_active_says_so(ros: System) -> None:
+    ros.perception(front(), autostart=False)
+    for kind, name, request in (
+        (SetBool, "enable", SetBool.Request(data=True)),
+        (Trigger, "reset", Trigger.Request()),
+    ):
+        answer = call(ros, kind, f"perception/{name}", request)
+        assert not answer.success
+        assert "unconfigured" in answer.message

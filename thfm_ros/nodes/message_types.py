@@ -1,0 +1,35 @@
+"""Message classes by name, also of packages that are not installed everywhere."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from thfm_ros.errors import ParameterError
+
+
+def messages_of(package: str) -> Any | None:
+    """The module of a package's messages, such as hri_msgs.msg; None where the package is not installed."""
+    try:
+        return import_module(f"{package}.msg")
+    except ModuleNotFoundError:
+        return None
+
+
+def message_type(name: str) -> type | None:
+    """The class of a name such as "vision_msgs/Detection2DArray"; None where the package is not installed."""
+    package, kind = name.split("/")
+    messages = messages_of(package)
+    return None if messages is None else getattr(messages, kind)
+
+
+def require(parameter: str, package: str) -> None:
+    """ParameterError where this parameter needs a package that is not installed."""
+    try:
+        import_module(package)
+    except ModuleNotFoundError:
+        name = package.replace("_", "-") + ("-py" if package == "tf2_ros" else "")
+        raise ParameterError(
+            f"{parameter}: expected the package {package}, which is not installed: apt install ros-$ROS_DISTRO-{name}, "
+            "or leave the parameter at its default"
+        ) from None

@@ -1,0 +1,77 @@
+"""The frame in which navigation wants people: the camera's own, or another one by tf2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from thfm_ros.nodes.message_types import require
+from thfm_ros.stream.body import Frame
+
+PATIENCE_S = 0.1  # for the transform of a frame's stamp; the frame is older than that already
+
+
+def _frame_of(transform: TransformStamped) -> Frame:
+    """The axes and the origin of the child in its parent."""
+    t, q = transform.transform.translation, transform.transform.rotation
+    x, y, z, w = np.array([q.x, q.y, q.z, q.w]) / np.linalg.norm([q.x, q.y, q.z, q.w])
+    axes = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    return Frame(axes, np.array([t.x, t.y, t.z]))
+
+
+class TargetFrame:
+    """Where the camera is in the frame `name`, by the stamp of each image; "" is the camera's own frame.
+
+    ParameterError where a name is given and tf2_ros is not installed.
+    """
+
+    def __init__(self, node: Node, name: str) -> None:
+        self.name = name
+        self._buffer: Any = None
+        self._listener: Any = None
+        self.problem = ""  # why the last look-up failed
+        if name:
+            require("target_frame", "tf2_ros")
+            import tf2_ros
+
+            self._buffer = tf2_ros.Buffer(node=node)
+            self._listener = tf2_ros.TransformListener(self._buffer, node)
+
+    def destroy(self) -> None:
+        """Ends listening to tf."""
+        if self._listener is not None:
+            self._listener.unregister()
+            self._listener = None
+
+    def header(self, header: Header) -> Header:
+        """The header of what is in this frame, of an image's header."""
+        return Header(stamp=header.stamp, frame_id=self.name) if self.name else header
+
+    def camera(self, header: Header) -> Frame | None:
+        """The camera in this frame when the image was taken; None where tf does not know (`problem` says why)."""
+        if not self.name or self.name == header.frame_id:
+            return Frame(np.eye(3), np.zeros(3))
+        try:
+            found = self._buffer.lookup_transform(
+                self.name, header.frame_id, Time.from_msg(header.stamp), Duration(seconds=PATIENCE_S)
+            )
+        except Exception as error:  # tf2's own have no common base in Python
+            self.problem = (
+                f"target_frame: expected a transform from '{header.frame_id}' to '{self.name}' at the image's stamp, "
+                f"found none ({type(error).__name__} of tf2); the outputs in that frame wait for it"
+            )
+            return None
+        self.problem = ""
+        return _frame_of(found)
