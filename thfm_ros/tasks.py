@@ -1,4 +1,4 @@
-"""The eight tasks: prompt, codec between physical quantity and RGB, loss and ROS topics.
+"""The nine tasks: prompt, codec between physical quantity and RGB, loss and ROS topics.
 
 A task is one entry in `TASKS`; what else a new one needs is in docs/model.md, "A new task". Dense tasks come out of the
 VAE decoder as RGB video in [-1, 1] (paper section 1.1, "Unify Dense Tasks in RGB Ambient Space"); sparse ones out of
@@ -72,7 +72,7 @@ def _code_from_rgb(rgb: Array) -> Array:
 DISPARITY = Codec("disparity", 1, _unit_to_rgb, _unit_from_rgb)
 ALPHA = Codec("alpha", 1, _unit_to_rgb, _unit_from_rgb)
 NORMAL = Codec("normal", 3, lambda n: n, _normal_from_rgb)
-# Not a task of any checkpoint yet: `thfm_ros.instances` makes the truth and groups what was predicted.
+# `thfm_ros.instances` makes the truth and groups what was predicted.
 INSTANCES = Codec("instances", 3, _code_to_rgb, _code_from_rgb)
 DENSE_POSE = Codec("dense_pose", 3, lambda c: 2.0 * c - 1.0, lambda rgb: ((rgb + 1.0) / 2.0).clip(0.0, 1.0))
 
@@ -183,6 +183,21 @@ TASKS: dict[str, Task] = {
             True,
             "l2",
             ("dense_pose/image", "dense_pose/image_color"),
+        ),
+        Task(
+            "instances",
+            "dense",
+            "offset of every person's pixel to that person's centre, and centre-ness (`thfm_ros.instances`)",
+            (
+                "every person apart",
+                "tell the people apart",
+                "where is the centre of each person",
+                "instance offsets of the people in the video",
+            ),
+            INSTANCES,
+            True,
+            "l2",
+            ("people",),
         ),
         Task(
             "keypoints_2d",

@@ -65,7 +65,9 @@ def test_a_complete_bundle_is_kept_and_a_damaged_one_replaced(
     again, before = export_bundle(tiny_checkpoint, recipe, out), open_bundle(torch_bundle)
     # Golden outputs are computed anew: weights at another place in memory may round otherwise, in the last bits.
     assert replace(again, golden=None) == replace(before, golden=None)
-    assert again.golden and before.golden and again.golden.stages.keys() == before.golden.stages.keys()
+    assert again.golden
+    assert before.golden
+    assert again.golden.stages.keys() == before.golden.stages.keys()
     assert out.stat().st_ino != inode
     assert list(tmp_path.iterdir()) == [out]
 

@@ -72,7 +72,7 @@ def test_encodes_once_batches_tasks_and_decodes_dense_ones_only(pipe: THFMPipeli
         mock.patch.object(module, "flat_decode", counted_decode),
     ):
         pipe(clip(5))
-        assert counts == {"encode": 1, "transform": [6, 1], "decode": 6}  # both sparse tasks share one pass
+        assert counts == {"encode": 1, "transform": [7, 1], "decode": 7}  # both sparse tasks share one pass
         counts.update(encode=0, transform=[], decode=0)
         pipe(clip(5), ["keypoints_2d"])
         assert counts == {"encode": 1, "transform": [1], "decode": 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from train_fakes import Discs, tiny
 
 from thfm_ros.errors import UserError
 from thfm_ros.skeleton import get_joint_set
-from thfm_ros.train.augment import View, around_one, augment, augmented
+from thfm_ros.train.augment import View, _seen, _seen_near, around_one, augment, augmented
 from thfm_ros.train.config import AppearanceConfig, AugmentConfig, WindowConfig
 from thfm_ros.train.data import draw
 from thfm_ros.train.samples import ClipBatch, TrainingClip
@@ -374,3 +374,36 @@ def test_bad_windows_are_named(wrong, message) -> None:
         WindowConfig(**wrong)
     with pytest.raises(UserError, match="two kinds of windows"):
         AugmentConfig(person=0.5, windows=WindowConfig(share=0.5))
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.6])
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.05, 0.9)])
+def test_a_window_is_the_same_when_only_the_pixels_around_it_are_looked_at(
+    roll: float, place: tuple[float, float]
+) -> None:
+    clip = Discs(frames=1)(3)
+    rng = np.random.default_rng(0)
+    clip = replace(clip, xy=rng.random(clip.xy.shape, np.float32), xyz=rng.random(clip.xyz.shape, np.float32))
+    edges, middle = (0.0, 0.1, 0.7, 1.0), (place[0], place[1])
+    view = SAME._replace(mirror=True, zoom=0.5, x=middle[0], y=middle[1], roll=roll, edges=edges, dark=True, meant=True)
+    whole, beyond = _seen(ClipBatch.of([clip]), [view], 16, 24)
+    near, dark = _seen_near(clip, view, 16, 24, torch.device("cpu"))
+    assert (dark == beyond).all()
+    for field in fields(ClipBatch):
+        for a, b in zip(
+            *(v if isinstance(v, tuple) else (v,) for v in (getattr(near, field.name), getattr(whole, field.name))),
+            strict=True,
+        ):
+            assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_windows_may_have_tasks_of_their_own() -> None:
+    windows = WindowConfig(share=0.5, width=32, height=32, tasks={"keypoints_2d": 1.0})
+    config = replace(
+        tiny(stage="latent"), tasks={"foreground": 1.0}, tasks_per_clip=1, augment=AugmentConfig(windows=windows)
+    )
+    draws = [draw(config, step) for step in range(30)]
+    assert {(d.height, task) for d in draws for tasks in d.tasks for task in tasks} == {
+        (32, "keypoints_2d"),
+        (None, "foreground"),
+    }

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from thfm_ros.train.config import DataConfig, TrainConfig, load_config, parse, t
 from thfm_ros.train.data import HELD_OUT, Folder, Generator, draw, feed, open_source
 from thfm_ros.train.publish import publish
 from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
+from thfm_ros.train.samples import TrainingClip
 from thfm_ros.train.trainer import Trainer
 
 FOLDER = Path(__file__).parents[2] / "config" / "train"
@@ -178,6 +180,27 @@ def test_worker_processes_make_the_same_clips_in_order(tmp_path: Path) -> None:
     assert len(found) == len(requests)
     for a, b in zip(found, expected, strict=False):
         assert all((x == y).all() for x, y in zip(a, b, strict=True))
+
+
+def test_clips_that_come_again_are_made_once_and_come_some_steps_apart() -> None:
+    table = {"source": "generate", "repeats": 3}
+    config = TrainConfig("latent", batch=6, data=DataConfig(**table))
+    steps = [draw(config, step).clips for step in range(24)]
+    assert steps == [draw(config, step).clips for step in range(24)]
+    assert all(len(set(clips)) == 6 for clips in steps)
+    seen = Counter(clip for clips in steps for clip in clips)
+    assert {seen[clip] for clip in steps[10]} == {3}  # by then nobody is at the beginning or the end
+    assert not set(steps[10]) & set(steps[11])
+    made: list[int] = []
+
+    def source(index: int) -> TrainingClip:
+        made.append(index)
+        return Discs()(index)
+
+    clips = list(feed(source, steps, config.data, "cpu"))
+    assert len(made) == len(set(made)) == len(seen)
+    for step, found in zip(steps, clips, strict=True):
+        assert all((clip.xy == Discs()(index).xy).all() for clip, index in zip(found, step, strict=True))
 
 
 def test_worker_processes_report_what_is_missing(tmp_path: Path) -> None:

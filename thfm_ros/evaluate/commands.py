@@ -100,12 +100,11 @@ def synthetic(
 ) -> None:
     """All tasks on held-out synthetic clips, the answer that never looks beside them."""
     from thfm_ros.evaluate import synthetic as run
-    from thfm_ros.evaluate.predictors import ConstantPredictor
+    from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor
     from thfm_ros.evaluate.report import write_json
-    from thfm_ros.tasks import TASKS
 
     folder = out or Path("out/evaluate/synthetic")
-    predictor = _open(checkpoint, tuple(TASKS), stride, backend, threads)
+    predictor = _open(checkpoint, MEASURED, stride, backend, threads)
     source, count = _clips(predictor, data, seed, clips, frames, size)
     predictors: list[Predictor] = [predictor]
     if baseline and predictor.name != CONSTANT:

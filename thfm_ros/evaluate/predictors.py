@@ -20,6 +20,7 @@ from thfm_ros.tasks import TASKS, get_task
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Prediction, Runtime
 
+MEASURED = tuple(name for name in TASKS if name != "instances")  # people apart have a set of their own
 DISPARITY_TASKS = ("scene_depth", "human_depth")
 
 
@@ -175,7 +176,7 @@ class ConstantPredictor:
     name, joint_set, blind = "constant", "thfm32", True
     size: tuple[int, int] | None = None
 
-    def __init__(self, tasks: Sequence[str] = tuple(TASKS)) -> None:
+    def __init__(self, tasks: Sequence[str] = MEASURED) -> None:
         for task in tasks:
             get_task(task)
         self.tasks = tuple(tasks)

@@ -1,4 +1,4 @@
-"""The synthetic benchmark: all eight tasks on held-out generated clips. Its table stands in the model card."""
+"""The synthetic benchmark: every task on held-out generated clips. Its table stands in the model card."""
 
 from __future__ import annotations
 

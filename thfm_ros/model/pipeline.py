@@ -102,7 +102,7 @@ class THFMPipeline(DiffusionPipeline):
     def __call__(
         self,
         video: np.ndarray | Tensor | str | Path,
-        tasks: Sequence[str] = tuple(TASKS),
+        tasks: Sequence[str] | None = None,
         *,
         prompt: str | None = None,
         text_source: str | Path | None = None,
@@ -117,6 +117,7 @@ class THFMPipeline(DiffusionPipeline):
         """Run the tasks on a video of any length and size (its aspect is kept by black borders).
 
         Args:
+            tasks: names; None: all that the checkpoint has a prompt for.
             video: (N, H, W, 3) RGB, uint8 or floating point in [-1, 1]; or the path of a video file.
             prompt: a free text instead of `tasks`; the text encoder is loaded for it (`text_source`: where umt5 is),
                 and the network alone decides what it means.
@@ -135,7 +136,7 @@ class THFMPipeline(DiffusionPipeline):
                 f"expected intrinsics of the {width}x{height} video, found {intrinsics.width}x{intrinsics.height}: "
                 "use Intrinsics.resized"
             )
-        dense, sparse = self._prompts(tasks, prompt, text_source, joint)
+        dense, sparse = self._prompts(self._known() if tasks is None else tasks, prompt, text_source, joint)
         request = _Request(
             dense, sparse, (joint or prompt is not None) and sparse is not None, attention, batch, low_memory
         )
@@ -160,6 +161,9 @@ class THFMPipeline(DiffusionPipeline):
             if intrinsics is not None:
                 _to_metres(prediction, prediction.keypoints, intrinsics)
         return prediction
+
+    def _known(self) -> list[str]:
+        return [name for name in TASKS if name in self.prompts]
 
     def _prompts(
         self, tasks: Sequence[str], prompt: str | None, text_source: str | Path | None, joint: bool

@@ -26,6 +26,7 @@ from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 ROLL = 0.9  # standard deviation of a rolled camera's angle, radians: a trunk that lies is within two
 LEAST = 0.0015  # part of an image that shows a person whom a window may be around
+SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
 PART_CHANCES = (0.6, 0.1, 0.15, 0.15)
@@ -85,20 +86,26 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
     if how == AugmentConfig() and config.data.oversample == 1:
         return ClipBatch.of(clips, device)
     views = [View.draw(how, *key) for key in keys]
-    if part.height and part.width:
-        size = (part.width, part.height)
-        around = [around_one(v, c, how.windows, size, *k, 1) for v, c, k in zip(views, clips, keys, strict=True)]
-        clips, views = [c for c, _ in around], [v for _, v in around]
-    batch = ClipBatch.of(clips, device)
-    if part.width and not part.height:
-        share = part.width / batch.rgb.shape[-1]
-        views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
-    if part.width and part.step < how.roll_until * config.steps:
-        views = [v.rolled(how.roll, *key, 2) for v, key in zip(views, keys, strict=True)]
     width, height = part.width, part.height
-    if not width and config.data.oversample > 1:
-        width, height = config.data.width, config.data.height
-    batch, beyond = _seen(batch, views, width, height)
+    turning = bool(width) and part.step < how.roll_until * config.steps
+
+    def rolled(view: View, key: tuple[int, ...]) -> View:
+        return view.rolled(how.roll, *key, 2) if turning else view
+
+    if height and width:
+        size, parts = (width, height), []
+        for view, clip, key in zip(views, clips, keys, strict=True):
+            clip, view = around_one(view, clip, how.windows, size, *key, 1)
+            parts.append(_seen_near(clip, rolled(view, key), width, height, device))
+        batch, beyond = ClipBatch.join([b for b, _ in parts]), torch.cat([dark for _, dark in parts])
+    else:
+        batch = ClipBatch.of(clips, device)
+        if width:
+            share = width / batch.rgb.shape[-1]
+            views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
+        elif config.data.oversample > 1:
+            width, height = config.data.width, config.data.height
+        batch, beyond = _seen(batch, [rolled(v, key) for v, key in zip(views, keys, strict=True)], width, height)
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
         taken = photographed(batch.rgb, looks)
@@ -177,6 +184,28 @@ def _cut(rng: np.random.Generator, mask: np.ndarray) -> list[int]:
 def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, height: int | None = None) -> ClipBatch:
     """Each clip of the batch as its view shows it; width, height: of what is seen, in pixels (None: the clips')."""
     return _seen(batch, views, width, height)[0]
+
+
+def _seen_near(
+    clip: TrainingClip, view: View, width: int, height: int, device: torch.device
+) -> tuple[ClipBatch, Tensor]:
+    """What `_seen` says of one clip and a small window: only the pixels around it are looked at."""
+    whole = clip.rgb.shape[1:3][::-1]
+    half = view.zoom * whole[1] / 2 * np.array([width / height, 1.0])
+    cos, sin = abs(np.cos(view.roll)), abs(np.sin(view.roll))
+    reach = np.array([cos * half[0] + sin * half[1], sin * half[0] + cos * half[1]]) + SLACK
+    middle = np.array([view.x, view.y]) * whole
+    low = np.clip(np.floor(middle - reach), 0, np.array(whole) - 1).astype(int)
+    high = np.clip(np.ceil(middle + reach), low + 1, whole).astype(int)
+    size = high - low
+
+    def moved(x: float, y: float) -> tuple[float, float]:
+        return (float(x * whole[0] - low[0]) / int(size[0]), float(y * whole[1] - low[1]) / int(size[1]))
+
+    x, y = moved(view.x, view.y)
+    edges = np.clip([*moved(*view.edges[:2]), *moved(*view.edges[2:])], 0.0, 1.0).tolist()
+    near = view._replace(x=x, y=y, zoom=view.zoom * whole[1] / int(size[1]), edges=tuple(edges))
+    return _seen(ClipBatch.of([clip.cut(*low, *high)], device), [near], width, height)
 
 
 def _seen(batch: ClipBatch, views: Sequence[View], width: int | None, height: int | None) -> tuple[ClipBatch, Tensor]:

@@ -26,6 +26,8 @@ class DataConfig:
     height, width, frames, fps: 0 means the preset's. frames 1: still images.
     oversample: the generator renders that many times as wide and high. Windows around people are then as sharp as
         those that are cut from a camera's own image; whole images are reduced.
+    repeats: how many steps see every clip, some steps apart, each through a view of its own (`augment`): rendering
+        costs as much as learning, and a window shows one person of those in a clip.
     settings: further keys of the generator's configuration, for what is trained on; held-out clips have none of them.
     environments: folder of panoramas that light its scenes. backgrounds: folder of photographs without people, behind
         its people (`settings: {composed: 0.5}`) and as pictures with nobody in them (`settings: {nobody: 0.1}`).
@@ -42,6 +44,7 @@ class DataConfig:
     frames: int = 0
     fps: float = 0.0
     oversample: int = 1
+    repeats: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0
     environments: str = ""
@@ -49,8 +52,11 @@ class DataConfig:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.oversample < 1:
-            raise UserError(f"data.oversample: expected 1 or more, found {self.oversample}")
+        for name in ("oversample", "repeats"):
+            if getattr(self, name) < 1:
+                raise UserError(f"data.{name}: expected 1 or more, found {getattr(self, name)}")
+        if self.repeats > 1 and self.clips:
+            raise UserError(f"data.repeats: {self.clips} clips come again anyway; expected clips: 0 or repeats: 1")
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class WindowConfig:
         smaller; 0: off. width, height: of a window, pixels. margin: of the visible part's box, before jitter.
     place: standard deviation of the window's place, in parts of the box. scale: least and largest factor on its size.
     tilt: standard deviation of the camera's roll, radians. part: chance of a picture that ends within the person.
+    tasks: sampling weights of the tasks there, by name; those of the config where none is named.
     """
 
     share: float = 0.0
@@ -104,6 +111,7 @@ class WindowConfig:
     scale: tuple[float, ...] = (0.7, 1.5)
     tilt: float = 0.1
     part: float = 0.3
+    tasks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (0 <= self.share <= 1 and 0 <= self.part <= 1 and self.place >= 0 and self.tilt >= 0):

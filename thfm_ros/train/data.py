@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import MISSING, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from thfm_ros.synth.sample import Clip
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
+APART = 5  # steps between two that see the same clip
 IN_MEMORY = 4000  # clips that a process keeps decoded
+
+
+Made = TypeVar("Made")
 
 
 class ClipSource(Protocol):
@@ -210,8 +214,8 @@ def draw(config: TrainConfig, step: int) -> Draw:
         clips = rng.integers(config.data.clips, size=size)
     else:
         most = (config.data.frames if config.stills else 1) * (smaller if config.augment.person or windows.share else 1)
-        clips = step * config.batch * most + np.arange(size)
-    weights = task_weights(config)
+        clips = _fresh(step, size, config.batch * most, config.data.repeats)
+    weights = task_weights(replace(config, tasks=windows.tasks) if near and windows.tasks else config)
     names, chance = list(weights), np.array(list(weights.values()))
     count = min(config.tasks_per_clip, len(names))
     tasks = [
@@ -239,6 +243,17 @@ def draw(config: TrainConfig, step: int) -> Draw:
     )
 
 
+def _fresh(step: int, size: int, most: int, repeats: int) -> np.ndarray:
+    """(size,) numbers of a step's clips out of those without end; most: size of the largest step.
+
+    With repeats a step sees a share of clips for the first time, as many for the second time, and so on: those that
+    were new `APART` steps earlier.
+    """
+    each = -(-most // repeats)
+    steps = step + APART * np.arange(repeats)
+    return np.concatenate([each * s + np.arange(-(-size // repeats)) for s in steps])[:size]
+
+
 def task_weights(config: TrainConfig) -> dict[str, float]:
     """Sampling weights of the tasks with a positive one; all alike where the config names none."""
     weights = config.tasks
@@ -260,29 +275,52 @@ def task_weights(config: TrainConfig) -> dict[str, float]:
 def feed(
     source: ClipSource, requests: Iterable[Sequence[int]], data: DataConfig, device: str
 ) -> Iterator[list[TrainingClip]]:
-    """The clips of every request, in order. With `data.workers` > 0, made ahead of time by that many processes, each
-    of which opens the config's source for itself."""
+    """Yield the clips of every request, in order; those that come again within the next requests are made once.
+
+    With `data.workers` > 0 they are made ahead of time by that many processes, each of which opens the config's source
+    for itself.
+    """
     if data.workers == 0:
+        recent = Recent(source, data.repeats)
         for request in requests:
-            yield [source(index) for index in request]
+            yield recent(request)[0]
         return
     source(HELD_OUT)  # compiles the generator's kernels once, before many processes want them
     pool = ProcessPoolExecutor(
         data.workers, mp_context=get_context("spawn"), initializer=_open_in_worker, initargs=(data, device)
     )
-    pending: deque[list[Future[TrainingClip]]] = deque()
+    ahead = Recent(lambda index: pool.submit(_make_in_worker, index), data.repeats)
+    pending: deque[tuple[list[Future[TrainingClip]], int]] = deque()
     waiting = 0
     try:
         for request in requests:
-            pending.append([pool.submit(_make_in_worker, index) for index in request])
-            waiting += len(request)
-            while pending and waiting > 2 * data.workers + len(pending[0]):
-                waiting -= len(pending[0])
-                yield [future.result() for future in pending.popleft()]
+            pending.append(ahead(request))
+            waiting += pending[-1][1]
+            while pending and waiting > 2 * data.workers + pending[0][1]:
+                futures, new = pending.popleft()
+                waiting -= new
+                yield [future.result() for future in futures]
         while pending:
-            yield [future.result() for future in pending.popleft()]
+            yield [future.result() for future in pending.popleft()[0]]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Recent(Generic[Made]):
+    """Makes what is asked for by number, once for all requests of the next `repeats` times `APART` steps."""
+
+    def __init__(self, make: Callable[[int], Made], repeats: int) -> None:
+        self.make, self.steps = make, APART * repeats if repeats > 1 else 0
+        self.kept: OrderedDict[int, Made] = OrderedDict()
+
+    def __call__(self, request: Sequence[int]) -> tuple[list[Made], int]:
+        """Return what was asked for, and how many of these were made now."""
+        new = {index: self.make(index) for index in request if index not in self.kept}
+        self.kept |= new
+        found = [self.kept[index] for index in request]
+        while len(self.kept) > self.steps * len(request):
+            self.kept.popitem(last=False)
+        return found, len(new)
 
 
 _worker_source: ClipSource | None = None

@@ -105,6 +105,8 @@ def dense_metrics(task: str, rgb: Tensor, batch: ClipBatch) -> dict[str, Tensor]
     if kind.loss == "normal":
         cosine = torch.nn.functional.cosine_similarity(rgb, batch.target(task), dim=1)[:, None]
         return {f"mean_deg/{task}": mean(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))}
+    if task == "instances":  # in the code's own measure (`thfm_ros.instances`)
+        return {"epe/instances": mean((rgb - batch.target(task))[:, :2].norm(dim=1, keepdim=True))}
     if task == "dense_pose":
         error = (rgb / 2 + 0.5 - batch.dense_pose).norm(dim=1, keepdim=True)
         return {"epe/dense_pose": mean(error)}

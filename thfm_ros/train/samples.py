@@ -96,6 +96,19 @@ class TrainingClip:
         """The same clip where nobody is meant: no joint is visible, none has a place in space."""
         return replace(self, xyz=np.zeros_like(self.xyz), visibility=np.zeros_like(self.visibility))
 
+    def cut(self, left: int, top: int, right: int, bottom: int) -> TrainingClip:
+        """Return the part of the pictures between these edges, in whole pixels, with joints where they are in it."""
+        height, width = self.rgb.shape[1:3]
+        corner, size = np.array([left, top]), np.array([right - left, bottom - top])
+
+        def moved(xy: np.ndarray) -> np.ndarray:
+            return ((xy * [width, height] - corner) / size).astype(np.float32)
+
+        assert self.people_xy is not None
+        pictures = ("rgb", "alpha", "dense_pose", "normals", "scene_disparity", "human_disparity", "instances")
+        parts = {name: getattr(self, name)[:, top:bottom, left:right] for name in pictures}
+        return replace(self, **parts, xy=moved(self.xy), people_xy=moved(self.people_xy))
+
     def window(self, start: int, frames: int) -> TrainingClip:
         """`frames` frames from `start` on."""
         return TrainingClip(*(getattr(self, f.name)[start : start + frames] for f in fields(self)))
@@ -151,6 +164,13 @@ class ClipBatch:
 
     def __len__(self) -> int:
         return len(self.rgb)
+
+    @classmethod
+    def join(cls, batches: Sequence[ClipBatch]) -> ClipBatch:
+        """Return the samples of all batches, of one size, as one."""
+        parts = {f.name: [getattr(b, f.name) for b in batches] for f in fields(cls)}
+        points = Keypoints(*(torch.cat(p) for p in zip(*parts.pop("keypoints"), strict=True)))
+        return cls(**{name: torch.cat(p) for name, p in parts.items()}, keypoints=points)
 
     def select(self, rows: Sequence[int]) -> ClipBatch:
         """Those samples, in that order."""
