@@ -32,6 +32,7 @@ from thfm_ros.synth.motion import (
     sample,
 )
 from thfm_ros.synth.outfit import Dressed
+from thfm_ros.synth.posture import rest_motion
 from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 
 TEST_MOTIONS = ("dance_b", "kick", "getup_faceup", "run")
@@ -52,7 +53,8 @@ MADE: dict[str, tuple[tuple[Callable[[np.random.Generator, float], Motion], floa
 @dataclass(frozen=True)
 class Action:
     """Bone transforms (T, J, 3, 3) and (T, J, 3), joints (T, 32, 3) in the world, the way the person faces (radians
-    about z, 0 is -y), rest (T, V, 3) where the face moves, or None; name of the motion."""
+    about z, 0 is -y), rest (T, V, 3) where the face moves, or None; name of the motion; holds: the side of the hand
+    that has something in it, "L" or "R", or None."""
 
     deltas: np.ndarray
     offsets: np.ndarray
@@ -60,6 +62,7 @@ class Action:
     yaw: float
     rest: np.ndarray | None
     name: str
+    holds: str | None = None
 
 
 def _held_out(name: str) -> bool:
@@ -140,7 +143,8 @@ def make_action(
 ) -> Action:
     """A motion on this body, feet on the ground (z = 0), clear of the others' joints (T, 32, 3) in all frames."""
     length = times[-1] - times[0]
-    motion = choose_motion(rng, assets, config, length + 1.0)
+    resting = config.rest > 0 and rng.random() < config.rest
+    motion = rest_motion(rng, length + 1.0) if resting else choose_motion(rng, assets, config, length + 1.0)
     speed = rng.uniform(0.75, 1.3)
     start = (
         rng.uniform(0, max(motion.duration - length * speed, 0.0))
@@ -150,9 +154,14 @@ def make_action(
     rotations, root = sample(motion, start + times * speed)
     rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, STRAY[config.split]))
     hands = _hands(rng, times)
+    holds = None
+    if config.held and rng.random() < config.held:
+        side = int(rng.integers(2))
+        holds = "LR"[side]
+        hands[:, side, :5] = np.maximum(hands[:, side, :5], [0.5, 0.9, 0.95, 0.95, 0.9])  # fingers around it
     yaw = rng.uniform(-np.pi, np.pi)
     turn = from_rotvec(np.array([0, 0, yaw]))
-    if LEANING[config.split] and rng.random() < LEANING[config.split]:
+    if not resting and LEANING[config.split] and rng.random() < LEANING[config.split]:
         way = rng.uniform(-np.pi, np.pi)
         tilt = from_rotvec(rng.uniform(0.4, 1.8) * np.array([np.cos(way), np.sin(way), 0]))
         turn = multiply(turn, tilt)
@@ -171,7 +180,7 @@ def make_action(
     forward = deltas[:, 0].mean(0) @ np.array([0, -1.0, 0])
     facing = float(np.arctan2(forward[0], -forward[1]))
     rest = _expression(rng, body, identity, dressed, times) if len(times) > 1 or rng.random() < 0.7 else None
-    return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name)
+    return Action(deltas, offsets.astype(np.float32), joints, facing, rest, motion.name, holds)
 
 
 def spread_out(rng: np.random.Generator, actions: list[Action]) -> list[Action]:

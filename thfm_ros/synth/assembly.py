@@ -7,6 +7,7 @@ import numpy as np
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.materials import Material
+from thfm_ros.synth.mesh import Mesh
 from thfm_ros.synth.outfit import Dressed
 from thfm_ros.synth.render import Geometry
 from thfm_ros.synth.scene import Surroundings
@@ -15,7 +16,7 @@ from thfm_ros.synth.scene import Surroundings
 def assemble(
     body: Body, people: list[tuple[Identity, Dressed, Action]], surroundings: Surroundings, frames: int
 ) -> Geometry:
-    """People and furniture as one mesh; the last bone is the world itself."""
+    """People and furniture as one mesh; the bones after the people's are the world itself and each thing."""
     joints = len(body.bones)
     blocks: dict[str, list[np.ndarray]] = {
         k: [] for k in ("rest", "bones", "weights", "canon", "aux", "cut", "faces", "parts", "material", "flags")
@@ -54,23 +55,29 @@ def assemble(
         )
         materials += d.materials
     person_ends = np.cumsum([len(f) for f in blocks["faces"]]).tolist()
+
+    def add_solid(mesh: Mesh, material: Material, local: np.ndarray, bone: int) -> None:
+        v, f = len(mesh.vertices), len(mesh.faces)
+        add(
+            rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)),
+            bones=np.zeros((v, 4), np.int32) + bone,
+            weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
+            canon=local,
+            aux=np.zeros((v, 3), np.float32),
+            cut=np.ones(v, np.float32),
+            faces=mesh.faces,
+            parts=np.zeros(f, np.int32),
+            material=np.zeros(f, np.int32),
+            flags=np.zeros(f, np.int32),
+        )
+        materials.append(material)
+
     for piece in surroundings.pieces:
         for mesh, material, local in zip(piece.meshes, piece.materials, piece.local, strict=True):
-            v, f = len(mesh.vertices), len(mesh.faces)
-            world_bone = np.zeros((v, 4), np.int32) + len(people) * joints
-            add(
-                rest=np.broadcast_to(mesh.vertices, (frames if moving else 1, v, 3)),
-                bones=world_bone,
-                weights=np.tile(np.array([1, 0, 0, 0], np.float32), (v, 1)),
-                canon=local,
-                aux=np.zeros((v, 3), np.float32),
-                cut=np.ones(v, np.float32),
-                faces=mesh.faces,
-                parts=np.zeros(f, np.int32),
-                material=np.zeros(f, np.int32),
-                flags=np.zeros(f, np.int32),
-            )
-            materials.append(material)
+            add_solid(mesh, material, local, len(people) * joints)
+    for n, thing in enumerate(surroundings.things, 1):
+        for mesh, material, local in zip(thing.piece.meshes, thing.piece.materials, thing.piece.local, strict=True):
+            add_solid(mesh, material, local, len(people) * joints + n)
     if count == 0:  # an empty scene without furniture still needs one (degenerate, invisible) triangle
         add(
             rest=np.zeros((1, 3, 3), np.float32),
@@ -86,8 +93,10 @@ def assemble(
         )
     materials += surroundings.surfaces
     eye = np.tile(np.eye(3, dtype=np.float32), (frames, 1, 1, 1))
-    deltas = np.concatenate([a.deltas for _, _, a in people] + [eye], 1)
-    offsets = np.concatenate([a.offsets for _, _, a in people] + [np.zeros((frames, 1, 3), np.float32)], 1)
+    things = surroundings.things
+    deltas = np.concatenate([a.deltas for _, _, a in people] + [eye] + [t.turns[:, None] for t in things], 1)
+    still = np.zeros((frames, 1, 3), np.float32)
+    offsets = np.concatenate([a.offsets for _, _, a in people] + [still] + [t.shifts[:, None] for t in things], 1)
     cat = {k: np.concatenate(v, 1 if k == "rest" else 0) for k, v in blocks.items()}
     return Geometry(
         deltas=deltas,

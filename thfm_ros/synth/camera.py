@@ -150,6 +150,33 @@ def make_crowd_camera(
     return Camera(np.tile(k, (len(times), 1)), pose), "crowd"
 
 
+def make_close_camera(
+    rng: np.random.Generator, joints: np.ndarray, times: np.ndarray, height: int, width: int
+) -> tuple[Camera, str]:
+    """A camera an arm's length from a person with world joints (T, K, 3), of whom an edge of the picture cuts off a
+    part: half a face, an arm and a back, legs behind a desk. It looks at one joint and shows it off the middle."""
+    shown = joints.mean(0)
+    weight = np.where(shown[:, 2] > shown[:, 2].mean(), 3.0, 1.0)  # heads and trunks rather than feet
+    target = joints[:, int(rng.choice(len(shown), p=weight / weight.sum()))]
+    focal = rng.uniform(0.6, 1.2) * max(height, width)
+    distance, azimuth, elevation = rng.uniform(0.4, 1.5), rng.uniform(-np.pi, np.pi), rng.normal(0.1, 0.2)
+    way = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
+    eye = target.mean(0) + way * distance + smooth_noise(rng, times, 3, 0.5) * rng.choice([0.0, 0.004, 0.01])
+    for _ in range(10):  # nothing of them is in the lens
+        gap = float(np.linalg.norm(joints - eye[:, None], axis=-1).min())
+        if gap > 0.38:
+            break
+        eye = eye + way * (0.42 - gap)
+    eye[:, 2] = np.maximum(eye[:, 2], 0.1)
+    pose = look_at(eye, np.broadcast_to(target.mean(0), eye.shape))
+    side = rng.choice([-1, 1]) * rng.uniform(0.2, 0.52) * width if rng.random() < 0.8 else rng.normal(0, 0.1) * width
+    up = rng.normal(0, 0.2) * height
+    turn = to_matrix(from_rotvec(np.array([np.arctan(up / focal), -np.arctan(side / focal), rng.normal(0, 0.05)])))
+    pose[:, :3] = turn @ pose[:, :3]
+    k = np.array([focal, focal, width / 2, height / 2])
+    return Camera(np.tile(k, (len(times), 1)), pose), "close"
+
+
 def _keep_head(camera: Camera, head: np.ndarray, size: float, height: int, width: int) -> Camera:
     """Turns the camera towards the head where it would leave the image."""
     pixels, points = camera.project(head)

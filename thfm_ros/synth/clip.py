@@ -12,17 +12,19 @@ from thfm_ros.synth.action import Action, make_action, spread_out
 from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
-from thfm_ros.synth.camera import Camera, make_camera, make_crowd_camera
+from thfm_ros.synth.camera import Camera
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.outfit import Dressed, dress
-from thfm_ros.synth.places import nobody, views, with_environments
+from thfm_ros.synth.places import nobody, with_environments
 from thfm_ros.synth.render import Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person
-from thfm_ros.synth.scene import Surroundings, make_surroundings
+from thfm_ros.synth.scene import make_surroundings
 from thfm_ros.synth.sensor import compress, develop_frames
+from thfm_ros.synth.setting import make_shots, photographer, set_dark, set_plates, set_things
 from thfm_ros.synth.wardrobe import Wardrobe
 
 JOINTS = JOINT_SETS["thfm32"].joints
+PHOTOGRAPHED = ("things", "rest", "held", "worn")  # what may need the photographs' textures
 # Joints whose spheres shade the surroundings, with radii in metres.
 SPHERES = {
     "pelvis": 0.16,
@@ -71,11 +73,11 @@ def studio(assets: Assets) -> Studio:
 
 
 @lru_cache(maxsize=16)
-def _person(digest: str, key: tuple[int, ...], split: str) -> tuple[Identity, Dressed]:
+def _person(digest: str, key: tuple[int, ...], split: str, worn: float) -> tuple[Identity, Dressed]:
     rng = np.random.default_rng(key)
     s = _studio(digest)
     identity = s.body.identity(rng)
-    return identity, dress(s.body, s.wardrobe, identity, rng, split)
+    return identity, dress(s.body, s.wardrobe, identity, rng, split, worn)
 
 
 def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -107,7 +109,7 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
         assets = with_environments(assets, config.environments)
     studio(assets)
     if config.backgrounds is not None:
-        rng = _photographer(config, seed, index)
+        rng = photographer(config, seed, index)
         if rng.random() < config.nobody:
             clip = nobody(rng, config.backgrounds, config.frames, config.height, config.width, config.fps)
             clip.meta |= {"seed": seed, "config": config.digest(), "split": config.split, "index": index}
@@ -119,11 +121,6 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
         config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False
     )
     return s.clip(slice(None), index)
-
-
-def _photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
-    """Of what photographs decide: apart from the scene's own, which so stays the same with and without them."""
-    return np.random.default_rng([seed, index, int(config.digest(), 16), 1])
 
 
 @lru_cache(maxsize=2)
@@ -211,14 +208,14 @@ def stage(
     count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1 + crowded, config.people + 1)))
     people: list[tuple[Identity, Dressed, Action]] = []
     for n in range(max(count, 1)):
-        identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split)
+        identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split, config.worn)
         others = [] if crowded else [a.joints for _, _, a in people]
         people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, others)))
     if crowded:
         spread = spread_out(rng, [a for _, _, a in people])
         people = [(i, d, a) for (i, d, _), a in zip(people, spread, strict=True)]
     main = people[0][2]
-    shots = _shots(rng, [a for _, _, a in people], crowded, times, config, stills)
+    shots = make_shots(rng, [a for _, _, a in people], crowded, times, config, stills)
     camera = Camera(
         np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
     )
@@ -234,7 +231,10 @@ def stage(
         resources(assets, device).pictures,
         0.5 * width / camera.intrinsics[:, 0],
     )
-    photographs = _set_plates(config, seed, index, surroundings, frames, stills)
+    photographs = set_plates(config, seed, index, surroundings, frames, stills)
+    set_things(config, seed, index, s.body, surroundings, people, shots, everyone)
+    if config.dark:
+        set_dark(config, seed, index, surroundings)
     geometry = assemble(s.body, people, surroundings, frames)
     radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
     chosen = [JOINTS.index(k) for k in SPHERES]
@@ -266,38 +266,9 @@ def stage(
         "environment": surroundings.environment,
         "furniture": [p.name for p in surroundings.pieces],
     }
+    if surroundings.things:
+        meta["things"] = [t.piece.name for t in surroundings.things]
     return Staged(r, camera, [a for _, _, a in people], times, meta, rng, geometry.person_vertices, photographs)
-
-
-def _set_plates(
-    config: SynthConfig, seed: int, index: int, surroundings: Surroundings, frames: int, stills: bool
-) -> list[str]:
-    """Photographs behind the people of `composed` of the clips; their names. Each still has one of its own."""
-    if config.backgrounds is None:
-        return []
-    rng = _photographer(config, seed, index)
-    rng.random()  # whether this one shows nobody
-    if rng.random() >= config.composed:
-        return []
-    shape = (config.height, config.width)
-    count, each = (frames, 1) if stills else (1, frames)
-    made = [views(rng, config.backgrounds, each, *shape) for _ in range(count)]
-    surroundings.plates = np.concatenate([plate for plate, _ in made])
-    return [name for _, name in made]
-
-
-def _shots(
-    rng: np.random.Generator, actions: list[Action], crowded: bool, times: np.ndarray, config: SynthConfig, stills: bool
-) -> list[tuple[Camera, str]]:
-    """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd."""
-    groups = [slice(i, i + 1) for i in range(len(times))] if stills else [slice(None)]
-    size = (config.height, config.width)
-    if crowded:
-        crowd = np.concatenate([a.joints for a in actions], 1)
-        return [make_crowd_camera(rng, crowd[g], times[g], *size) for g in groups]
-    main = actions[0]
-    head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
-    return [make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw) for g in groups]
 
 
 def _scene(

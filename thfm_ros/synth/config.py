@@ -13,6 +13,8 @@ from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.places import PictureFolder
 
 SPLITS = ("train", "test")
+# Chances that came after the first clips were made; 0: off.
+ADDED = ("crowd", "things", "rest", "held", "worn", "close", "dark")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,11 @@ class SynthConfig:
     environments: folder of panoramas that light scenes beside the artefact's own, or None. backgrounds: folder of
     photographs without people, or None; `composed` of the clips have one behind the people instead of a scene,
     `nobody` of them are one and nothing else. crowd: chance of 2 to `people` persons who stand about, 1 to 12 m from
-    a camera at a robot's height, one before the other; the other clips frame one person.
+    a camera at a robot's height, one before the other; the other clips frame one person. things: chance of near
+    things with photographs on them about and before the people (crops of `backgrounds`, else the artefact's pictures).
+    rest: chance of a person who sits, lies or bends over something; held: of one who has something in a hand; worn: of
+    one in sober clothes, coats, hats, helmets, with bags; close: of a shot so near that an edge of the picture cuts
+    through the person; dark: of people in the dark or against the light.
     """
 
     frames: int = 17
@@ -47,10 +53,16 @@ class SynthConfig:
     composed: float = 0.5
     nobody: float = 0.1
     crowd: float = 0.0
+    things: float = 0.0
+    rest: float = 0.0
+    held: float = 0.0
+    worn: float = 0.0
+    close: float = 0.0
+    dark: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.
-        for name in ("fps", "empty", "outdoor", "occluders", "composed", "nobody", "crowd"):
+        for name in ("fps", "empty", "outdoor", "occluders", "composed", "nobody", *ADDED):
             object.__setattr__(self, name, float(getattr(self, name)))
         if isinstance(self.bvh, (str, Path)):
             object.__setattr__(self, "bvh", BvhFolder.at(self.bvh))
@@ -72,7 +84,7 @@ class SynthConfig:
             raise UserError(f"unknown split '{self.split}': expected one of {', '.join(SPLITS)}")
         if not 1 <= self.samples <= 4:
             raise UserError(f"samples per pixel axis lie between 1 and 4, found {self.samples}")
-        for name in ("composed", "nobody", "crowd"):
+        for name in ("composed", "nobody", *ADDED):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is a share in 0 .. 1, found {getattr(self, name)}")
         if self.crowd and self.people < 2:
@@ -90,8 +102,7 @@ class SynthConfig:
         off = [name for name in ("environments", "backgrounds") if table[name] is None]
         if self.backgrounds is None:
             off += ["composed", "nobody"]
-        if not self.crowd:
-            off.append("crowd")
+        off += [name for name in ADDED if not table[name]]
         return {name: value for name, value in table.items() if name not in off}
 
     def digest(self) -> str:

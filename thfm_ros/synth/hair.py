@@ -26,13 +26,17 @@ def add_hair(
     colour: np.ndarray,
     tags: dict[str, str],
     stature: float,
+    covered: bool = False,
 ) -> None:
-    """Scalp shells that stand off the head, long hair, buns, beards, hats and glasses."""
+    """Scalp shells that stand off the head, long hair, buns, beards, hats and glasses; covered: hair that lies flat
+    below what is worn on the head."""
     body = out.body
     female, adult = identity.gender > 0.5, identity.age > 0.55
     styles = ["bald", "buzz", "short", "full", "afro", "long", "bun", "hat"]
     p = [0.01, 0.03, 0.12, 0.16, 0.08, 0.36, 0.16, 0.08] if female else [0.08, 0.16, 0.36, 0.18, 0.08, 0.04, 0.02, 0.08]
     style = str(rng.choice(styles, p=p))
+    if covered:
+        style = {"full": "buzz", "short": "buzz", "afro": "buzz", "bun": "buzz", "hat": "bald"}.get(style, style)
     tags["hair"] = style
     t, faces = body.template, body.faces["body"]
     head_faces = faces[w.is_head[faces].any(1)]

@@ -63,7 +63,8 @@ class Material:
     gloss: float = 0.1  # specular strength
     sharpness: float = 16.0  # specular exponent
     fray: float = 0.0  # metres of noise at the cut: strands of hair, knitted hems
-    extra: float = 0.0  # by kind: stubble of skin, sheen of cloth
+    extra: float = 0.0  # by kind: stubble of skin; of the rest: how much of a photograph shows
+    photo: int = -1  # of the scene's photographs; none: -1
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:

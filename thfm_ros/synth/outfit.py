@@ -11,6 +11,7 @@ from thfm_ros.synth.hair import add_hair
 from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_cloth, random_colour
 from thfm_ros.synth.mesh import Mesh, vertex_normals
 from thfm_ros.synth.wardrobe import Wardrobe
+from thfm_ros.synth.worn import HEADGEAR, HEADGEAR_CHANCE, add_headgear, add_outerwear, everyday
 
 HAIR_COLOURS = (
     (0.05, 0.04, 0.035),
@@ -157,15 +158,21 @@ def _skin(rng: np.random.Generator, identity: Identity) -> np.ndarray:
 
 
 def dress(
-    body: Body, wardrobe: Wardrobe, identity: Identity, rng: np.random.Generator, split: str = "train"
+    body: Body,
+    wardrobe: Wardrobe,
+    identity: Identity,
+    rng: np.random.Generator,
+    split: str = "train",
+    worn: float = 0.0,
 ) -> Dressed:
-    """A random outfit for the person."""
+    """A random outfit for the person; worn: chance of sober clothes, of what is worn over them and on the head."""
     w, faces = wardrobe, body.faces
     rest = identity.vertices
     out = Builder(body, identity)
     normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt")}
     tags: dict[str, str] = {}
     stature = float(np.ptp(rest[faces["body"].ravel()[::7], 2])) / 1.84
+    equipped = worn > 0 and rng.random() < worn
 
     # Garments first: what they cover of the skin is left out.
     covered = np.full(len(rest), -1.0, np.float32)
@@ -196,6 +203,8 @@ def dress(
             linear([0.12, 0.2, 0.36]) * rng.uniform(0.4, 1.6),
             linear([0.35, 0.45, 0.6]),
         )
+    if equipped:
+        top_material, bottom_material = everyday(rng, top_material), everyday(rng, bottom_material)
     offset = tight_bottom * np.clip((0.35 - z) / 0.2, 0.3, 1) + flare * np.clip((-0.25 - z) / 0.4, 0, 1)
     out.add(faces["tights"], bottom_material, rest + normals["tights"] * offset[:, None] * stature, bottom_cut)
     if kind in ("skirt", "dress"):
@@ -220,6 +229,8 @@ def dress(
             cut,
         )
         tags["jacket"] = "open"
+    if equipped:
+        add_outerwear(out, w, rng, split, normals, offset, stature, tags)
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
 
     sole = 0.0
@@ -305,7 +316,10 @@ def dress(
         clip=0.005,
     )
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
-    add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature)
+    headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
+    add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
+    if equipped:
+        add_headgear(out, w, rng, split, normals["body"], headgear, tags)
     return out.build(sole, tags)
 
 
@@ -323,4 +337,5 @@ def material_rows(materials: list[Material]) -> dict[str, np.ndarray]:
         "sharpness": np.array([m.sharpness for m in materials], np.float32),
         "fray": np.array([m.fray for m in materials], np.float32),
         "extra": np.array([m.extra for m in materials], np.float32),
+        "photo": np.array([m.photo for m in materials], np.int32),
     }

@@ -217,6 +217,20 @@ def views(
     return np.stack(made), file.name
 
 
+def textures(rng: np.random.Generator, folder: PictureFolder, count: int) -> np.ndarray:
+    """(count, 256, 256, 3) uint8 RGB: square parts of photographs, for the surfaces of things."""
+    import cv2
+
+    made = []
+    for _ in range(count):
+        image = read_photograph(folder.files[int(rng.integers(len(folder.files)))])
+        size = int(min(image.shape[:2]) * rng.uniform(0.25, 1.0))
+        y, x = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
+        how = cv2.INTER_AREA if size > 256 else cv2.INTER_LINEAR
+        made.append(cv2.resize(image[y : y + size, x : x + size], (256, 256), interpolation=how))
+    return np.stack(made)
+
+
 def nobody(rng: np.random.Generator, folder: PictureFolder, frames: int, height: int, width: int, fps: float) -> Clip:
     """A clip that is a photograph without anybody: no mask and no joints, and nothing known of its depth."""
     rgb, name = views(rng, folder, frames, height, width)

@@ -34,6 +34,11 @@ def mip_chain(images: np.ndarray) -> np.ndarray:
     return out
 
 
+def _linear_mip_chain(images: np.ndarray) -> np.ndarray:
+    """`mip_chain` of linear radiance from (N, 256, 256, 3) uint8 sRGB."""
+    return mip_chain(linear(np.arange(256) / 255.0).astype(np.float32)[images])
+
+
 @dataclass
 class Resources:
     """Textures on one device."""
@@ -221,11 +226,13 @@ def render(
         ("gloss", float, np.float32),
         ("sharpness", float, np.float32),
         ("extra", float, np.float32),
+        ("photo", int, np.int32),
     ):
         setattr(m, name, up(rows[name], kind, dtype))
     tex = Textures()
     tex.cloth, tex.surface, tex.noise, tex.picture = res.cloth, res.surface, res.noise, res.picture
     tex.environment = res.environments[s.environment]
+    tex.photo = res.picture if s.textures is None else up(_linear_mip_chain(s.textures), wp.vec3)
     first = len(g.materials) - len(s.surfaces)
     scene = Scene()
     scene.room, scene.low, scene.high = int(s.room), wp.vec3(*s.low.tolist()), wp.vec3(*s.high.tolist())

@@ -16,20 +16,15 @@ from thfm_ros.synth.shade import (
     face_paint,
     light_surface,
     mip,
+    object_albedo,
     open_sky,
+    photographed,
     sky,
     step,
     texel,
 )
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
-
-
-@wp.func
-def object_albedo(m: Materials, tex: Textures, k: int, u: float, v: float, footprint: float):
-    s = m.scale[k]
-    t = texel(tex.surface, m.pattern[k], u * s, v * s, mip(footprint * s * 256.0))
-    return blend(m.a[k], m.b[k], t[0]) * (2.0 * t[1])
 
 
 @wp.func
@@ -277,6 +272,8 @@ def resolve(
                     albedo = blend(blend(m.a[k], m.b[k], h[0]), m.c[k], h[1]) * (0.8 + 0.4 * h[2])
                     g = cloud(tex.noise, uv[0] * 1.3 + 0.1 * float(k), uv[1] * 1.3)
                     albedo = albedo * (0.85 + 0.3 * g[2])
+                    if m.photo[k] >= 0:
+                        albedo = photographed(m, tex, k, albedo, uv[0], uv[1], footprint)
                     tangent = wp.normalize(wp.cross(n, wp.vec3(0.31, 0.2, 0.93)))
                     bitangent = wp.cross(n, tangent)
                     n = wp.normalize(n - (tangent * g[0] + bitangent * g[1]) * (m.folds[k] * 0.5))
@@ -309,7 +306,9 @@ def resolve(
                     occlusion = 0.45
                 elif kind == 7:
                     an = wp.vec3(wp.abs(n[0]), wp.abs(n[1]), wp.abs(n[2]))
-                    if an[2] > an[0] and an[2] > an[1]:
+                    if m.photo[k] >= 0:
+                        albedo = photographed(m, tex, k, albedo, c[0], c[1], footprint)
+                    elif an[2] > an[0] and an[2] > an[1]:
                         albedo = object_albedo(m, tex, k, c[0], c[1], footprint)
                     elif an[0] > an[1]:
                         albedo = object_albedo(m, tex, k, c[1], c[2], footprint)

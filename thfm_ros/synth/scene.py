@@ -10,6 +10,7 @@ import numpy as np
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.furniture import Piece, make_piece
 from thfm_ros.synth.materials import SURFACES, Material, linear, random_colour
+from thfm_ros.synth.placing import Placed
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Surroundings:
     pieces: list[Piece] = field(default_factory=list)
     pictures: list[tuple[int, tuple[float, float, float, float], int]] = field(default_factory=list)
     plates: np.ndarray | None = None  # (1 or T, H, W, 3) uint8: photographs that stand behind everything
+    things: list[Placed] = field(default_factory=list)
+    textures: np.ndarray | None = None  # (N, 256, 256, 3) uint8: photographs on things; None: the artefact's pictures
 
 
 def harmonics(image: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ class Materials:
     gloss: wp.array(dtype=float)
     sharpness: wp.array(dtype=float)
     extra: wp.array(dtype=float)
+    photo: wp.array(dtype=int)
 
 
 @wp.struct
@@ -37,6 +38,7 @@ class Textures:
     noise: wp.array2d(dtype=wp.vec4)  # (256, 256)
     picture: wp.array3d(dtype=wp.vec3)  # (N, 511, 256), linear
     environment: wp.array2d(dtype=wp.vec3)  # (256, 512)
+    photo: wp.array3d(dtype=wp.vec3)  # (N, 511, 256), linear: surfaces of things and prints on cloth
 
 
 @wp.struct
@@ -118,6 +120,23 @@ def cloud(noise: wp.array2d(dtype=wp.vec4), u: float, v: float):
 @wp.func
 def blend(a: wp.vec3, b: wp.vec3, t: float):
     return a * (1.0 - t) + b * t
+
+
+@wp.func
+def object_albedo(m: Materials, tex: Textures, k: int, u: float, v: float, footprint: float):
+    s = m.scale[k]
+    t = texel(tex.surface, m.pattern[k], u * s, v * s, mip(footprint * s * 256.0))
+    return blend(m.a[k], m.b[k], t[0]) * (2.0 * t[1])
+
+
+@wp.func
+def photographed(m: Materials, tex: Textures, k: int, base: wp.vec3, u: float, v: float, footprint: float):
+    """Albedo with part of a photograph over it, u and v in metres; mirrored at its edges, which so have no seams."""
+    s = m.scale[k]
+    x = 1.0 - wp.abs(1.0 - 2.0 * wp.frac(wp.abs(u * s) * 0.5))
+    y = 1.0 - wp.abs(1.0 - 2.0 * wp.frac(wp.abs(v * s) * 0.5))
+    t = texel(tex.photo, m.photo[k] % tex.photo.shape[0], x, y, mip(footprint * s * 256.0))
+    return blend(base, t, m.extra[k])
 
 
 @wp.func

@@ -1,0 +1,106 @@
+"""Sets a scene up: cameras, photographs behind the people, things about them, less light.
+
+What came after the first clips draws from random streams of its own, so that clips without it stay as they were.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thfm_ros.skeleton import JOINT_SETS
+from thfm_ros.synth.action import Action
+from thfm_ros.synth.body import Body, Identity
+from thfm_ros.synth.camera import Camera, make_camera, make_close_camera, make_crowd_camera
+from thfm_ros.synth.clutter import PHOTOGRAPHS
+from thfm_ros.synth.config import SynthConfig
+from thfm_ros.synth.outfit import Dressed
+from thfm_ros.synth.places import textures, views
+from thfm_ros.synth.placing import Shot, furniture_of, in_hand, out_of_the_way, place_things
+from thfm_ros.synth.scene import Surroundings
+from thfm_ros.synth.things import SEATS
+
+UNDER = (*SEATS, "two-wheeler")  # what carries somebody, and so stays where they are
+JOINTS = JOINT_SETS["thfm32"].joints
+PHOTOGRAPHED = ("things", "rest", "held", "worn")  # what may show the photographs' textures
+
+
+def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
+    """Of what photographs decide: apart from the scene's own, which so stays the same with and without them."""
+    return np.random.default_rng([seed, index, int(config.digest(), 16), 1])
+
+
+def make_shots(
+    rng: np.random.Generator, actions: list[Action], crowded: bool, times: np.ndarray, config: SynthConfig, stills: bool
+) -> list[tuple[Camera, str]]:
+    """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd."""
+    groups = [slice(i, i + 1) for i in range(len(times))] if stills else [slice(None)]
+    size = (config.height, config.width)
+    if crowded:
+        crowd = np.concatenate([a.joints for a in actions], 1)
+        return [make_crowd_camera(rng, crowd[g], times[g], *size) for g in groups]
+    main = actions[0]
+    head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
+    close = [config.close > 0 and rng.random() < config.close for _ in groups]
+    return [
+        make_close_camera(rng, main.joints[g], times[g], *size)
+        if near
+        else make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw)
+        for g, near in zip(groups, close, strict=True)
+    ]
+
+
+def set_plates(
+    config: SynthConfig, seed: int, index: int, surroundings: Surroundings, frames: int, stills: bool
+) -> list[str]:
+    """Photographs behind the people of `composed` of the clips; their names. Each still has one of its own."""
+    if config.backgrounds is None:
+        return []
+    rng = photographer(config, seed, index)
+    rng.random()  # whether this one shows nobody
+    if rng.random() >= config.composed:
+        return []
+    shape = (config.height, config.width)
+    count, each = (frames, 1) if stills else (1, frames)
+    made = [views(rng, config.backgrounds, each, *shape) for _ in range(count)]
+    surroundings.plates = np.concatenate([plate for plate, _ in made])
+    return [name for _, name in made]
+
+
+def set_things(
+    config: SynthConfig,
+    seed: int,
+    index: int,
+    body: Body,
+    surroundings: Surroundings,
+    people: list[tuple[Identity, Dressed, Action]],
+    shots: list[tuple[Camera, str]],
+    everyone: np.ndarray,
+) -> None:
+    """What people sit on and hold, and things near the people of `things` of the clips."""
+    rng = np.random.default_rng([seed, index, int(config.digest(), 16), 2])
+    scattered = rng.random() < config.things
+    if config.backgrounds is not None and any(getattr(config, name) for name in PHOTOGRAPHED):
+        surroundings.textures = textures(rng, config.backgrounds, PHOTOGRAPHS)
+    main = people[0][2].joints if people else everyone
+    head = main[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
+    ends = np.cumsum([len(camera.intrinsics) for camera, _ in shots])
+    own = [slice(end - len(camera.intrinsics), end) for end, (camera, _) in zip(ends, shots, strict=True)]
+    size = (config.height, config.width)
+    seen = [Shot(c, everyone[s], main[s], head[s], size) for s, (c, _) in zip(own, shots, strict=True)]
+    for _, _, action in people:
+        furniture = furniture_of(rng, action)
+        surroundings.things += [t if t.piece.name in UNDER else out_of_the_way(rng, t, seen) for t in furniture]
+        surroundings.things += in_hand(rng, body, action)
+    if scattered:
+        surroundings.things += place_things(rng, config.split, seen, len(everyone))
+
+
+def set_dark(config: SynthConfig, seed: int, index: int, surroundings: Surroundings) -> None:
+    """Less light for `dark` of the clips; a photograph behind them stays bright or gets as dark."""
+    rng = np.random.default_rng([seed, index, int(config.digest(), 16), 3])
+    if rng.random() >= config.dark:
+        return
+    level = float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
+    surroundings.exposure *= level
+    if surroundings.plates is not None and rng.random() < 0.6:
+        surroundings.plates = (surroundings.plates * level ** (1 / 2.2)).astype(np.uint8)
