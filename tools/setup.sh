@@ -124,6 +124,6 @@ step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_package
 step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
 # What colcon reads, and the names of the shared files, which it links one by one.
 inputs=$(cat CMakeLists.txt package.xml msg/*.msg srv/*.srv tools/node_executable.py.in "$stamps/packages" &&
-  { find launch config rviz engines samples weights -type f 2>/dev/null || true; } | sort) # weights/ may be missing
+  { find launch config rviz engines samples examples weights -type f 2>/dev/null || true; } | sort) # weights/ may be missing
 step build "$PWD $(printf '%s' "$inputs" | sha256sum | cut -c1-16)" build_package
 say "ready"

@@ -62,6 +62,15 @@ _DEMO = (
     Argument("out", "out", "folder for demo.mp4, demo.png and demo.json"),
     Argument("bag", "", "folder of an MCAP bag with every message; empty: none"),
 )
+_FOLLOW = (
+    Argument("cmd_vel", "cmd_vel", "topic of the wheels' velocity, geometry_msgs/Twist"),
+    Argument("distance", "1.5", "metres to keep from the person"),
+)
+_SOCIAL = (
+    Argument("people", "/people", "topic of people_msgs/People, which social costmaps read"),
+    Argument("namespace", "humans", "namespace of the node and its other topics"),
+    Argument("target_frame", "odom", "frame that stands still, in which people are stated"),
+)
 # What these files decide themselves, of the arguments of perception.launch.py that they pass on.
 REPLAY_DECIDES = {"use_sim_time": "true", "respawn": "false"}
 _DEMO_CAMERA = (
@@ -81,6 +90,8 @@ ARGUMENTS: Mapping[str, tuple[Argument, ...]] = {
     "perception.launch.py": (*PERCEPTION, *_OF_THE_NODE),
     "replay.launch.py": _with_perception(_REPLAY, tuple(REPLAY_DECIDES)),
     "demo.launch.py": _with_perception(_DEMO, (*_DEMO_CAMERA, *DEMO_DECIDES)),
+    "follow.launch.py": _with_perception(_FOLLOW, ()),
+    "social.launch.py": _with_perception(_SOCIAL, ()),
     "rviz.launch.py": RVIZ,
 }
 # launch reads these itself (`ros2 launch --launch-prefix`); no file declares them.

@@ -12,7 +12,7 @@ DROPS = {
     "newest": "only the newest frame of a stride is answered (parameter newest_only)",
     "late": "its stamp is equal to or slightly older than one already taken",
     "overrun": "the worker was busy for longer than a window: the oldest waiting frame gave way",
-    "reset": "it was waiting when the node was deactivated or unloaded its model",
+    "reset": "it was waiting when the node was paused, reset or deactivated, or unloaded its model",
     "malformed": "the image could not be read",
     "failed": "the pass that should have answered it failed",
     "idle": "nobody subscribes to an output of the enabled tasks",

@@ -87,11 +87,16 @@ def _ros() -> list[Finding]:
         ("message_filters", "depth cameras; without it an own synchroniser with the same behaviour"),
         ("cv_bridge", "rare image encodings"),
         ("hri_msgs", "REP-155 topics"),
+        ("tf2_msgs", "bodies on /tf (publish_tf)"),
+        ("tf2_ros", "people in another frame (target_frame)"),
+        ("vision_msgs", "people as boxes"),
+        ("people_msgs", "people for social costmaps"),
     ):
         if _has(module):
             findings.append(Finding("ok", module, "installed"))
         else:
-            package = f"ros-{distribution or '<distro>'}-{module.replace('_', '-')}"
+            name = {"tf2_ros": "tf2_ros_py"}.get(module, module)
+            package = f"ros-{distribution or '<distro>'}-{name.replace('_', '-')}"
             findings.append(Finding("optional", module, f"none ({use})", f"apt install {package}"))
     return findings
 
