@@ -173,11 +173,9 @@ class DrivingRobot:
 
     def __init__(self) -> None:
         robot = self
-        robot.known = True
+        robot.known, robot.cleared = True, 0
 
         class Buffer:
-            def __init__(self, node: Any) -> None: ...
-
             def lookup_transform(self, target: str, source: str, time: Any, timeout: Any) -> TransformStamped:
                 if not robot.known:
                     raise LookupError(f"{target} does not exist at {time.nanoseconds}")
@@ -187,6 +185,9 @@ class DrivingRobot:
                     translation=Vector3(x=ahead, y=0.0, z=1.0), rotation=Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5)
                 )
                 return TransformStamped(transform=moved)
+
+            def clear(self) -> None:
+                robot.cleared += 1
 
         self.Buffer = Buffer
         self.TransformListener = lambda buffer, node: SimpleNamespace(unregister=lambda: None)
@@ -218,6 +219,9 @@ def test_in_a_fixed_frame_who_stands_still_does_so(ros: System, robot: DrivingRo
     np.testing.assert_allclose(xyz(people[-1].people[0].velocity), (0, 0, -1), atol=0.1)
     np.testing.assert_allclose(xyz(places[-1].people[0].velocity), 0, atol=0.05)
     assert xyz(boxes[-1].detections[0].bbox.size)[2] == pytest.approx(1.79, abs=0.02)  # their height
+    assert robot.cleared == 0
+    ros.play([-24], poses)  # a bag that loops
+    assert robot.cleared == 1
 
 
 def test_without_a_transform_nothing_is_stated_in_a_wrong_frame(ros: System, robot: DrivingRobot) -> None:

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from thfm_ros.nodes.message_types import require
 from thfm_ros.stream.body import Frame
 
+JUMP_NS = 1_000_000_000  # back in time, after which it is another time
 PATIENCE_S = 0.1  # for the transform of a frame's stamp; the frame is older than that already
 
 
@@ -41,12 +42,13 @@ class TargetFrame:
         self.name = name
         self._buffer: Any = None
         self._listener: Any = None
+        self._last_ns = 0
         self.problem = ""  # why the last look-up failed
         if name:
             require("target_frame", "tf2_ros")
             import tf2_ros
 
-            self._buffer = tf2_ros.Buffer(node=node)
+            self._buffer = tf2_ros.Buffer()  # given a node it would also offer a service, for ever
             self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def destroy(self) -> None:
@@ -63,10 +65,12 @@ class TargetFrame:
         """The camera in this frame when the image was taken; None where tf does not know (`problem` says why)."""
         if not self.name or self.name == header.frame_id:
             return Frame(np.eye(3), np.zeros(3))
+        stamp = Time.from_msg(header.stamp)
+        if stamp.nanoseconds < self._last_ns - JUMP_NS:
+            self._buffer.clear()  # a bag that loops: what tf knows is of the time after
+        self._last_ns = stamp.nanoseconds
         try:
-            found = self._buffer.lookup_transform(
-                self.name, header.frame_id, Time.from_msg(header.stamp), Duration(seconds=PATIENCE_S)
-            )
+            found = self._buffer.lookup_transform(self.name, header.frame_id, stamp, Duration(seconds=PATIENCE_S))
         except Exception as error:  # tf2's own have no common base in Python
             self.problem = (
                 f"target_frame: expected a transform from '{header.frame_id}' to '{self.name}' at the image's stamp, "
