@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
-from held_out import FRAMES, answers, open_benchmark
+from held_out import FRAMES, open_benchmark, predictions
 
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.model.checkpoint import Checkpoint
@@ -28,9 +28,9 @@ def measure(checkpoint: Checkpoint, clips: list[TrainingClip]) -> dict[str, list
     """The training's held-out metrics, a value a frame."""
     single = [ClipBatch.of([clip.window(t, 1) for clip in clips]) for t in range(FRAMES)]
     found: dict[str, list[float]] = {}
-    for answer in answers(checkpoint, ClipBatch.of(clips), TASKS):
+    for prediction in predictions(checkpoint, ClipBatch.of(clips), TASKS):
         for t, truth in enumerate(single):
-            for name, value in answer.metrics(truth, t).items():
+            for name, value in prediction.metrics(truth, t).items():
                 found.setdefault(name, []).append(float(value.nanmean()))
     return found
 

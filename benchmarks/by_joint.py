@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from held_out import answers, open_benchmark
+from held_out import open_benchmark, predictions
 
 from thfm_ros.evaluate.joints import pa_mpjpe
 from thfm_ros.evaluate.report import write_json
@@ -72,7 +72,11 @@ def main() -> None:
     found, truth = [], []
     for start in range(0, len(clips), BATCH):
         batch = ClipBatch.of(clips[start : start + BATCH])
-        found += [answer.keypoints for answer in answers(checkpoint, batch, ["keypoints_3d"]) if answer.keypoints]
+        found += [
+            prediction.keypoints
+            for prediction in predictions(checkpoint, batch, ["keypoints_3d"])
+            if prediction.keypoints
+        ]
         truth.append(batch.keypoints)
     predicted, true = flat(found), flat(truth)
     rows = joint_rows(predicted, true, checkpoint.config.width / checkpoint.config.height)

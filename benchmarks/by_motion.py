@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from held_out import answers, open_benchmark
+from held_out import open_benchmark, predictions
 from torch import Tensor
 
 from thfm_ros.evaluate.report import write_json
@@ -32,8 +32,8 @@ def measure(checkpoint: Checkpoint, clip: TrainingClip) -> dict[str, float]:
     """The training's held-out metrics of one clip."""
     batch = ClipBatch.of([clip])
     found: dict[str, Tensor] = {}
-    for answer in answers(checkpoint, batch, TASKS):
-        found |= answer.metrics(batch)
+    for prediction in predictions(checkpoint, batch, TASKS):
+        found |= prediction.metrics(batch)
     return {name: float(found[name]) for name in SHOWN}
 
 

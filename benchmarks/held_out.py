@@ -1,4 +1,4 @@
-"""What the benchmarks of held-out clips share: their options, clips at the checkpoint's own size, and its answers."""
+"""Options, clips at the checkpoint's own size, and its predictions: what the benchmarks of held-out clips share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_benchmark(doc: str | None, clips: int) -> tuple[argparse.Namespace, Che
     return given, checkpoint, (source.clip(HELD_OUT + index) for index in range(given.clips))
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """To one task: video (B, 3, T, H, W) in its RGB code, or keypoints."""
 
     task: str
@@ -46,8 +46,8 @@ class Answer(NamedTuple):
     keypoints: Keypoints | None
 
     def metrics(self, batch: ClipBatch, frame: int | None = None) -> dict[str, Tensor]:
-        """The training's held-out metrics, one value a clip. frame: the one of the answer's that is the batch's only
-        frame; None: all."""
+        """Returns training's held-out metrics, one value a clip. frame: which of the prediction's frames is the batch's
+        only one; None: all."""
         which = slice(None) if frame is None else slice(frame, frame + 1)
         if self.video is not None:
             return dense_metrics(self.task, self.video[:, :, which], batch)
@@ -56,11 +56,11 @@ class Answer(NamedTuple):
 
 
 @torch.no_grad()
-def answers(checkpoint: Checkpoint, batch: ClipBatch, tasks: Sequence[str]) -> Iterator[Answer]:
+def predictions(checkpoint: Checkpoint, batch: ClipBatch, tasks: Sequence[str]) -> Iterator[Prediction]:
     """Of whole clips, encoded once."""
     latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
     for task in tasks:
         prompt = checkpoint.prompts[task][:1].float().expand(len(batch), -1, -1)
         sparse = get_task(task).kind == "sparse"
         out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
-        yield Answer(task, None if sparse else decode(-out.sample, batch.rgb), out.keypoints)
+        yield Prediction(task, None if sparse else decode(-out.sample, batch.rgb), out.keypoints)

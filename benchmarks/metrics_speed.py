@@ -96,7 +96,7 @@ def plain_depth(pred: np.ndarray, true: np.ndarray, mask: np.ndarray) -> np.ndar
 
 
 def timed(call: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:
-    """The answer and the best time, seconds."""
+    """The prediction and the best time, seconds."""
     best, value = np.inf, np.zeros(0)
     for _ in range(repeats):
         begin = time.perf_counter()

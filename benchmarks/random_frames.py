@@ -24,7 +24,7 @@ TASKS = ("human_depth", "human_normals", "foreground", "dense_pose", "keypoints_
 WIDTH, HEIGHT = 256, 160
 
 
-def answer(estimator: StreamEstimator, sample: str, rng: np.random.Generator) -> tuple[int, FrameResult]:
+def prediction(estimator: StreamEstimator, sample: str, rng: np.random.Generator) -> tuple[int, FrameResult]:
     """A random frame of a sample, as the last of a clip, and what came out for it."""
     reader = VideoReader(video_path(sample))
     camera = Intrinsics.from_fov(60.0, reader.width, reader.height)
@@ -72,7 +72,7 @@ def main() -> None:
     rows = []
     for _ in range(options.frames):
         sample = str(rng.choice(REAL))
-        index, result = answer(StreamEstimator(runtime), sample, rng)
+        index, result = prediction(StreamEstimator(runtime), sample, rng)
         rows += row(f"{sample}, frame {index}", result)
     runtime.close()
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def _complain(line: str) -> int:
 
 
 def _system_error(error: OSError) -> str:
-    """What the system said, in one line, with what to do about it."""
+    """The system's error in one line, with what to do about it."""
     reason = error.strerror or next(iter(str(error).split("\n")), "") or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "make room, or choose another folder"

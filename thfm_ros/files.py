@@ -89,8 +89,8 @@ def locked(
 ) -> Iterator[bool]:
     """Holds the lock of what several processes may make at `path`; the kernel frees it when this one ends.
 
-    Gives True, or False where `stop` said so before the lock was free. Who gets it looks again at `path`: the process
-    before may have made it. `waiting` is called once where another one holds it.
+    Gives True, or False where `stop` returned True before the lock was free. Who gets it looks again at `path`: the
+    process before may have made it. `waiting` is called once where another one holds it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

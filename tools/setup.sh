@@ -53,7 +53,7 @@ make_environment() {
   "$python" -m venv --clear "$venv"
 }
 
-# False for an environment that is missing, half made, or of a Python that is gone. Killed while asking (137): no answer,
+# False for an environment that is missing, half made, or of a Python that is gone. Killed while asking (137): no result,
 # and no reason to throw 4 GB away.
 environment_works() {
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || [ $? -gt 128 ]

@@ -3,7 +3,7 @@
     python benchmarks/peers/compare.py --checkpoint weights/nano --clips 16
 
 MediaPipe pins other versions than we do (numpy 1.26), so it lives in an environment of its own, made on first use. Both
-answer the tasks that both know: foreground, 2D and 3D keypoints (COCO's 17, 3D relative to the hips' middle).
+prediction the tasks that both know: foreground, 2D and 3D keypoints (COCO's 17, 3D relative to the hips' middle).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def environment(folder: Path) -> Path:
 
 
 class MediaPipeWorker:
-    """The process in the other environment; clips and answers travel as .npz files."""
+    """The process in the other environment; clips and predictions travel as .npz files."""
 
     def __init__(self, python: Path) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -65,11 +65,11 @@ class MediaPipeWorker:
         )
         self._last: tuple[np.ndarray, dict[str, np.ndarray]] | None = None
 
-    def answer(self, video: np.ndarray, stills: bool = False) -> dict[str, np.ndarray]:
+    def prediction(self, video: np.ndarray, stills: bool = False) -> dict[str, np.ndarray]:
         """The worker's; asked once where two predictors look at the same clip. stills: nothing is tracked."""
         if self._last is not None and self._last[0] is video:
             return self._last[1]
-        source, target = (Path(self._folder.name) / name for name in ("clip.npz", "answer.npz"))
+        source, target = (Path(self._folder.name) / name for name in ("clip.npz", "prediction.npz"))
         np.savez(source, video=video, **({"stills": np.array(True)} if stills else {}))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -100,7 +100,7 @@ class MediaPipePose:
         self.identity: dict[str, Any] = {"model": "pose_landmark_full", "version": VERSION}
 
     def predict(self, video: np.ndarray, intrinsics: Intrinsics | None = None) -> dict[str, np.ndarray]:
-        found = self.worker.answer(video)
+        found = self.worker.prediction(video)
         size = np.array([video.shape[2], video.shape[1]])
         return {
             "foreground": found["pose_mask"],
@@ -124,7 +124,7 @@ class MediaPipeSelfie:
         self.identity: dict[str, Any] = {"model": "selfie_segmentation", "version": VERSION}
 
     def predict(self, video: np.ndarray, intrinsics: Intrinsics | None = None) -> dict[str, np.ndarray]:
-        found = self.worker.answer(video)
+        found = self.worker.prediction(video)
         return {
             "foreground": found["selfie_mask"],
             "borders": np.zeros(0, int),

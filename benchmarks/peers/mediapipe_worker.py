@@ -1,7 +1,7 @@
-"""MediaPipe 0.10.21 in an environment of its own: answers clips until its input ends.
+"""MediaPipe 0.10.21 in an environment of its own: predictions clips until its input ends.
 
 Each line of standard input is `CLIP.npz ANSWER.npz`. A clip holds `video` uint8 (T, H, W, 3), and `stills` where its
-frames are pictures that have nothing to do with each other. The answer holds
+frames are pictures that have nothing to do with each other. The prediction holds
 `image` (T, 33, 3): x and y normalised to [0, 1] and visibility; `world` (T, 33, 3): metres from the hips' middle, axes
 as the image's; NaN where nobody was found; `pose_mask` and `selfie_mask` float32 (T, H, W); `pose_seconds` and
 `selfie_seconds` (T,). A line "done" on standard output follows each. Runs with mediapipe and numpy alone.
@@ -27,10 +27,10 @@ def of_clip(video: np.ndarray) -> dict[str, np.ndarray]:
         for model in (pose, selfie):
             model.process(np.zeros(video.shape[1:], np.uint8))  # loads and plans; not timed
         pose.reset()
-        return answer(video, pose, selfie)
+        return prediction(video, pose, selfie)
 
 
-def answer(video: np.ndarray, pose, selfie) -> dict[str, np.ndarray]:
+def prediction(video: np.ndarray, pose, selfie) -> dict[str, np.ndarray]:
     frames, height, width = video.shape[:3]
     image, world = np.full((frames, 33, 3), np.nan), np.full((frames, 33, 3), np.nan)
     masks = np.zeros((2, frames, height, width), np.float32)
@@ -64,7 +64,7 @@ def main() -> None:
             video, stills = stored["video"], "stills" in stored.files
         if stills and for_stills is None:
             for_stills = models(stills=True)
-        np.savez(target, **(answer(video, *for_stills) if stills else of_clip(video)))
+        np.savez(target, **(prediction(video, *for_stills) if stills else of_clip(video)))
         print("done", flush=True)
 
 

@@ -58,7 +58,7 @@ def coco_results(worker: MediaPipeWorker, data: coco.CocoPeople, boxes: str, bar
     selfie: list[Result] = []
     for picture in data.pictures:
         image = picture.load()
-        whole = worker.answer(image[None], stills=True)
+        whole = worker.prediction(image[None], stills=True)
         common = {"image_id": picture.id, "category_id": data.category}
         for results, name in ((pose, "pose_mask"), (selfie, "selfie_mask")):
             mask = {"segmentation": encode_mask(whole[name][0] > 0.5), "everybody": True}
@@ -82,11 +82,11 @@ def given_results(
     results = []
     for person in (p for p in picture.people if not p.crowd and p.labelled.any()):
         crop = crop_person(image, person.box, window(person.box))
-        joints = skeleton(worker.answer(crop.pixels[None], stills=True)["image"][0])
+        joints = skeleton(worker.prediction(crop.pixels[None], stills=True)["image"][0])
         if joints is not None:
             joints[:, :2] = crop.to_picture(joints[:, :2])
-            answer = {"keypoints": joints.ravel().tolist(), "score": float(joints[:, 2].mean())}
-            results.append({**common, **answer, "annotation_id": person.id})
+            prediction = {"keypoints": joints.ravel().tolist(), "score": float(joints[:, 2].mean())}
+            results.append({**common, **prediction, "annotation_id": person.id})
     return results
 
 
@@ -99,7 +99,7 @@ def view_answers(worker: MediaPipeWorker, data: views.Views, bar: Any) -> list[d
         people: list[dict[str, Any] | None] = []
         for person in view.people:
             crop = crop_person(image, person.box, window(person.box))
-            xyz = worker.answer(crop.pixels[None], stills=True)["world"][0, COCO17]
+            xyz = worker.prediction(crop.pixels[None], stills=True)["world"][0, COCO17]
             known = bool(np.isfinite(xyz).all())
             people.append({"joint_names": names, "xyz_camera_m": xyz.tolist()} if known else None)
         rows.append({"image": view.file.name, "people": people})
@@ -111,7 +111,7 @@ def nobody_answers(worker: MediaPipeWorker, data: nobody.EmptyPictures, bar: Any
     """Picture -> who was reported (whoever Pose finds), and the share of the picture in its mask."""
     rows = {}
     for name, image in data.images():
-        found = worker.answer(image[None], stills=True)
+        found = worker.prediction(image[None], stills=True)
         scores = [] if skeleton(found["image"][0]) is None else [1.0]
         rows[name] = {"scores": scores, "mask": float((found["pose_mask"][0] > 0.5).mean())}
         bar.update(1)

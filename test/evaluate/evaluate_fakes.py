@@ -1,4 +1,4 @@
-"""Predictors and runtimes whose answers are known."""
+"""Predictors and runtimes whose predictions are known."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -11,15 +11,15 @@ from thfm_ros.tasks import TASKS
 
 
 class GivenPredictor:
-    """Answers with `answers(video)`; counts its calls."""
+    """Predictions with `predictions(video)`; counts its calls."""
 
-    def __init__(self, answers: Any, tasks: Sequence[str], joint_set: str = "thfm32", size: Any = None) -> None:
-        self.answers, self.tasks, self.joint_set, self.size = answers, tuple(tasks), joint_set, size
+    def __init__(self, predictions: Any, tasks: Sequence[str], joint_set: str = "thfm32", size: Any = None) -> None:
+        self.predictions, self.tasks, self.joint_set, self.size = predictions, tuple(tasks), joint_set, size
         self.name, self.identity, self.calls = "given", {"model": "given", "version": 1}, 0
 
     def predict(self, video: np.ndarray, intrinsics: Any = None) -> dict[str, np.ndarray]:
         self.calls += 1
-        return {"borders": np.zeros(0, int), "seconds": np.array(0.5), **self.answers(video)}
+        return {"borders": np.zeros(0, int), "seconds": np.array(0.5), **self.predictions(video)}
 
 
 class BrightnessRuntime:

@@ -173,7 +173,7 @@ def test_an_interrupted_run_goes_on(data: CocoPeople, tmp_path: Path) -> None:
     assert calls == [1, 2, 2]
     assert coco.predict(model, data, "given", tmp_path / "out") == first
     assert calls == [1, 2, 2]
-    coco.predict(model, data, "own", tmp_path / "out")  # other boxes are other answers
+    coco.predict(model, data, "own", tmp_path / "out")  # other boxes are other predictions
     assert len(calls) == 5
 
 

@@ -1,4 +1,4 @@
-"""Sliding windows over whole videos, and answers in the video's own geometry."""
+"""Sliding windows over whole videos, and predictions in the video's own geometry."""
 
 import numpy as np
 import pytest
@@ -22,21 +22,21 @@ def predictor(tasks: tuple[str, ...] = ("scene_depth", "keypoints_2d"), **option
 @pytest.mark.parametrize("frames", [1, 3, 5, 6, 9, 12])
 def test_every_frame_is_answered_once(frames: int) -> None:
     p = predictor()
-    answer = p.predict(video(frames))
-    assert answer["scene_depth"].shape == (frames, 24, 64)
-    assert answer["keypoints_2d"].shape == (frames, 32, 2)
+    prediction = p.predict(video(frames))
+    assert prediction["scene_depth"].shape == (frames, 24, 64)
+    assert prediction["keypoints_2d"].shape == (frames, 32, 2)
     starts = p.starts(frames)
     assert starts[0] == 0
     assert starts[-1] == max(0, frames - 5)
-    assert len(answer["borders"]) == len(starts) - 1 == len(p.runtime.windows) - 1
-    assert answer["borders"].tolist() == [start + 5 for start in starts[:-1]]  # where the window before ends
+    assert len(prediction["borders"]) == len(starts) - 1 == len(p.runtime.windows) - 1
+    assert prediction["borders"].tolist() == [start + 5 for start in starts[:-1]]  # where the window before ends
 
 
 def test_windows_that_share_frames_agree_on_disparity() -> None:
     clip = video(11)
-    answer = predictor().predict(clip)
+    prediction = predictor().predict(clip)
     brightness = clip[..., 0].astype(float)[:, 4:-4, 8:-8]
-    disparity = answer["scene_depth"][:, 4:-4, 8:-8]
+    disparity = prediction["scene_depth"][:, 4:-4, 8:-8]
     slope, shift = np.polyfit(brightness.ravel(), disparity.ravel(), 1)
     assert slope > 0
     assert disparity == pytest.approx(slope * brightness + shift, abs=0.01)
@@ -63,21 +63,21 @@ def test_bad_stride_and_task() -> None:
 
 
 def test_constant_answer_has_every_task() -> None:
-    answer = ConstantPredictor().predict(video(2))
-    assert set(TASKS) <= set(answer)
-    assert all(len(answer[t]) == 2 for t in TASKS)
-    xy = answer["keypoints_2d"]
+    prediction = ConstantPredictor().predict(video(2))
+    assert set(TASKS) <= set(prediction)
+    assert all(len(prediction[t]) == 2 for t in TASKS)
+    xy = prediction["keypoints_2d"]
     assert (xy > 0).all()
     assert (xy < [64, 24]).all()
 
 
 def test_constant_answer_of_a_long_video_takes_no_memory() -> None:
     long = np.broadcast_to(np.zeros((1, 1, 1, 3), np.uint8), (1500, 1920, 1440, 3))
-    answer = ConstantPredictor().predict(long)
+    prediction = ConstantPredictor().predict(long)
     for task in ("foreground", "dense_pose", "scene_depth", "human_normals"):
-        assert answer[task].shape[:3] == (1500, 1920, 1440)
-        assert answer[task].base is not None
-        assert answer[task].strides[0] == 0
+        assert prediction[task].shape[:3] == (1500, 1920, 1440)
+        assert prediction[task].base is not None
+        assert prediction[task].strides[0] == 0
     assert set(ConstantPredictor(("foreground",)).predict(long)) == {"foreground", "borders", "seconds"}
 
 

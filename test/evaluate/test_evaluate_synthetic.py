@@ -58,11 +58,11 @@ def test_constant_answer_is_far_from_perfect(clip) -> None:
 
 
 def test_missed_people_count_against_pck_and_not_against_3d(clip) -> None:
-    answer = truth(clip)
+    prediction = truth(clip)
     for name in ("keypoints_2d", "keypoints_3d"):
-        answer[name] = answer[name].astype(float).copy()
-        answer[name][:2] = np.nan
-    metrics, _ = synthetic.score_clip(clip, answer, "thfm32", synthetic.SyntheticProtocol())
+        prediction[name] = prediction[name].astype(float).copy()
+        prediction[name][:2] = np.nan
+    metrics, _ = synthetic.score_clip(clip, prediction, "thfm32", synthetic.SyntheticProtocol())
     assert metrics["keypoints_2d/detected"] == pytest.approx(0.6)
     assert metrics["keypoints_2d/pck_0.05"] < 0.75
     assert metrics["keypoints_3d/mpjpe"] == pytest.approx(0, abs=1e-3)
@@ -71,8 +71,8 @@ def test_missed_people_count_against_pck_and_not_against_3d(clip) -> None:
 def test_empty_scene_has_no_human_metrics() -> None:
     config = SynthConfig(frames=2, height=48, width=64, samples=1, empty=1.0, split="test")
     clip = synthetic.GeneratedClips(config, 0).clip(0)
-    answer = ConstantPredictor().predict(clip.rgb)
-    metrics, _ = synthetic.score_clip(clip, answer, "thfm32", synthetic.SyntheticProtocol())
+    prediction = ConstantPredictor().predict(clip.rgb)
+    metrics, _ = synthetic.score_clip(clip, prediction, "thfm32", synthetic.SyntheticProtocol())
     for name in ("human_normals/mean_deg", "human_depth/abs_rel", "dense_pose/epe", "keypoints_2d/pck_0.05"):
         assert np.isnan(metrics[name]), name
     assert np.isnan(metrics["keypoints_3d/mpjpe"])

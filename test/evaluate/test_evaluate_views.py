@@ -117,9 +117,9 @@ def test_rows_are_used_again(tmp_path: Path) -> None:
 def test_the_views_command_scores_files_beside_a_network(tmp_path: Path) -> None:
     table = layouts.views_table()
     root = layouts.views(tmp_path / "views", table)
-    answers = [{"image": row["image"], "people": row["people"]} for row in table]
-    answers[1]["people"] = [None]
-    (tmp_path / "peer.json").write_text(json.dumps(answers))
+    predictions = [{"image": row["image"], "people": row["people"]} for row in table]
+    predictions[1]["people"] = [None]
+    (tmp_path / "peer.json").write_text(json.dumps(predictions))
     sheet = tmp_path / "sheet.jpg"
     arguments = ["--root", str(root), "--checkpoint", "constant", "--predictions", str(tmp_path / "peer.json")]
     result = run("views", *arguments, "--out", str(tmp_path / "out"), "--sheet", str(sheet))
@@ -185,7 +185,7 @@ def test_damaged_answers_on_views_are_one_line(tmp_path: Path, content: str) -> 
     data = read(layouts.views(tmp_path))
     (tmp_path / "peer.json").write_text(content)
     with pytest.raises(UserError, match=r"peer.json: expected a list of \{image, people"):
-        views.load_answers(tmp_path / "peer.json", data)
+        views.load_predictions(tmp_path / "peer.json", data)
 
 
 def photographs(root: Path) -> Path:

@@ -64,7 +64,7 @@ def test_reports_are_recorded_but_are_no_answers(ros: System) -> None:
     wait_for(lambda: min(node.traffic[t].messages for t in ("perception/stats", "/diagnostics")) > 10)
     assert node.answered == 0
     assert not node.done()
-    assert "image" not in node.heard  # still waits for the outputs
+    assert "image" not in node.subscribed  # still waits for the outputs
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

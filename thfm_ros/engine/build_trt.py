@@ -2,7 +2,7 @@
 
 Every network is built strongly typed: the precision is that of the exported model. TensorRT for RTX compiles for
 listed compute capabilities and needs no GPU; full TensorRT compiles for the GPU it runs on. A stage is built in a
-process of its own, so that its memory is returned, and being killed for memory is told apart from other failures.
+process of its own, so that its memory is returned, and being killed for memory is not confused with other failures.
 This file, run as a program, is that process.
 """
 
@@ -85,7 +85,7 @@ def compile_onnx(
     logger = _logger(trt)
     builder = trt.Builder(logger)
     flags = trt.NetworkDefinitionCreationFlag
-    # TensorRT 11 and TensorRT for RTX are always strongly typed; 10 has to be told.
+    # TensorRT 11 and TensorRT for RTX are always strongly typed; 10 needs the flag.
     network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)
     if network is None:
         raise UserError(f"{flavor}: expected an empty network, found none{_because(logger)}")
@@ -227,20 +227,20 @@ def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> FileEntry:
             f"{size // 2**20 + workspace + BUILDER_MB} MB, found {available_memory_mb()} MB free now: close programs, "
             "add swap, or lower workspace_mb in the recipe; finished stages are kept, so run thfm build again"
         )
-    answer = _answer(done.stdout)
-    if done.returncode != 0 or answer is None:
-        reason = (answer or {}).get("error") or _one_line(done.stderr[-400:]) or f"exit code {done.returncode}"
+    reply = _last_line(done.stdout)
+    if done.returncode != 0 or reply is None:
+        reason = (reply or {}).get("error") or _one_line(done.stderr[-400:]) or f"exit code {done.returncode}"
         raise UserError(f"building {name} failed: {reason}")
-    check_network(manifest, name, answer)
+    check_network(manifest, name, reply)
     return file_entry(manifest.root, engine)
 
 
-def check_network(manifest: Manifest, name: str, answer: dict[str, Any]) -> None:
+def check_network(manifest: Manifest, name: str, reply: dict[str, Any]) -> None:
     """The parsed network takes and gives what the manifest says."""
     stage = manifest.stages[name]
     for side, specs in (("inputs", stage.inputs), ("outputs", stage.outputs)):
         expected = [[s.name, list(s.shape), s.dtype] for s in specs]
-        found = [[s["name"], list(s["shape"]), s["dtype"]] for s in answer[side]]
+        found = [[s["name"], list(s["shape"]), s["dtype"]] for s in reply[side]]
         if found != expected:
             raise UserError(
                 f"{manifest.root}: {side} of the parsed network {name}: expected {expected}, found {found}; "
@@ -259,7 +259,7 @@ def workspace_limit(name: str, size: int, wanted_mb: int | None, free_mb: int) -
     return min(room, wanted_mb) if wanted_mb is not None else room // 2
 
 
-def _answer(stdout: str) -> dict[str, Any] | None:
+def _last_line(stdout: str) -> dict[str, Any] | None:
     lines = stdout.strip().splitlines()
     try:
         return json.loads(lines[-1]) if lines else None
@@ -273,7 +273,7 @@ def _write(path: Path, data: Any) -> None:
 
 
 def main() -> int:
-    """The child process: a JSON request as the argument, a JSON answer as the last line."""
+    """The child process: a JSON request as the argument, a JSON reply as the last line."""
     request = json.loads(sys.argv[1])
     cache = optional_cache_folder("tensorrt")
     try:

@@ -37,7 +37,7 @@ DTYPES = dict.fromkeys(("fp32", "tf32", "auto", "int8"), torch.float32) | {
     "bf16": torch.bfloat16,
 }
 ONNX_LIMIT = 1_800_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
-Report = Callable[[str], None]  # told what begins
+Report = Callable[[str], None]  # called with what begins
 
 
 def export_bundle(

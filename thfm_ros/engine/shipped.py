@@ -33,7 +33,7 @@ def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, repor
 
     Args:
         stop: asked often; where it says so, the export ends with this call.
-        report: told what takes a while.
+        report: called with what takes a while.
     Raises:
         processes.Stopped: because of `stop`.
         UserError: the export failed; it says what to do.

@@ -12,7 +12,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.evaluate import readers, scores
 from thfm_ros.evaluate.depth import Scope, Space
 from thfm_ros.evaluate.readers.base import Recording
-from thfm_ros.evaluate.scores import Answer, Options, Row
+from thfm_ros.evaluate.scores import Options, Prediction, Row
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Benchmark:
     title: str
     tasks: tuple[str, ...]
     reader: str
-    score: Callable[[Recording, Answer, Options], Row]
+    score: Callable[[Recording, Prediction, Options], Row]
     summarise: Callable[[Sequence[Row], Options], dict[str, float]]
     options: Mapping[str, Any]
     reader_options: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Benchmark:
     table: str | None = None
 
     def needs(self, options: Options) -> tuple[str, ...]:
-        """The tasks that a predictor must answer under these options."""
+        """The tasks that a predictor must have under these options."""
         return (options["task"],) if "task" in options else self.tasks
 
     def read(self, root: Path, options: Options, body_models: Path | None = None) -> list[Recording]:

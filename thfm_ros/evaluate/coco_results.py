@@ -1,4 +1,4 @@
-"""Answers on COCO pictures in COCO's results format: what a network says, what a file holds, what is scored.
+"""Predictions on COCO pictures in COCO's results format: what a network says, what a file holds, what is scored.
 
 A result has image_id, category_id, score and keypoints (51 numbers) or segmentation (run lengths) or both.
 Two keys are ours: `annotation_id`, the annotated person whose box was given; `everybody`, true where the segmentation

@@ -31,7 +31,7 @@ PUBLISHED = {
     "rich": "3D joints on RICH",
     "h36m": "3D joints on Human3.6M",
 }
-CHECKPOINT = typer.Option(..., help="checkpoint or bundle folder; 'constant' for the answer that never looks")
+CHECKPOINT = typer.Option(..., help="checkpoint or bundle folder; 'constant' for a baseline that ignores the image")
 OUT = typer.Option(None, help="folder of rows and reports; default out/evaluate/BENCHMARK")
 JSON = typer.Option(None, "--json", help="also write the report there")
 STRIDE = typer.Option(None, min=1, help="new frames a window; default half a window")
@@ -92,13 +92,13 @@ def synthetic(
     clips: int | None = typer.Option(None, min=1, help="how many; default 32, or all of the shards"),
     frames: int | None = typer.Option(None, min=2, help="frames a clip; default two windows"),
     size: str | None = typer.Option(None, help="HxW of the clips; default the network's"),
-    baseline: bool = typer.Option(True, help="print the constant answer beside it"),
+    baseline: bool = typer.Option(True, help="print the constant baseline beside it"),
     stride: int | None = STRIDE,
     backend: str = BACKEND,
     threads: int | None = THREADS,
     resume: bool = RESUME,
 ) -> None:
-    """All tasks on held-out synthetic clips, the answer that never looks beside them."""
+    """All tasks on held-out synthetic clips, a constant baseline beside them."""
     from thfm_ros.evaluate import synthetic as run
     from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor
     from thfm_ros.evaluate.report import write_json

@@ -44,7 +44,7 @@ def fit_midas(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def fit_lstsq(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """(scale, shift) of the same problem; the minimum-norm answer where x is constant (Marigold, DepthCrafter).
+    """(scale, shift) of the same problem; the minimum-norm solution where x is constant (Marigold, DepthCrafter).
 
     Those call a singular value solver; away from the singular case the centred closed form gives the same, faster.
     """

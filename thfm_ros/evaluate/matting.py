@@ -4,7 +4,7 @@ Names and formulas are the field's: MAD, MSE, Grad and Conn after Rhemann et al.
 Benchmark for Image Matting" (CVPR 2009), dtSSD after Erofeev et al. (BMVC 2015). Scales follow the public evaluation
 scripts of Robust Video Matting ("rvm") and P3M ("p3m"), which differ; each function says which.
 
-An alpha is uint8 (v / 255) or float in [0, 1]; every function takes (..., H, W) and answers (...), one value a frame.
+An alpha is uint8 (v / 255) or float in [0, 1]; every function takes (..., H, W) and returns (...), one value a frame.
 Grad, Conn and SAD grow with the number of pixels: a report must say the resolution.
 """
 

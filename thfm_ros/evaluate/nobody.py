@@ -44,7 +44,7 @@ def predict(
     resume: bool = True,
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """The model's answers on every picture; those in `folder` from an earlier run are used again."""
+    """The model's predictions on every picture; those in `folder` from an earlier run are used again."""
     rows = []
     state = data.source.stat()
     for name, image in data.images():
@@ -69,8 +69,8 @@ def score(rows: Sequence[Row], min_score: float = MIN_SCORE) -> Figures:
     return {"pictures without anybody": {"pictures": float(len(rows)), **means}}
 
 
-def load_answers(path: Path, data: EmptyPictures) -> list[Row]:
-    """Answers in a file: {name of the picture: {"scores": [..], "mask": share}}, for every picture of `data`."""
+def load_predictions(path: Path, data: EmptyPictures) -> list[Row]:
+    """Reads predictions for every picture of `data`: {name of the picture: {"scores": [..], "mask": share}}."""
     expected = 'expected {picture: {"scores": [numbers], "mask": share}}'
     try:
         table = json.loads(path.read_bytes())

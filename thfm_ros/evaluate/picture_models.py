@@ -130,7 +130,7 @@ class FunctionModel:
 
 
 def constant_model() -> FunctionModel:
-    """The answer that looks at nothing: an upright skeleton in the middle, facing the camera, and no mask."""
+    """A baseline that ignores the picture: an upright skeleton in the middle, facing the camera, and no mask."""
     body = upright_skeleton()
     flat = body[:, :2] * (0.8 / np.ptp(body[:, 1]))  # heights of the window
     window = (112, 144)
@@ -150,7 +150,7 @@ def constant_model() -> FunctionModel:
 
 
 class RuntimeModel:
-    """A checkpoint or bundle. A picture is repeated as a clip, and the last frame's answer counts."""
+    """A checkpoint or bundle. A picture is repeated as a clip, and the prediction of the last frame counts."""
 
     def __init__(self, runtime: Runtime, name: str = "") -> None:
         manifest = runtime.manifest

@@ -1,4 +1,4 @@
-"""What a benchmark evaluates: anything that answers a video with quantities a task. THFM, constants, stored answers."""
+"""What a benchmark evaluates: anything that predicts tasks of a video. THFM, constants, stored predictions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fingerprint(path: Path) -> str:
 class THFMPredictor:
     """A checkpoint or bundle over sliding windows of its T frames, every `stride` frames.
 
-    A window's first frames repeat the one before; where windows overlap, the earlier answer stays, and disparity is
+    A window's first frames repeat the one before; where windows overlap, the earlier prediction stays, and disparity is
     aligned to it by scale and shift. Clips shorter than T are filled up with their last frame.
     """
 
@@ -113,13 +113,13 @@ class THFMPredictor:
         done = 0
         for start in self.starts(count):
             window = self._window(video[start : start + self.frames], letterbox)
-            answer = self._decode(self.runtime.predict(window, self.tasks), letterbox)
+            prediction = self._decode(self.runtime.predict(window, self.tasks), letterbox)
             fresh = done - start
             if parts:
                 borders.append(done)
-                self._align(answer, parts[-1], fresh)
+                self._align(prediction, parts[-1], fresh)
             end = min(self.frames, count - start)
-            parts.append({name: values[:end] for name, values in answer.items()})
+            parts.append({name: values[:end] for name, values in prediction.items()})
             parts[-1]["fresh"] = np.array(max(fresh, 0))
             done = start + end
         result = {
@@ -155,22 +155,22 @@ class THFMPredictor:
         return out
 
     @staticmethod
-    def _align(answer: dict[str, np.ndarray], before: dict[str, np.ndarray], shared: int) -> None:
+    def _align(prediction: dict[str, np.ndarray], before: dict[str, np.ndarray], shared: int) -> None:
         """Disparity of a new window onto that of the last one, over the frames that both show."""
         if shared <= 0:
             return
         for task in DISPARITY_TASKS:
-            if task in answer:
-                current, reference = answer[task][:shared], before[task][-shared:]
+            if task in prediction:
+                current, reference = prediction[task][:shared], before[task][-shared:]
                 scale, shift = align_affine(current, reference, (reference != 0).astype(float))
-                answer[task] = (scale * answer[task] + shift).astype(np.float32)
+                prediction[task] = (scale * prediction[task] + shift).astype(np.float32)
 
 
 class ConstantPredictor:
-    """The answer that looks at nothing: what any network has to beat.
+    """A baseline that ignores the image: what any network has to beat.
 
     A frontal plane that nears downwards, normals to the camera, no person in the mask, an upright skeleton in the
-    middle of the image. Answers are views that repeat one frame: a long video would otherwise need tens of gigabytes.
+    middle of the image. The arrays are views that repeat one frame: a long video would otherwise need tens of GB.
     """
 
     name, joint_set, blind = "constant", "thfm32", True
@@ -183,11 +183,11 @@ class ConstantPredictor:
         self.identity: dict[str, Any] = {"model": "constant"}
 
     def predict(self, video: np.ndarray, intrinsics: Intrinsics | None = None) -> dict[str, np.ndarray]:
-        chosen = {task: self._answer(task, *video.shape[:3]) for task in self.tasks}
+        chosen = {task: self._prediction(task, *video.shape[:3]) for task in self.tasks}
         return {**chosen, "borders": np.zeros(0, int), "seconds": np.array(0.0)}
 
     @staticmethod
-    def _answer(task: str, t: int, h: int, w: int) -> np.ndarray:
+    def _prediction(task: str, t: int, h: int, w: int) -> np.ndarray:
         if task.endswith("_depth"):
             return np.broadcast_to(np.linspace(0.01, 1, h, dtype=np.float32)[:, None], (t, h, w))
         if task.endswith("_normals"):

@@ -1,4 +1,4 @@
-"""`thfm evaluate coco`, `views` and `nobody`: a network on real pictures, other answers beside it."""
+"""`thfm evaluate coco`, `views` and `nobody`: a network on real pictures, other predictions beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 CONSTANT = "constant"
 ROOT = typer.Option(..., "--root", "--data", help="folder of the data set")
-CHECKPOINT = typer.Option("", help="checkpoint or bundle folder; 'constant' for the answer that never looks")
-PREDICTIONS = typer.Option([], help="answers of another method to score beside it; repeatable, the name is the file's")
+CHECKPOINT = typer.Option("", help="checkpoint or bundle folder; 'constant' for a baseline that ignores the image")
+PREDICTIONS = typer.Option(
+    [], help="predictions of another method to score beside it; repeatable, the name is the file's"
+)
 OUT = typer.Option(None, help="folder of rows and reports; default out/evaluate/NAME")
 JSON = typer.Option(None, "--json", help="also write the figures there")
 SHEET = typer.Option(None, help="draw random pictures with skeletons and masks there (.jpg, .png)")
@@ -42,7 +44,7 @@ def coco(
     annotations: Path | None = typer.Option(None, help="default: annotations.json or person_keypoints_*.json in it"),
     images: Path | None = typer.Option(None, help="default: images/, val2017/ or train2017/ in it"),
     predictions: list[Path] = PREDICTIONS,
-    save: Path | None = typer.Option(None, help="keep the network's answers there, in COCO's results format"),
+    save: Path | None = typer.Option(None, help="keep the network's predictions there, in COCO's results format"),
     out: Path | None = OUT,
     json_file: Path | None = JSON,
     sheet: Path | None = SHEET,
@@ -62,17 +64,17 @@ def coco(
     files = _checked(checkpoint, predictions, sheet, json_file, save)
     reader.mask_codec()
     data = reader.read(root, annotations, images, limit)
-    answers: dict[str, Any] = {name: load_results(path, data) for name, path in files.items()}
+    scored: dict[str, Any] = {name: load_results(path, data) for name, path in files.items()}
     folder = out or Path("out/evaluate/coco")
     identities: dict[str, Mapping[str, Any]] = {name: {"file": str(path)} for name, path in files.items()}
     if checkpoint:
         model = _open(checkpoint, backend, threads)
         with _progress("coco", len(data.pictures), "pictures") as advance:
             found = run.predict(model, data, kind, folder, resume, lambda _: advance(1))
-        answers = {model.name: found, **answers}
+        scored = {model.name: found, **scored}
         identities = {model.name: {**model.identity, "window": "x".join(map(str, model.window))}, **identities}
     if save and checkpoint:
-        _write_json(save, next(iter(answers.values())))
+        _write_json(save, next(iter(scored.values())))
     protocol = {
         "annotations": data.annotations,
         "pictures": len(data.pictures),
@@ -81,11 +83,11 @@ def coco(
         "masks": "threshold 0.5; crowds count neither way",
     }
     report = _report("coco", "Real pictures: people in photographs", protocol, identities)
-    for name, results in answers.items():
+    for name, results in scored.items():
         gives = [name not in files or any(key in r for r in results) for key in ("keypoints", "segmentation")]
         report.figures[name] = run.score(data, results, kind, *gives)
     if sheet:
-        coco_sheet(sheet, data, answers, seed)
+        coco_sheet(sheet, data, scored, seed)
     _finish(report, folder, json_file, sheet)
 
 
@@ -109,7 +111,7 @@ def views(
 
     files = _checked(checkpoint, predictions, sheet, json_file, None)
     data = reader.read(root, limit)
-    stored = {name: run.load_answers(path, data) for name, path in files.items()}
+    stored = {name: run.load_predictions(path, data) for name, path in files.items()}
     folder = out or Path("out/evaluate/views")
     protocol = {
         "pictures": len(data.views),
@@ -126,8 +128,8 @@ def views(
         report.identities[model.name] = model.identity
         if sheet:
             views_sheet(sheet, data, model, seed)
-    for name, answers in stored.items():
-        report.figures[name] = run.score(data.views, answers)
+    for name, skeletons in stored.items():
+        report.figures[name] = run.score(data.views, skeletons)
         report.identities[name] = {"file": str(files[name])}
     _finish(report, folder, json_file, sheet)
 
@@ -155,7 +157,7 @@ def nobody(
 
     files = _checked(checkpoint, predictions, sheet, json_file, None)
     data = reader.read(root, begin, end, rate, limit)
-    stored = {name: run.load_answers(path, data) for name, path in files.items()}
+    stored = {name: run.load_predictions(path, data) for name, path in files.items()}
     folder = out or Path("out/evaluate/nobody")
     stretch = f", {begin:g} s to {'the end' if end is None else f'{end:g} s'}, {data.rate:g} a second"
     protocol = {
@@ -181,7 +183,7 @@ def nobody(
 def _checked(
     checkpoint: str, predictions: Sequence[Path], sheet: Path | None, json_file: Path | None, save: Path | None
 ) -> dict[str, Path]:
-    """Name -> file of other answers. UserError now, and not after the work, for what cannot be read or written."""
+    """Name -> file of other predictions. UserError now, and not after the work, for what cannot be read or written."""
     from thfm_ros.errors import UserError
     from thfm_ros.evaluate.sheet import check_sheet
     from thfm_ros.paths import writable
@@ -189,7 +191,7 @@ def _checked(
     if not checkpoint and not predictions:
         raise UserError("expected something to measure, found nothing: give --checkpoint or --predictions")
     if save and not checkpoint:
-        raise UserError("--save keeps a network's answers: give --checkpoint too")
+        raise UserError("--save keeps a network's predictions: give --checkpoint too")
     if checkpoint and checkpoint != CONSTANT and not Path(checkpoint).is_dir():
         raise UserError(f"no checkpoint or bundle at {checkpoint}: make one with thfm train or thfm init")
     if sheet:

@@ -1,4 +1,4 @@
-"""Figures of real pictures as Markdown and JSON: one column of figures for each network or file of answers."""
+"""Figures of real pictures as Markdown and JSON: one column of figures for each network or file of predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Figures = dict[str, dict[str, float]]  # group (of people, pictures, joints) -> 
 
 @dataclass
 class RealReport:
-    """figures: who answered -> group -> metric -> value. identities: who answered -> what the numbers depend on."""
+    """figures: predictor -> group -> metric -> value. identities: predictor -> what the numbers depend on."""
 
     benchmark: str
     title: str
@@ -28,7 +28,7 @@ class RealReport:
         return plain(self.__dict__)
 
     def markdown(self) -> str:
-        """Groups that have the same metrics share a table; a row for each group and each who answered."""
+        """Groups that have the same metrics share a table; a row for each group and predictor."""
         lines = [f"# {self.title}", "", f"`{self.command}`"]
         for metrics, groups in self._tables().items():
             header = ["", *(["answered by"] if len(self.figures) > 1 else []), *(UNITS.get(m, m) for m in metrics)]

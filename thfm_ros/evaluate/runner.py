@@ -66,7 +66,7 @@ def evaluate(
     if len(set(names)) != len(names):
         raise UserError(f"{benchmark.name}: two recordings share one name: {sorted(names)}")
     if recordings and recordings[0].joints is not None:
-        recordings[0].joints()  # a missing body model is told before the work, not after the first sequence
+        recordings[0].joints()  # a missing body model is an error before the work, not after the first sequence
     options = {**options, "predicted_joint_set": predictor.joint_set}
     rows: dict[str, Row] = {}
     for recording in recordings:
@@ -123,9 +123,9 @@ def _score(benchmark: Benchmark, recording: Recording, predictor: Predictor, opt
     intrinsics = recording.intrinsics
     if intrinsics is not None:
         intrinsics = intrinsics.resized(video.shape[2], video.shape[1])
-    answer = predictor.predict(video, intrinsics)
+    prediction = predictor.predict(video, intrinsics)
     predicted = time.perf_counter()
-    row = benchmark.score(recording, answer, options)
+    row = benchmark.score(recording, prediction, options)
     scored = time.perf_counter()
     times = {"read": read - begin, "predict": predicted - read, "score": scored - predicted}
-    return {**row, "frames": recording.frames, "seconds": float(answer["seconds"]), "times_s": times}
+    return {**row, "frames": recording.frames, "seconds": float(prediction["seconds"]), "times_s": times}

@@ -22,7 +22,7 @@ from thfm_ros.skeleton import convert, get_joint_set
 
 Options = dict[str, Any]
 Row = dict[str, Any]
-Answer = dict[str, np.ndarray]
+Prediction = dict[str, np.ndarray]
 
 
 def column(rows: Sequence[Row], *names: str) -> np.ndarray:
@@ -78,10 +78,10 @@ def seam_summary(rows: Sequence[Row]) -> dict[str, float]:
 # Normals: Sapiens' pooled pixels, and the mean over images beside it.
 
 
-def score_normals(recording: Recording, answer: Answer, options: Options) -> Row:
+def score_normals(recording: Recording, prediction: Prediction, options: Options) -> Row:
     pooled, images, change = normals.Pooled(), [], ChangeError()
     size = ""
-    for i, pred in enumerate(answer[options["task"]]):
+    for i, pred in enumerate(prediction[options["task"]]):
         true, mask = _truth(recording, i, "normals", "mask")
         errors = normals.angular_error(pred, true, mask)
         pooled.add(errors)
@@ -93,7 +93,7 @@ def score_normals(recording: Recording, answer: Answer, options: Options) -> Row
         "pooled": pooled.state,
         "images": images,
         "change": change.values,
-        "borders": answer["borders"].tolist(),
+        "borders": prediction["borders"].tolist(),
         "facts": {"metric_resolution": size},
     }
 
@@ -112,11 +112,11 @@ def summarise_normals(rows: Sequence[Row], options: Options) -> dict[str, float]
 # Depth.
 
 
-def score_depth(recording: Recording, answer: Answer, options: Options) -> Row:
+def score_depth(recording: Recording, prediction: Prediction, options: Options) -> Row:
     protocol = depth.DepthProtocol(options["space"], options["scope"], options["max_depth_m"] or None)
     pairs = [_truth(recording, i, "depth", "mask") for i in range(recording.frames)]
     true, mask = (np.stack(x) for x in zip(*pairs, strict=True))
-    pred = np.stack([_resized(p, true.shape[1:]) for p in answer[options["task"]]])
+    pred = np.stack([_resized(p, true.shape[1:]) for p in prediction[options["task"]]])
     frames = depth.evaluate(pred, true, mask, protocol)
     facts = {"metric_resolution": _size(true.shape[1:])}
     return {**{k: v.tolist() for k, v in frames.items()}, "change": [], "borders": [], "facts": facts}
@@ -129,9 +129,9 @@ def summarise_depth(rows: Sequence[Row], options: Options) -> dict[str, float]:
 # Matting.
 
 
-def score_matting(recording: Recording, answer: Answer, options: Options) -> Row:
+def score_matting(recording: Recording, prediction: Prediction, options: Options) -> Row:
     pairs = []
-    for i, alpha in enumerate(answer["foreground"]):
+    for i, alpha in enumerate(prediction["foreground"]):
         (true,) = _truth(recording, i, "alpha")
         shape = parse_resolution(options["resolution"]) or true.shape
         pred = np.round(255 * np.clip(_resized(alpha, shape), 0, 1)).astype(np.uint8)  # as saved and read again
@@ -143,7 +143,7 @@ def score_matting(recording: Recording, answer: Answer, options: Options) -> Row
     return {
         **{k: v.tolist() for k, v in values.items()},
         "change": change,
-        "borders": answer["borders"].tolist(),
+        "borders": prediction["borders"].tolist(),
         "facts": {"metric_resolution": _size(true.shape[1:])},
     }
 
@@ -170,10 +170,10 @@ def summarise_matting(rows: Sequence[Row], options: Options) -> dict[str, float]
 # Joints.
 
 
-def score_joints(recording: Recording, answer: Answer, options: Options) -> Row:
+def score_joints(recording: Recording, prediction: Prediction, options: Options) -> Row:
     assert recording.joints is not None, f"{recording.name} has no joints"
     truth = recording.joints()
-    pred = convert(answer["keypoints_3d"], options["predicted_joint_set"], truth.joint_set)
+    pred = convert(prediction["keypoints_3d"], options["predicted_joint_set"], truth.joint_set)
     true, joint_set = truth.xyz, truth.joint_set
     root = [0] if joint_set == "h36m17" else list(joints.PELVIS)
     names = " and ".join(get_joint_set(joint_set).joints[k] for k in root)
@@ -187,7 +187,7 @@ def score_joints(recording: Recording, answer: Answer, options: Options) -> Row:
     for p, t in zip(pred, true, strict=True):
         change.add(p, t, np.ones(len(p), bool))
     kept = np.cumsum(truth.valid)  # where a frame lies among the valid ones
-    borders = [int(kept[b] - 1) for b in answer["borders"] if truth.valid[b]]
+    borders = [int(kept[b] - 1) for b in prediction["borders"] if truth.valid[b]]
     return {
         "mpjpe": joints.mpjpe(pred, true, None).tolist(),
         "pa_mpjpe": joints.pa_mpjpe(pred, true).tolist(),

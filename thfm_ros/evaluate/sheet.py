@@ -1,4 +1,4 @@
-"""A sheet of pictures as they were answered: skeletons and masks, drawn at random, so that nothing is selected."""
+"""A sheet of pictures with predicted skeletons and masks, drawn at random, so that nothing is selected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw(image: np.ndarray, skeletons: Sequence[np.ndarray], mask: np.ndarray | 
 def write(path: Path, drawn: Sequence[np.ndarray]) -> None:
     """Writes the panels in a grid."""
     if not drawn:
-        raise UserError(f"nothing to draw on {path}: expected pictures that were answered, found none")
+        raise UserError(f"nothing to draw on {path}: expected pictures with predictions, found none")
     with atomic(path) as temporary:
         if not cv2.imwrite(str(temporary), panels.grid(drawn, COLUMNS)[..., ::-1]):
             raise UserError(f"cannot write {path}: choose another place")
@@ -64,9 +64,9 @@ def chosen(count: int, seed: int) -> list[int]:
     return sorted(int(i) for i in np.random.default_rng(seed).permutation(count)[:PICTURES])
 
 
-def coco_sheet(path: Path, data: CocoPeople, answers: Mapping[str, Sequence[Result]], seed: int = 0) -> None:
-    """Random pictures; what each network or file answered stands side by side."""
-    grouped = {name: by_picture(data, results) for name, results in answers.items()}
+def coco_sheet(path: Path, data: CocoPeople, predictions: Mapping[str, Sequence[Result]], seed: int = 0) -> None:
+    """Random pictures; the predictions of each network or file stand side by side."""
+    grouped = {name: by_picture(data, results) for name, results in predictions.items()}
     drawn = []
     for index in chosen(len(data.pictures), seed):
         picture = data.pictures[index]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from thfm_ros.synth.config import SynthConfig
     from thfm_ros.synth.sample import Clip
 
-Answer = Mapping[str, np.ndarray]
+Prediction = Mapping[str, np.ndarray]
 Metrics = dict[str, float]  # "task/metric" -> value of one clip
 
 
@@ -46,36 +46,36 @@ class SyntheticProtocol:
 
 
 def score_clip(
-    clip: Clip, answer: Answer, joint_set: str, protocol: SyntheticProtocol
+    clip: Clip, prediction: Prediction, joint_set: str, protocol: SyntheticProtocol
 ) -> tuple[Metrics, dict[str, Any]]:
-    """All metrics of the tasks in `answer`, and the change errors a task (for the seams)."""
+    """All metrics of the tasks in `prediction`, and the change errors a task (for the seams)."""
     metrics: Metrics = {}
     change: dict[str, Any] = {}
     people, everywhere = clip.human_mask, np.ones(clip.alpha.shape, bool)
     surface = np.linalg.norm(clip.normals, axis=-1) > 0.5
-    for task in (t for t in TASKS if t in answer):
+    for task in (t for t in TASKS if t in prediction):
         mask = people if TASKS[task].human else everywhere
         if task.endswith("_depth"):
             limit = protocol.human_depth_limit_m if TASKS[task].human else protocol.scene_depth_limit_m
-            found, change[task] = _depth(answer[task], clip.depth, mask, limit)
+            found, change[task] = _depth(prediction[task], clip.depth, mask, limit)
         elif task.endswith("_normals"):
             mask = mask & surface
-            errors = normals.angular_error(answer[task], clip.normals, mask)
+            errors = normals.angular_error(prediction[task], clip.normals, mask)
             found = normals.dsine(errors, (11.25, 22.5, 30.0))
-            change[task] = change_error(answer[task], clip.normals, mask)
+            change[task] = change_error(prediction[task], clip.normals, mask)
         elif task == "foreground":
-            columns = matting.clip_metrics(answer[task], clip.alpha)
+            columns = matting.clip_metrics(prediction[task], clip.alpha)
             found = {name: float(values.mean()) for name, values in columns.items()}
-            found["iou"] = float(matting.iou(answer[task], clip.alpha).mean())
-            change[task] = change_error(answer[task], clip.alpha, everywhere)
+            found["iou"] = float(matting.iou(prediction[task], clip.alpha).mean())
+            change[task] = change_error(prediction[task], clip.alpha, everywhere)
         elif task == "dense_pose":
-            error = np.linalg.norm(np.asarray(answer[task], np.float64) - clip.dense_pose, axis=-1)
+            error = np.linalg.norm(np.asarray(prediction[task], np.float64) - clip.dense_pose, axis=-1)
             found = {"epe": _mean(error[people])}
-            change[task] = change_error(answer[task], clip.dense_pose, people)
+            change[task] = change_error(prediction[task], clip.dense_pose, people)
         elif task == "keypoints_2d":
-            found = _keypoints_2d(clip, answer[task], joint_set, protocol)
+            found = _keypoints_2d(clip, prediction[task], joint_set, protocol)
         else:
-            found, change[task] = _keypoints_3d(clip, answer[task], joint_set, protocol)
+            found, change[task] = _keypoints_3d(clip, prediction[task], joint_set, protocol)
         metrics |= {f"{task}/{name}": value for name, value in found.items()}
     return metrics, change
 
@@ -241,14 +241,14 @@ def _row(clip: Clip, predictor: Predictor, protocol: SyntheticProtocol) -> dict[
     height, width = clip.rgb.shape[1:3]
     intrinsics = Intrinsics.from_matrix(clip.intrinsics[0], width, height)
     begin = time.perf_counter()
-    answer = predictor.predict(clip.rgb, intrinsics)
+    prediction = predictor.predict(clip.rgb, intrinsics)
     predicted = time.perf_counter()
-    metrics, change = score_clip(clip, answer, predictor.joint_set, protocol)
+    metrics, change = score_clip(clip, prediction, predictor.joint_set, protocol)
     return {
         "metrics": metrics,
         "change": change,
-        "borders": answer["borders"].tolist(),
-        "seconds": float(answer["seconds"]) if answer["seconds"] > 0 else predicted - begin,
+        "borders": prediction["borders"].tolist(),
+        "seconds": float(prediction["seconds"]) if prediction["seconds"] > 0 else predicted - begin,
         "frames": len(clip.rgb),
     }
 

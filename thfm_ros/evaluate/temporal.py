@@ -2,7 +2,7 @@
 
 The unit is the change error e_t = mean |(p_t - p_{t-1}) - (g_t - g_{t-1})| between consecutive frames (dtSSD's idea,
 with absolute values, for any quantity). A seam figure compares e_t at window borders with e_t elsewhere: 1 means that
-borders cannot be told from other frames.
+borders are like other frames.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def predict(
     resume: bool = True,
     step: Callable[[str], None] = lambda name: None,
 ) -> tuple[list[Found], list[dict[str, Any]]]:
-    """The model's answers on every picture and video; those in `folder` from an earlier run are used again."""
+    """The model's predictions on every picture and video; those in `folder` from an earlier run are used again."""
     found: list[Found] = []
     videos: list[dict[str, Any]] = []
     for view in data.views:
@@ -107,9 +107,9 @@ def _row(
 
 def score(views: Sequence[View], found: Sequence[Found]) -> Figures:
     """joints: people, missed, MPJPE and PA-MPJPE in mm; the same errors by joint. Who was missed has no error."""
-    people = [(truth, answer) for view, answers in zip(views, found, strict=True)
-              for truth, answer in zip(view.people, answers, strict=True)]  # fmt: skip
-    errors = [_errors(truth, answer) for truth, answer in people if answer is not None]
+    people = [(truth, prediction) for view, predictions in zip(views, found, strict=True)
+              for truth, prediction in zip(view.people, predictions, strict=True)]  # fmt: skip
+    errors = [_errors(truth, prediction) for truth, prediction in people if prediction is not None]
     table = np.array(errors).reshape(-1, 2, len(LIMBS))
     missed = 1 - len(errors) / len(people) if people else float("nan")
     whole = {"people": float(len(people)), "missed": missed}
@@ -120,14 +120,14 @@ def score(views: Sequence[View], found: Sequence[Found]) -> Figures:
     return {"joints": whole, **figures}
 
 
-def _errors(truth: Skeleton, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _errors(truth: Skeleton, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(12,) mm of each joint relative to the hips' middle, and after similarity alignment; NaN where unknown."""
     plain, aligned = np.full((2, len(LIMBS)), np.nan)
     known = truth.valid
     if known[list(HIPS)].all():
-        moved = joints.centre(answer[None], HIPS)[0] - joints.centre(truth.xyz[None], HIPS)[0]
+        moved = joints.centre(prediction[None], HIPS)[0] - joints.centre(truth.xyz[None], HIPS)[0]
         plain[known] = 1000.0 * np.linalg.norm(moved, axis=-1)[known]
-    moved = joints.similarity_align(answer[None, known], truth.xyz[None, known])[0]
+    moved = joints.similarity_align(prediction[None, known], truth.xyz[None, known])[0]
     aligned[known] = 1000.0 * np.linalg.norm(moved - truth.xyz[known], axis=-1)
     return plain, aligned
 
@@ -135,12 +135,12 @@ def _errors(truth: Skeleton, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def score_videos(videos: Sequence[VideoView], found: Sequence[Mapping[str, Any]]) -> Figures:
     """video: accel (m/s^2), jitter and jitter_truth (10 m/s^3), mean over the videos' frames; {} without videos."""
     rows: dict[str, list[np.ndarray]] = {"accel": [], "jitter": [], "jitter_truth": []}
-    for video, answer in zip(videos, found, strict=True):
-        true = np.stack([video.skeletons[i].xyz for i in answer["frames"]])
-        known = np.stack([video.skeletons[i].valid for i in answer["frames"]]).all(1)
-        rows["accel"].append(joints.accel(answer["xyz"], true, answer["fps"], HIPS, known))
-        rows["jitter"].append(joints.jitter(joints.centre(answer["xyz"], HIPS), answer["fps"]))
-        rows["jitter_truth"].append(joints.jitter(joints.centre(true, HIPS), answer["fps"]))
+    for video, prediction in zip(videos, found, strict=True):
+        true = np.stack([video.skeletons[i].xyz for i in prediction["frames"]])
+        known = np.stack([video.skeletons[i].valid for i in prediction["frames"]]).all(1)
+        rows["accel"].append(joints.accel(prediction["xyz"], true, prediction["fps"], HIPS, known))
+        rows["jitter"].append(joints.jitter(joints.centre(prediction["xyz"], HIPS), prediction["fps"]))
+        rows["jitter_truth"].append(joints.jitter(joints.centre(true, HIPS), prediction["fps"]))
     if not videos:
         return {}
     return {"video": {"videos": float(len(videos))} | {n: _mean(np.concatenate(v)) for n, v in rows.items()}}
@@ -152,8 +152,8 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def load_answers(path: Path, data: Views) -> list[Found]:
-    """Answers in a file of the truth's own layout: a list of views with image and people (or null for one missed).
+def load_predictions(path: Path, data: Views) -> list[Found]:
+    """Reads predictions in the truth's own layout: a list of views with image and people (null for one missed).
 
     Each person has joint_names or joint_set, and xyz_camera_m; in the truth's order.
     """

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def exact(layers: nn.Module, x: Tensor) -> Tensor:
-    """What layers answer in the precision of their weights, also under autocast: bf16 would round coordinates to 1/256
+    """What layers compute in the precision of their weights, also under autocast: bf16 would round coordinates to 1/256
     of the image."""
     if not torch.is_autocast_enabled(x.device.type):
         return layers(x)

@@ -1,4 +1,4 @@
-"""Which ROS 2 distributions the nodes run on, said in one line where another one starts them."""
+"""Which ROS 2 distributions the nodes run on, and one line where another one starts them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class NodeExecutor(MultiThreadedExecutor):
 
     rclpy (Kilted) offers a callback again for as long as no thread has begun it, and submits it every time: thousands
     of times a frame, while the thread that should begin waits for the interpreter lock that the loop holds. On two
-    cores that made 0.4 s of the 7 ms from a frame to its answer (a node with a fake network).
+    cores that made 0.4 s of the 7 ms from a frame to its result (a node with a fake network).
     """
 
     def __init__(self, num_threads: int, **options: Any) -> None:

@@ -48,8 +48,8 @@ class Inputs:
 
     Args:
         offer: takes (stamp_ns, message) of each colour image; True when the frame was kept.
-        refuse: told the reason of each colour image that is not offered.
-        lost: told how many colour images the transport lost on the way.
+        refuse: called with the reason of each colour image that is not offered.
+        lost: called with how many colour images the transport lost on the way.
         warn: logs a line.
     """
 

@@ -50,7 +50,7 @@ RVIZ = (_NAMESPACE, _IMAGE, _FRAME, _SIM_TIME)
 
 _REPLAY = (
     Argument("bag", None, "folder of the bag"),
-    Argument("rate", "1.0", "speed of the replay; slower answers more frames"),
+    Argument("rate", "1.0", "speed of the replay; slower drops fewer frames"),
     Argument("delay", "5.0", "seconds until the replay starts: the model loads meanwhile"),
 )
 _DEMO = (

@@ -113,12 +113,12 @@ PARAMETERS: dict[str, Spec] = {
             "New frames that trigger the next pass; none waits longer than so many last at the model's rate.",
             (1, 81),
         ),
-        Spec("newest_only", False, "now", "Answer only the newest frame of each pass, not every frame of the stride."),
+        Spec("newest_only", False, "now", "Process only the newest frame of each pass, not every frame of the stride."),
         Spec(
             "warmup",
             "pad",
             "now",
-            "Before the first full window. pad: answer at once, the oldest frame repeated; "
+            "Before the first full window. pad: begin at once, the oldest frame repeated; "
             "hold: wait for the window or the end of the clip.",
             choices=("pad", "hold"),
         ),

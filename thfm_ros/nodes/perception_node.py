@@ -1,7 +1,7 @@
 """The lifecycle node `perception`: parameters, states and reports around the stream estimator.
 
 unconfigured -configure-> inactive (model loaded, publishers made) -activate-> active (subscribed, worker runs).
-Transitions run in their own callback group, so that get_state answers while a model loads.
+Transitions run in their own callback group, so that get_state works while a model loads.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
                     self._outputs.clear()
                 except Exception as error:
                     if self.alive():  # else ROS is gone, and with it whoever would read it
-                        self.get_logger().warning(f"nobody was told that no person is in view any more: {error}")
+                        self.get_logger().warning(f"could not publish that no person is in view any more: {error}")
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -366,7 +366,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`."""
-    # rclpy's own handlers would shut ROS down first, and nobody could be told that nobody is in view any more.
+    # rclpy's own handlers would shut ROS down first, and nobody would learn that nobody is in view any more.
     ensure_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as SIGINT: KeyboardInterrupt

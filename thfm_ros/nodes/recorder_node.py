@@ -96,7 +96,7 @@ class RecorderNode(Node):
             from thfm_ros.nodes.bag import BagWriter  # only here: a recorder without a bag needs no bag library
 
             self._bag = BagWriter(Path(self.value["bag"]))
-        self.heard = {topic: self._subscribe(topic) for topic in self.names if topic not in INPUTS}
+        self.subscribed = {topic: self._subscribe(topic) for topic in self.names if topic not in INPUTS}
         self._first_output: float | None = None
         self._joining = self.create_timer(0.02, self._join_inputs)
 
@@ -112,14 +112,14 @@ class RecorderNode(Node):
 
     def _join_inputs(self) -> None:
         """Listens to the camera once every output has its publisher: a camera that waits for the recorder then loses
-        no answer to its first frames. Topics that nobody publishes hold it up for OUTPUTS_WAIT_S at most."""
-        outputs = [s.get_publisher_count() > 0 for topic, s in self.heard.items() if topic not in REPORTS]
+        no output of its first frames. Topics that nobody publishes hold it up for OUTPUTS_WAIT_S at most."""
+        outputs = [s.get_publisher_count() > 0 for topic, s in self.subscribed.items() if topic not in REPORTS]
         if any(outputs) and self._first_output is None:
             self._first_output = time.monotonic()
         late = self._first_output is not None and time.monotonic() - self._first_output > OUTPUTS_WAIT_S
         if all(outputs) or late:
             self._joining.cancel()
-            self.heard |= {topic: self._subscribe(topic) for topic in self.names if topic in INPUTS}
+            self.subscribed |= {topic: self._subscribe(topic) for topic in self.names if topic in INPUTS}
 
     def _listener(self, topic: str) -> Callable[[bytes], None]:
         def listen(data: bytes) -> None:

@@ -114,7 +114,7 @@ class Reports:
         self._publishers["~/stats"].publish(stats)
 
     def _unanswered(self, totals: Totals | None) -> str:
-        """Why frames of the last reports got no answer, the commonest reason first; "" where none was dropped."""
+        """Why frames of the last reports had no result, the commonest reason first; "" where none was dropped."""
         if totals is None or not self._past:
             return ""
         drops = totals.drops - self._past[0].drops  # of a new ledger after a reload: what it has so far

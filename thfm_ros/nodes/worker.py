@@ -92,7 +92,7 @@ class Worker:
         self._close("reset")
 
     def _work(self, items: deque[Item], settings: Settings) -> None:
-        """Answers waiting frames of one clip, which leave `items` as they are taken in."""
+        """Processes waiting frames of one clip, which leave `items` as they are taken in."""
         tasks = self._tasks(settings)
         if not tasks:
             self._close("idle", len(items))

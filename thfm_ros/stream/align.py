@@ -40,7 +40,7 @@ def align_affine(
 class StreamUnits:
     """The map from a window's own disparity to the units of its stream, kept over any number of windows.
 
-    Two things would let a chain drift away. A bias: the network answers a frame a little differently at a window's
+    Two things would let a chain drift away. A bias: the network predicts a frame a little differently at a window's
     end than at the next one's start, always the same way. It is what small changes from window to window have in
     common, so their running mean is taken off; a larger change is the scene's range and counts in full. And chance:
     every window is drawn a little to its own units, which are known to span [0, 1].

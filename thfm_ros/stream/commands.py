@@ -71,7 +71,7 @@ def run_video(
     console: Console,
 ) -> dict[str, float | int | str | list[str]]:
     """Writes the film; figures: what ran and which backends were refused, frames read, sampled and answered ("frames"),
-    frames a second, how many of them with metric depth and with a person. A line says which frames got no answer, and
+    frames a second, how many of them with metric depth and with a person. A line says which frames have no result, and
     why.
 
     Where it is interrupted or fails, the film has the frames that were done, and a line says how many.

@@ -56,7 +56,7 @@ MetricSource = Literal["none", "skeleton", "depth_camera"]
 class StreamConfig:
     """What may change while a stream runs.
 
-    warmup: "pad" answers from the first stride on, with the oldest frame repeated in front (outputs of the first
+    warmup: "pad" gives results from the first stride on, with the oldest frame repeated in front (outputs of the first
         window are less accurate); "hold" waits for a full window.
     output: maps at the model's own resolution ("model", letterbox borders removed) or the camera's ("input").
     """
@@ -108,7 +108,7 @@ class StreamEstimator:
     """One camera's stream through one runtime. Not thread-safe: one worker owns it.
 
     `push` new frames, then `step` runs one pass over the window of the last T frames and returns a result for each
-    frame pushed since the last step (the newest T of them). `finish` answers what is left at the end of a clip. No
+    frame pushed since the last step (the newest T of them). `finish` processes what is left at the end of a clip. No
     frame goes without a result as long as one asks `continues` and `full` before each push.
     """
 
@@ -206,7 +206,7 @@ class StreamEstimator:
 
     @property
     def ready(self) -> bool:
-        """True where `step` would answer something."""
+        """True where `step` would give a result."""
         return self._new > 0 and (self.config.warmup == "pad" or len(self._window) == self.frames)
 
     def step(self, tasks: Sequence[str]) -> list[FrameResult]:

@@ -38,7 +38,7 @@ class Totals:
         return self.received - self.drops["rate"] - self.drops["late"] - self.drops["camera"]
 
     def unanswered(self) -> dict[str, int]:
-        """reason -> frames, of the frames that were wanted and got no answer."""
+        """reason -> frames, of the frames that were wanted and had no result."""
         return {reason: count for reason, count in self.drops.items() if count and reason not in ("rate", "newest")}
 
 

@@ -46,7 +46,7 @@ def run_stream(
             estimator.push(item.stamp_ns, image, intrinsics)
         yield estimator.step(tasks)
 
-    def answer(items: list[Item]) -> Iterator[FrameResult]:
+    def results(items: list[Item]) -> Iterator[FrameResult]:
         for results in passes(items):
             ledger.answered(len(results))
             yield from results
@@ -55,9 +55,9 @@ def run_stream(
     for stamp_ns, image, intrinsics in frames:
         buffer.offer(stamp_ns, (image, intrinsics))
         while items := buffer.take():
-            yield from answer(items)
+            yield from results(items)
     while items := buffer.flush():
-        yield from answer(items)
+        yield from results(items)
     held = estimator.finish(tasks)
     ledger.answered(len(held))
     yield from held

@@ -1,6 +1,6 @@
 """Joints that move as bodies do: a Kalman filter of constant velocity, and its smoother over the frames of one pass.
 
-The network looks at every clip anew, so its joints tremble. A pass answers several frames at once; each of them may
+The network looks at every clip anew, so its joints tremble. A pass predicts several frames at once; each of them may
 also know those after it (Rauch, Tung & Striebel, AIAA Journal 1965), which costs no delay. Between passes the filter
 carries on.
 """

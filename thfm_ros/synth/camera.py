@@ -39,7 +39,7 @@ class Camera:
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(T, 4, 4) world to camera, from eyes (T, 3) at targets (T, 3), the world's z up."""
+    """(T, 4, 4) world to camera, from positions (T, 3) at targets (T, 3), the world's z up."""
     forward = target - eye
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, np.array([0.0, 0, 1.0]))

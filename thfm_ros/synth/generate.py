@@ -107,7 +107,7 @@ def run(
     """Generates `clips` clips into shards in `out`; finished shards of the same plan are kept. Returns the manifest.
 
     The clips do not depend on workers or engine. per_shard: None: as the plan in `out` says, else `clips_a_shard`;
-    rounded up to a multiple of config.identities for stills. resumed: told once how many clips earlier runs left;
+    rounded up to a multiple of config.identities for stills. resumed: called once with the clips of earlier runs;
     progress: how many were made now, shard by shard.
     """
     path = out / "plan.json"

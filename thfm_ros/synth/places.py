@@ -2,8 +2,8 @@
 
 Panoramas (.hdr, .exr, .jpg, .png; twice as wide as high) become 256 x 512 of linear radiance, as the artefact's own
 are. Photographs are shrunk as they are read. Every file is looked at when the folder is opened, so that what is wrong
-with it is said before any work. OpenCV is imported where pictures are read: a machine that only renders need not have
-it.
+with it is one line before any work. OpenCV is imported where pictures are read: a machine that only renders need not
+have it.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _rotz(v: np.ndarray, yaw: float) -> np.ndarray:
 def make_surroundings(
     rng: np.random.Generator,
     assets: Assets,
-    eyes: np.ndarray,
+    cameras: np.ndarray,
     joints: np.ndarray,
     outdoor: float,
     occluders: float,
@@ -119,7 +119,7 @@ def make_surroundings(
     tint = 0.6 + 0.4 * tint
     sun = sun + np.array([0, 0, 0.25])
     sun = sun / np.linalg.norm(sun)
-    points = np.concatenate([eyes, joints.reshape(-1, 3)])
+    points = np.concatenate([cameras, joints.reshape(-1, 3)])
     low, high = points.min(0) - rng.uniform(0.7, 3.0, 3), points.max(0) + rng.uniform(0.7, 3.0, 3)
     low[2], high[2] = 0.0, max(rng.uniform(2.3, 3.6), points[:, 2].max() + 0.3)
     if is_room:
@@ -155,7 +155,7 @@ def make_surroundings(
     out.environment_gain = float(min(1.1, rng.uniform(0.4, 0.95) / (out.exposure * max(brightness, 1e-4))))
     if is_room:
         out.pictures = _pictures(rng, out, pictures)
-    _furnish(rng, out, eyes, joints, occluders, spreads)
+    _furnish(rng, out, cameras, joints, occluders, spreads)
     return out
 
 
@@ -216,14 +216,14 @@ def _pictures(rng: np.random.Generator, s: Surroundings, count: int) -> list:
 def _furnish(
     rng: np.random.Generator,
     s: Surroundings,
-    eyes: np.ndarray,
+    cameras: np.ndarray,
     joints: np.ndarray,
     occluders: float,
     spreads: np.ndarray,
 ) -> None:
     """Pieces on the floor away from the person's way and the camera; now and then one between the two."""
-    shot = int(rng.integers(len(eyes)))
-    centre, eye = joints[shot].mean(0), eyes[shot]
+    shot = int(rng.integers(len(cameras)))
+    centre, eye = joints[shot].mean(0), cameras[shot]
     ways = joints[..., :2].reshape(-1, 2)
     clear_low, clear_high = ways.min(0) - 0.35, ways.max(0) + 0.35
     for _ in range(int(rng.integers(0, 8)) if s.room else int(rng.integers(0, 4))):
@@ -240,9 +240,9 @@ def _furnish(
                 side = np.array([-forward[1], forward[0]])
                 p = centre[:2] + forward * rng.uniform(0.0, 6.0) + side * rng.normal(0, 2.5)
             near = np.maximum(np.maximum(clear_low - p, p - clear_high), 0)
-            ray = joints[..., :2].mean(1) - eyes[:, :2]
-            t = np.clip(((p - eyes[:, :2]) * ray).sum(1) / np.maximum((ray * ray).sum(1), 1e-6), 0, 1)
-            off = np.linalg.norm(p - eyes[:, :2] - t[:, None] * ray, axis=1).min()
+            ray = joints[..., :2].mean(1) - cameras[:, :2]
+            t = np.clip(((p - cameras[:, :2]) * ray).sum(1) / np.maximum((ray * ray).sum(1), 1e-6), 0, 1)
+            off = np.linalg.norm(p - cameras[:, :2] - t[:, None] * ray, axis=1).min()
             if np.linalg.norm(near) > r and off > r + 0.2:
                 s.pieces.append(piece.placed(p, rng.uniform(0, 2 * np.pi)))
                 break
@@ -254,17 +254,17 @@ def _furnish(
         for _attempt in range(4):  # until one leaves most of every view open
             piece = make_piece(rng, occluder=True)
             clear = min(share, 1 - share) * gap - 0.15 > piece.radius
-            if clear and _leaves_open(p, piece.radius, eyes, joints, spreads):
+            if clear and _leaves_open(p, piece.radius, cameras, joints, spreads):
                 s.pieces.append(piece.placed(p, yaw))
                 break
 
 
-def _leaves_open(p: np.ndarray, radius: float, eyes: np.ndarray, joints: np.ndarray, spreads: np.ndarray) -> bool:
+def _leaves_open(p: np.ndarray, radius: float, cameras: np.ndarray, joints: np.ndarray, spreads: np.ndarray) -> bool:
     """Whether a piece at p (2,) covers less than half of the width of every view that it falls into; spreads (T,):
     tangents of half the fields of view."""
-    forward = (joints.mean(1) - eyes)[:, :2]
+    forward = (joints.mean(1) - cameras)[:, :2]
     forward = forward / np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-6)
-    off = p - eyes[:, :2]
+    off = p - cameras[:, :2]
     depth = (off * forward).sum(1)
     lateral = np.abs(off[:, 0] * forward[:, 1] - off[:, 1] * forward[:, 0])
     seen = (depth > -radius) & (lateral < np.maximum(depth, 0) * spreads + radius)

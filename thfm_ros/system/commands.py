@@ -16,7 +16,7 @@ def demo(
     source: str = typer.Option("walker", help="video file, shipped sample, or V4L2 device"),
     checkpoint: Path | None = typer.Option(None, help="checkpoint folder (default: the one that ships)"),
     out: Path = typer.Option(Path("out"), help="folder for demo.mp4, demo.png and the logs"),
-    rate: float = typer.Option(0.0, min=0.0, help="camera frames a second; 0: all that this machine can answer"),
+    rate: float = typer.Option(0.0, min=0.0, help="camera frames a second; 0: all that this machine can process"),
     bag: bool = typer.Option(False, help="also write every message to an MCAP bag"),
     json_file: Path | None = typer.Option(None, "--json", help="write the table here as JSON"),
 ) -> None:

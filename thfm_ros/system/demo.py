@@ -44,7 +44,7 @@ def run_demo(
     bundle, trained = prepare_bundle(checkpoint, console)
     pass_s, network = measure_pass(bundle, console)
     if not rate:
-        # All frames answered: a pass answers STRIDE frames, with some room for the rest of the graph.
+        # All frames answered: a pass processes STRIDE frames, with some room for the rest of the graph.
         rate = min(video.fps if video else 30.0, STRIDE / (1.6 * pass_s))
     frames = video.frames if video else 0
     for note in video.notes if video else []:

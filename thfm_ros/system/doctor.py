@@ -175,9 +175,9 @@ def _gpu() -> Finding:
     tool = shutil.which("nvidia-smi")
     if tool:
         query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-        if answer.returncode == 0 and answer.stdout.strip():
-            return Finding("ok", "NVIDIA GPU", answer.stdout.strip().splitlines()[0])
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            return Finding("ok", "NVIDIA GPU", done.stdout.strip().splitlines()[0])
     return Finding("optional", "NVIDIA GPU", "none: the network runs on the CPU")
 
 

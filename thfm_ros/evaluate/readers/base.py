@@ -50,7 +50,7 @@ class Recording:
     origin: str = ""
 
     def stamp(self) -> list[Any]:
-        """Everything about the data that can be told without reading it: place, length, names, sizes and times."""
+        """Everything about the data that is known without reading it: place, length, names, sizes and times."""
         return [self.origin, self.frames, self.fps, [_stamp(path) for path in self.files]]
 
     def still(self) -> np.ndarray:
