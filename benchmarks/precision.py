@@ -27,9 +27,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from thfm_ros.engine.backends.torch_backend import TorchRuntime
 from thfm_ros.engine.export import DTYPES, weights_digest
 from thfm_ros.engine.golden import difference, golden_inputs, statistics
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import Stage
 from thfm_ros.engine.modules import Clip, checkpoint_manifest
-from thfm_ros.engine.runtime import StageRuntime, load_runtime
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.engine.verify import Row, synthetic_clips, verify
 from thfm_ros.files import write_json
 from thfm_ros.model.checkpoint import load_checkpoint

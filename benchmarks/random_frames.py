@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from thfm_ros import panels
-from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.paths import video_path
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.evaluate.joints import accel, jitter, pa_mpjpe, pck
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS, convert

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import check_device, platform_name
-from thfm_ros.engine.manifest import EngineInfo, Manifest, file_entry, open_bundle, sha256, write_manifest
+from thfm_ros.engine.manifest import EngineInfo, Manifest, file_entry, sha256, write_manifest
 from thfm_ros.errors import UserError
 
 
@@ -61,10 +62,10 @@ def test_wrong_format_version(bundle: Path) -> None:
     ("change", "words"),
     [
         (lambda d: d.pop("stages"), "expected stages, found none"),
-        (lambda d: d.update(surprise=1), "found also surprise"),
-        (lambda d: d.update(frames="5"), "manifest.frames: expected int, found '5'"),
-        (lambda d: d.update(latent_shape=[4, 2, 2]), "manifest.latent_shape: expected 4 values, found 3"),
-        (lambda d: d["stages"]["encode"].update(inputs={}), "manifest.stages.encode.inputs: expected a list"),
+        (lambda d: d.update(surprise=1), "unknown key 'surprise'"),
+        (lambda d: d.update(frames="5"), "frames: expected int, found '5'"),
+        (lambda d: d.update(latent_shape=[4, 2, 2]), "latent_shape: expected 4 values, found 3"),
+        (lambda d: d["stages"]["encode"].update(inputs={}), "stages.encode: inputs: expected a list"),
         (lambda d: d["golden"]["stages"]["encode"]["latents"].update(mean=float("nan")), "expected a finite number"),
     ],
 )

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from engine_checkpoints import make_checkpoint
 
-from thfm_ros.engine.manifest import open_bundle
-from thfm_ros.engine.runtime import StageRuntime, load_runtime
+from thfm_ros.engine.bundle import open_bundle
+from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 

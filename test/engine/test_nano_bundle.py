@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thfm_ros.engine.manifest import FEATURES, open_bundle
-from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.bundle import open_bundle
+from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import FEATURES
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 

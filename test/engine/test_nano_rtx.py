@@ -9,8 +9,9 @@ import pytest
 from engine_checkpoints import make_checkpoint
 
 from thfm_ros.engine.build_trt import build_bundle
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import platform_name
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, open_bundle
+from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP
 
 trt = pytest.importorskip("tensorrt_rtx")
 ROOT = Path(__file__).parents[2]

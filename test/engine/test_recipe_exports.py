@@ -14,10 +14,10 @@ from thfm_ros.engine.device import current_gpu
 from thfm_ros.engine.export import export_bundle
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
 from thfm_ros.engine.modules import StageModule
 from thfm_ros.engine.recipes import load_recipe
-from thfm_ros.engine.runtime import load_runtime
 from thfm_ros.errors import UserError
 
 RECIPES = Path(__file__).parents[2] / "engines"

@@ -15,11 +15,12 @@ import torch
 
 from thfm_ros.engine.backends.onnxruntime_backend import OnnxRuntime
 from thfm_ros.engine.backends.openvino_backend import OpenVino
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden import LEAST_SCALE, TOLERANCE, check_stage, difference, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding
-from thfm_ros.engine.manifest import Statistics, TensorSpec, open_bundle, read_prompts, write_manifest
+from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import Statistics, TensorSpec, read_prompts, write_manifest
 from thfm_ros.engine.modules import Clip, stream_modules, whole_clip_modules
-from thfm_ros.engine.runtime import load_runtime
 from thfm_ros.engine.verdicts import remembered
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden import check_stage, difference, golden_inputs, statistics
-from thfm_ros.engine.manifest import WHOLE_CLIP, TensorSpec, base_name, open_bundle, read_prompts, write_manifest
-from thfm_ros.engine.runtime import StageRuntime, load_runtime
+from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import WHOLE_CLIP, TensorSpec, base_name, read_prompts, write_manifest
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, dense_task_names
 
@@ -233,7 +235,7 @@ def test_golden_statistics_see_order_scale_and_nan(exported: Path) -> None:
 def test_a_robot_needs_neither_torch_nor_diffusers(exported: Path) -> None:
     code = (
         "import sys, json, numpy as np\n"
-        "from thfm_ros.engine.runtime import load_runtime\n"
+        "from thfm_ros.engine.load import load_runtime\n"
         f"for b in ('openvino', 'onnxruntime'):\n"
         f"    r = load_runtime({str(exported)!r}, b, check='never')\n"
         "    r.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ['foreground', 'keypoints_3d'])\n"

@@ -12,9 +12,10 @@ import pytest
 
 from thfm_ros.engine.backends.tensorrt_backend import deserialise
 from thfm_ros.engine.build_trt import build_bundle, check_network, compile_onnx, workspace_limit
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import current_gpu, platform_name
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, EngineInfo, Manifest, open_bundle, write_manifest
-from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, EngineInfo, Manifest, write_manifest
 from thfm_ros.errors import UserError
 
 trt = pytest.importorskip("tensorrt_rtx")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.export import export_bundle
-from thfm_ros.engine.manifest import open_bundle
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.recipes import load_recipe
-from thfm_ros.engine.runtime import load_runtime
 from thfm_ros.errors import UserError
 
 RECIPE = Path(__file__).parents[2] / "engines" / "torch-tensorrt.yaml"

@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from thfm_ros.engine.bench import Run, clip_stages, measure, quantiles, summary, total_ms, warm_up
 from thfm_ros.engine.commands import register
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import base_name
 from thfm_ros.engine.peak import peak_gflops, peak_kind, torch_peak_gflops
-from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime, load_runtime
+from thfm_ros.engine.results import Keypoints, Prediction
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, to_video, verify
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS

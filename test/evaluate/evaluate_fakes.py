@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from thfm_ros.engine.runtime import Keypoints, Prediction
+from thfm_ros.engine.results import Keypoints, Prediction
 from thfm_ros.tasks import TASKS
 
 

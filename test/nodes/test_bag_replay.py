@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from stream_fakes import moving_square
 from tiny_model import make_tiny_checkpoint
 
-from thfm_ros.engine.runtime import load_runtime
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.bag import BagWriter
 from thfm_ros.nodes.camera_info import intrinsics_of

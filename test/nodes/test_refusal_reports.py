@@ -51,7 +51,7 @@ def test_stages_of_tasks_that_do_not_run_are_not_asked_for(ros: System, monkeypa
         asked.update(options, path=path)
         return FakeRuntime()
 
-    monkeypatch.setattr("thfm_ros.engine.runtime.load_runtime", record)
+    monkeypatch.setattr("thfm_ros.engine.load.load_runtime", record)
     node = PerceptionNode(
         context=ros.context,
         parameter_overrides=[

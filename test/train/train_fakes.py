@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from thfm_ros.train.config import TrainConfig, parse
+from thfm_ros.schema import parse
+from thfm_ros.train.config import TrainConfig
 from thfm_ros.train.samples import TrainingClip
 
 TINY: dict[str, Any] = {

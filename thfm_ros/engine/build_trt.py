@@ -18,16 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from thfm_ros import processes
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import available_memory_mb, current_gpu, platform_name
-from thfm_ros.engine.manifest import (
-    EngineInfo,
-    FileEntry,
-    Manifest,
-    TensorSpec,
-    file_entry,
-    open_bundle,
-    write_manifest,
-)
+from thfm_ros.engine.manifest import EngineInfo, FileEntry, Manifest, TensorSpec, file_entry, write_manifest
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.paths import optional_cache_folder

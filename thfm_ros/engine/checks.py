@@ -1,4 +1,4 @@
-"""What `manifest.open_bundle` checks after the JSON was read: files, values, stages, golden outputs, prompts.
+"""What `bundle.open_bundle` checks after the JSON was read: files, values, stages, golden outputs, prompts.
 
 Every refusal is one line: what was expected, what was found, and the command that rebuilds. numpy and the standard
 library only.

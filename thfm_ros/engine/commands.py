@@ -100,7 +100,7 @@ def verify(
     from rich.console import Console
     from rich.table import Table
 
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.verify import synthetic_clips, verify, video_clips
 
     with _progress() as report:
@@ -140,9 +140,10 @@ def bench(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from thfm_ros.engine.bench import BASELINE, Run, measure, summary, warm_up
-    from thfm_ros.engine.manifest import open_bundle
+    from thfm_ros.engine.bundle import open_bundle
+    from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.refusals import one_line
-    from thfm_ros.engine.runtime import default_threads, load_runtime
+    from thfm_ros.engine.runtime import default_threads
     from thfm_ros.errors import UserError
 
     count = threads or default_threads()

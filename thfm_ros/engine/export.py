@@ -14,17 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.numpy import save_file
 
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
-from thfm_ros.engine.manifest import (
-    MANIFEST,
-    EngineInfo,
-    Manifest,
-    Stage,
-    file_entry,
-    open_bundle,
-    sha256,
-    write_manifest,
-)
+from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Manifest, Stage, file_entry, sha256, write_manifest
 from thfm_ros.engine.modules import Clip, StageModule, manifest_of, stream_modules, whole_clip_modules
 from thfm_ros.engine.recipes import Recipe
 from thfm_ros.errors import UserError

@@ -1,8 +1,6 @@
 """The manifest of a bundle: what the folder holds, for which machine, and how to tell that it is whole.
 
-`open_bundle` checks, in this order and each with its own message: the folder, the JSON, the format version, the fields,
-and what `checks.check_bundle` finds in files and values. The machine is checked by `device.check_device`, the numbers
-by `golden.check_golden`. numpy and the standard library only.
+`bundle.open_bundle` reads and checks it. numpy and the standard library only.
 """
 
 from __future__ import annotations
@@ -10,11 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -188,31 +184,6 @@ def write_manifest(manifest: Manifest) -> None:
     write_text(manifest.root / MANIFEST, json.dumps(data, indent=1) + "\n")
 
 
-def open_bundle(path: str | Path) -> Manifest:
-    """The manifest of the bundle at `path` after every check of the files; UserError with the first that fails."""
-    from thfm_ros.engine.checks import check_bundle  # which imports the classes above
-
-    root = Path(path)
-    generic = f"rebuild: thfm export CHECKPOINT --recipe engines/RECIPE.yaml --out {shlex.quote(str(root))}"
-    if not root.is_dir():
-        raise UserError(f"no bundle at {root}: expected a folder with {MANIFEST}, found none; {generic}")
-    if not (root / MANIFEST).is_file():
-        raise UserError(f"{root} is not a bundle: expected {MANIFEST} in it, found none; {generic}")
-    try:
-        data = json.loads((root / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{root / MANIFEST} is damaged: expected JSON, found {error}; {generic}") from None
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{root}: bundle format: expected {FORMAT}, found {found}; {generic}")
-    try:
-        manifest = dataclasses.replace(_parse(Manifest, data, "manifest"), root=root)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{root / MANIFEST}: fields: {error}; {generic}") from None
-    check_bundle(manifest)
-    return manifest
-
-
 def is_cache(spec: TensorSpec) -> bool:
     """Whether an input or output of a stream's stage is state rather than data."""
     return spec.name.startswith(("cache_", "new_cache_"))
@@ -229,50 +200,3 @@ def read_prompts(manifest: Manifest) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: expected safetensors, found {error}; rebuild: {manifest.rebuild}") from None
-
-
-# --- JSON -> dataclasses: every field there, of its type, and none besides
-
-
-def _parse(cls: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise TypeError(f"{where}: expected an object, found {type(data).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in ("root", "backend")}
-    if extra := sorted(set(data) - set(fields)):
-        raise ValueError(f"{where}: expected {', '.join(fields)}, found also {', '.join(extra)}")
-    if missing := [n for n in fields if n not in data]:
-        raise ValueError(f"{where}: expected {', '.join(missing)}, found none")
-    return cls(**{name: _value(f.type, data[name], f"{where}.{name}") for name, f in fields.items()})
-
-
-_CLASSES = {c.__name__: c for c in (TensorSpec, FileEntry, Stage, EngineInfo, Statistics, Golden)}
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """`value` as the annotation `kind` (a string) says."""
-    kind = str(kind)
-    if kind.endswith(" | None"):
-        return None if value is None else _value(kind.removesuffix(" | None"), value, where)
-    if kind in _CLASSES:
-        return _parse(_CLASSES[kind], value, where)
-    if kind.startswith("tuple["):
-        inner = kind[6:-1]
-        if not isinstance(value, list):
-            raise TypeError(f"{where}: expected a list, found {type(value).__name__}")
-        item = inner.split(",")[0].strip()
-        if not inner.endswith("...") and len(value) != inner.count(",") + 1:
-            raise ValueError(f"{where}: expected {inner.count(',') + 1} values, found {len(value)}")
-        return tuple(_value(item, v, f"{where}[{i}]") for i, v in enumerate(value))
-    if kind.startswith("dict["):
-        inner = kind[9:-1]  # dict[str, ...]
-        if not isinstance(value, dict):
-            raise TypeError(f"{where}: expected an object, found {type(value).__name__}")
-        return {k: _value(inner.strip(), v, f"{where}.{k}") for k, v in value.items()}
-    expected = {"int": int, "float": (int, float), "str": str, "bool": bool}[kind]
-    if not isinstance(value, expected) or (isinstance(value, bool) and kind != "bool"):
-        raise TypeError(f"{where}: expected {kind}, found {value!r}")
-    if kind == "float":
-        if not math.isfinite(value):
-            raise ValueError(f"{where}: expected a finite number, found {value}")
-        return float(value)
-    return value

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, WHOLE_CLIP, base_name
 from thfm_ros.errors import UserError
+from thfm_ros.schema import parse, read_yaml
 
 FORMATS = ("onnx", "tensorrt", "torch")
 FLAVORS = ("tensorrt", "tensorrt_rtx")
@@ -58,49 +56,9 @@ class Recipe:
 def load_recipe(path: str | Path) -> Recipe:
     """Reads and checks a recipe; UserError with expected, found and the file."""
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError:
-        raise UserError(f"no recipe at {path}: expected one of engines/*.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected a mapping of keys, found {type(data).__name__}")
-    options = data.pop("tensorrt", None)
-    values = _known(Recipe, data, str(path), hidden=("path", "tensorrt"))
-    recipe = Recipe(**values, path=str(path), tensorrt=_tensorrt(options, path) if options is not None else None)
+    recipe = replace(parse(Recipe, read_yaml(path, "recipe"), str(path), without=("path",)), path=str(path))
     _check(recipe, path)
     return recipe
-
-
-def _tensorrt(options: Any, path: Path) -> TensorRTOptions:
-    if not isinstance(options, dict):
-        raise UserError(f"{path}: tensorrt: expected a mapping of keys, found {options!r}")
-    return TensorRTOptions(**_known(TensorRTOptions, options, f"{path}: tensorrt"))
-
-
-def _known(cls: type, data: dict[str, Any], where: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`data` if its keys are fields of `cls` and of their types; lists become tuples."""
-    known = {f.name: f for f in fields(cls) if f.name not in hidden}
-    if extra := [str(key) for key in data if key not in known]:
-        raise UserError(f"{where}: expected the keys {', '.join(known)}, found {', '.join(extra)}")
-    required = [n for n, f in known.items() if f.default is f.default_factory]  # both MISSING
-    if missing := [n for n in required if n not in data]:
-        raise UserError(f"{where}: expected the keys {', '.join(missing)}, found none")
-    types = {"str": str, "bool": bool, "int | None": int, "dict[str, str]": dict}
-    values = {}
-    for key, value in data.items():
-        kind = str(known[key].type)
-        if kind.startswith("tuple["):
-            item = int if "int" in kind else str
-            good = isinstance(value, list) and all(type(v) is item for v in value)
-            value = tuple(value) if good else value
-        else:
-            good = type(value) is types[kind] or (value is None and "None" in kind)
-        if not good:
-            raise UserError(f"{where}: {key}: expected {kind}, found {value!r}")
-        values[key] = value
-    return values
 
 
 def _check(recipe: Recipe, path: Path) -> None:

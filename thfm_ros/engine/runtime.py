@@ -1,69 +1,27 @@
 """One interface to run a model, whatever runs it. numpy only: a robot needs neither torch nor diffusers for it.
 
-`load_runtime` opens a bundle (or, with the torch backends, a checkpoint folder). `auto` takes the best backend that
-works here, and `runtime.refused` says which better ones did not, and why.
+`load.load_runtime` opens one. `runtime.refused` says which better backends do not work here, and why.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import BACKENDS, IMAGE, MANIFEST, WHOLE_CLIP, Manifest, Stage, open_bundle, read_prompts
-from thfm_ros.engine.refusals import Refusal, one_line, warnings
+from thfm_ros.engine.manifest import IMAGE, WHOLE_CLIP, Manifest, Stage, read_prompts
+from thfm_ros.engine.refusals import Refusal, warnings
+from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, probabilities
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
 from thfm_ros.engine.verdicts import StageChecks
-from thfm_ros.errors import ParameterError, UserError
+from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
 
 Check = Literal["first", "always", "never"]
-
-
-@dataclass(frozen=True)
-class Keypoints:
-    """xy (T, K, 2) normalised image coordinates, xyz (T, K, 3) metres from the pelvis in camera axes,
-    visibility (T, K) probabilities."""
-
-    xy: np.ndarray
-    xyz: np.ndarray
-    visibility: np.ndarray
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Holds what `encode` makes of a clip.
-
-    latents: (1, C, T', h, w). context: what later stages see besides, by name, the video itself (`image`) among it.
-    """
-
-    latents: np.ndarray
-    context: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Transformed:
-    """latents: dense task -> (1, C, T', h, w); keypoints: None unless a sparse task was asked for."""
-
-    latents: dict[str, np.ndarray]
-    keypoints: Keypoints | None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """dense: task -> RGB (T, H, W, 3) in [-1, 1] (see the task's codec); timings_ms: stage -> milliseconds."""
-
-    dense: dict[str, np.ndarray]
-    keypoints: Keypoints | None
-    timings_ms: dict[str, float]
 
 
 class Runtime(Protocol):
@@ -260,10 +218,6 @@ def sparse_prompt(tasks: Sequence[str]) -> str:
     return "keypoints_3d" if "keypoints_3d" in tasks else tasks[0]
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))  # never overflows
-
-
 def default_threads() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -276,76 +230,6 @@ def task_stages(manifest: Manifest, tasks: Sequence[str]) -> list[str]:
     for stage in ("transform", "decode"):
         names += [name for size, name in manifest.variants(stage).items() if size <= dense]
     return names
-
-
-def load_runtime(
-    path: str | Path,
-    backend: str = "auto",
-    threads: int | None = None,
-    check: Check = "first",
-    tasks: Sequence[str] | None = None,
-) -> StageRuntime:
-    """Opens a bundle, or a checkpoint folder with a torch backend, ready to run.
-
-    Args:
-        threads: of CPU backends; None: all.
-        check: when golden inputs are compared on this machine: "first" time that a stage is needed here with this
-            backend, "always" or "never".
-        tasks: that will run; None: all of the bundle. What only others need (their stages, and those of streams) is
-            loaded and checked when it is first used, and refuses no backend now.
-    Raises:
-        UserError: nothing works here, and why.
-    """
-    root = Path(path)
-    if backend != "auto" and backend not in BACKENDS:
-        raise ParameterError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
-    if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
-        return _load_checkpoint(root, backend, threads)
-    manifest = open_bundle(root)
-    offered = [b for b in BACKENDS if b in manifest.backends]
-    if backend != "auto" and backend not in offered:
-        raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
-    stages = task_stages(manifest, [t for t in manifest.tasks if tasks is None or t in tasks])
-    if backend != "auto":
-        runtime = _open(backend, manifest, threads)
-        runtime.guard(check)
-        runtime.require(stages)
-        return runtime
-    refused: list[Refusal] = []
-    for index, name in enumerate(offered):
-        opened: StageRuntime | None = None
-        try:
-            opened = _open(name, manifest, threads)
-            for stage in stages:
-                opened.prepare(stage)
-            opened.guard(check)
-            opened.require(stages)
-        except Exception as error:  # whatever a driver or library comes up with: the next one may work
-            refused.append(Refusal(name, opened.computed_in if opened else "", one_line(error)))
-            if opened is not None:
-                opened.close()
-            continue
-        opened.refused = refused
-        opened.notes = [f"{r.backend}: {r.reason}" for r in refused]
-        opened.notes += [f"{other}: not tried, {name} works" for other in offered[index + 1 :]]
-        return opened
-    raise UserError(f"{root}: no backend works here: {'; '.join(f'{r.backend}: {r.reason}' for r in refused)}")
-
-
-def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
-    if backend not in ("auto", "torch", "torch_tensorrt"):
-        raise ParameterError(
-            f"{root} is a checkpoint, which only torch runs: expected backend torch, found '{backend}'; "
-            f"export it first: thfm export {root} --recipe engines/cpu.yaml --out BUNDLE"
-        )
-    module = importlib.import_module("thfm_ros.engine.backends.torch_backend")
-    return module.open_checkpoint(root, "torch" if backend == "auto" else backend, threads)
-
-
-def _open(name: str, manifest: Manifest, threads: int | None) -> StageRuntime:
-    module = "torch_backend" if name == "torch_tensorrt" else f"{name}_backend"
-    opened = importlib.import_module(f"thfm_ros.engine.backends.{module}")
-    return opened.open_runtime(dataclasses.replace(manifest, backend=name), threads or default_threads())
 
 
 def bundle_prompts(manifest: Manifest) -> dict[str, np.ndarray]:

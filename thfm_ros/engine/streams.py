@@ -8,18 +8,26 @@ values of those before it; it equals the full causal pass over the history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, Stage, TensorSpec, is_cache
+from thfm_ros.engine.manifest import IMAGE, Manifest, Stage, TensorSpec, is_cache
+from thfm_ros.engine.results import Keypoints, probabilities
 from thfm_ros.errors import UserError
 
-if TYPE_CHECKING:
-    from thfm_ros.engine.runtime import Keypoints, StageRuntime
-
 Part = Literal["encode", "decode"]
+
+
+class StageRunner(Protocol):
+    """What a stream needs of a runtime."""
+
+    manifest: Manifest
+
+    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+
+    def require(self, stages: Iterable[str]) -> None: ...
 
 
 class StageStream:
@@ -28,7 +36,7 @@ class StageStream:
     constants: inputs that stay the same (a task's prompt), between the latents and what else changes.
     """
 
-    def __init__(self, runtime: StageRuntime, base: str, constants: Sequence[np.ndarray] = ()) -> None:
+    def __init__(self, runtime: StageRunner, base: str, constants: Sequence[np.ndarray] = ()) -> None:
         check_stream_stages(runtime, base)
         self._runtime, self._base, self._constants = runtime, base, constants
         self._caches: list[np.ndarray] | None = None
@@ -75,8 +83,6 @@ class TaskStream(_Stream):
         """Latents (1, C, W, h, w) at the start, W the manifest's window, (1, C, 1, h, w) after it -> the task's
         latents of the same shape; of a keypoint task `Keypoints` of the frames behind them (4 W - 3, then 4), which
         are the `image` (1, 3, frames, H, W) of keypoints that look at it (`manifest.looks`)."""
-        from thfm_ros.engine.runtime import Keypoints, probabilities
-
         out = self._stream.advance(x, *([] if image is None else [image]))
         if len(out) == 1:
             return out[0]
@@ -84,7 +90,7 @@ class TaskStream(_Stream):
         return Keypoints(xy, xyz, probabilities(logits))
 
 
-def check_stream_stages(runtime: StageRuntime, base: str) -> None:
+def check_stream_stages(runtime: StageRunner, base: str) -> None:
     """UserError unless the bundle has the stages of this stream, and they compute here what they should."""
     if f"{base}_step" not in runtime.manifest.stages:
         raise UserError(
@@ -100,7 +106,7 @@ def changing(stage: Stage) -> list[TensorSpec]:
     return [stage.inputs[0], *(t for t in stage.inputs if t.name == IMAGE)]
 
 
-def check_stream_input(runtime: StageRuntime, name: str, *given: np.ndarray) -> None:
+def check_stream_input(runtime: StageRunner, name: str, *given: np.ndarray) -> None:
     wanted = changing(runtime.manifest.stages[name])
     if len(given) != len(wanted):
         raise UserError(f"expected {' and '.join(t.name for t in wanted)} for {name}, found {len(given)} arrays")

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from thfm_ros.engine.manifest import Manifest
-from thfm_ros.engine.runtime import Keypoints, Prediction, StageRuntime
+from thfm_ros.engine.results import Keypoints, Prediction
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.engine.streams import StageStream
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task

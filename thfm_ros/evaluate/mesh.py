@@ -25,8 +25,6 @@ def render_mesh(
         depth (H, W) float32 along z, inf where nothing is; normals (H, W, 3) float32 unit vectors in the camera
         frame, interpolated between the vertices and turned to the camera, 0 where nothing is.
     """
-    import warp as wp
-
     from thfm_ros.synth import raster
     from thfm_ros.synth.mesh import vertex_normals as area_weighted
 
@@ -49,6 +47,35 @@ def render_mesh(
         ],
         -1,
     )
+    entries = _nearest(screen, faces, width, height)
+    hit = np.flatnonzero(entries != int(raster.EMPTY))
+    corners = faces[entries[hit] & _TRIANGLE]
+
+    # The ray through the pixel's centre meets the triangle's plane: exact depth and weights, unlike the z-buffer's.
+    rays = pixel_rays(intrinsics).reshape(-1, 3)[hit]
+    a, b, c = (points[corners[:, k]] for k in range(3))
+    plane = np.cross(b - a, c - a)
+    slope = (plane * rays).sum(1)
+    distance = (plane * a).sum(1) / np.where(np.abs(slope) > 1e-12, slope, 1e-12)
+    position = rays * distance[:, None]
+    area = np.maximum((plane * plane).sum(1), 1e-24)
+    wa = (np.cross(b - position, c - position) * plane).sum(1) / area
+    wb = (np.cross(c - position, a - position) * plane).sum(1) / area
+    n = wa[:, None] * given[corners[:, 0]] + wb[:, None] * given[corners[:, 1]]
+    n += (1 - wa - wb)[:, None] * given[corners[:, 2]]
+    n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-12)
+    n *= np.where((n * rays).sum(1) > 0, -1.0, 1.0)[:, None]
+    depth.reshape(-1)[hit] = distance
+    normals.reshape(-1, 3)[hit] = n
+    return depth, normals
+
+
+def _nearest(screen: np.ndarray, faces: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(H * W,) z-buffer of faces (F, 3) over screen (V, 3): pixels and depth."""
+    import warp as wp
+
+    from thfm_ros.synth import raster
+
     device = wp.get_preferred_device()
     with wp.ScopedDevice(device):
         buffer = wp.full((1, height * width), value=raster.EMPTY, dtype=wp.int64)
@@ -74,24 +101,4 @@ def render_mesh(
                 buffer,
             ],
         )
-        entries = buffer.numpy()[0]
-    hit = np.flatnonzero(entries != int(raster.EMPTY))
-    corners = faces[entries[hit] & _TRIANGLE]
-
-    # The ray through the pixel's centre meets the triangle's plane: exact depth and weights, unlike the z-buffer's.
-    rays = pixel_rays(intrinsics).reshape(-1, 3)[hit]
-    a, b, c = (points[corners[:, k]] for k in range(3))
-    plane = np.cross(b - a, c - a)
-    slope = (plane * rays).sum(1)
-    distance = (plane * a).sum(1) / np.where(np.abs(slope) > 1e-12, slope, 1e-12)
-    position = rays * distance[:, None]
-    area = np.maximum((plane * plane).sum(1), 1e-24)
-    wa = (np.cross(b - position, c - position) * plane).sum(1) / area
-    wb = (np.cross(c - position, a - position) * plane).sum(1) / area
-    n = wa[:, None] * given[corners[:, 0]] + wb[:, None] * given[corners[:, 1]]
-    n += (1 - wa - wb)[:, None] * given[corners[:, 2]]
-    n /= np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-12)
-    n *= np.where((n * rays).sum(1) > 0, -1.0, 1.0)[:, None]
-    depth.reshape(-1)[hit] = distance
-    normals.reshape(-1, 3)[hit] = n
-    return depth, normals
+        return buffer.numpy()[0]

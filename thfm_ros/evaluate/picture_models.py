@@ -25,7 +25,8 @@ from thfm_ros.skeleton import convert
 from thfm_ros.tasks import TASKS
 
 if TYPE_CHECKING:
-    from thfm_ros.engine.runtime import Keypoints, Runtime
+    from thfm_ros.engine.results import Keypoints
+    from thfm_ros.engine.runtime import Runtime
 
 Keypoints2D = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images -> xy (N, K, 2) in [0, 1], (N, K)
 Keypoints3D = Callable[[np.ndarray], np.ndarray]  # images -> (N, K, 3) metres, any root, camera axes
@@ -172,7 +173,7 @@ class RuntimeModel:
     @classmethod
     def open(cls, path: Path, backend: str = "auto", threads: int | None = None) -> RuntimeModel:
         """From a checkpoint or bundle folder."""
-        from thfm_ros.engine.runtime import load_runtime
+        from thfm_ros.engine.load import load_runtime
 
         if not path.is_dir():
             raise UserError(f"no checkpoint or bundle at {path}: make one with thfm train or thfm init")

@@ -18,7 +18,8 @@ from thfm_ros.stream.align import align_affine
 from thfm_ros.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
-    from thfm_ros.engine.runtime import Prediction, Runtime
+    from thfm_ros.engine.results import Prediction
+    from thfm_ros.engine.runtime import Runtime
 
 MEASURED = tuple(name for name in TASKS if name != "instances")  # people apart have a set of their own
 DISPARITY_TASKS = ("scene_depth", "human_depth")
@@ -90,7 +91,7 @@ class THFMPredictor:
         threads: int | None = None,
     ) -> THFMPredictor:
         """From a checkpoint or bundle folder."""
-        from thfm_ros.engine.runtime import load_runtime
+        from thfm_ros.engine.load import load_runtime
 
         if not path.is_dir():
             raise UserError(f"no checkpoint or bundle at {path}: make one with thfm train or thfm init")

@@ -19,7 +19,7 @@ def default_loader(
 ) -> Runtime:
     """The engine's runtime for these tasks (None: all). Imported here, so that the node starts (and explains itself)
     without it."""
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.shipped import shipped_bundle
 
     path = bundle or shipped_bundle(stop, get_logger("perception").info)

@@ -80,7 +80,7 @@ def run_video(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.shipped import shipped_bundle
     from thfm_ros.errors import UserError
     from thfm_ros.geometry import Intrinsics

@@ -14,10 +14,11 @@ from thfm_ros.errors import UserError
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth import feet
 from thfm_ros.synth.assets import Assets
-from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.bvh import BvhFolder
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dance import dance_motion
+from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.gait import gait_motion
 from thfm_ros.synth.kick import kick_motion
 from thfm_ros.synth.motion import (
@@ -31,7 +32,6 @@ from thfm_ros.synth.motion import (
     random_motion,
     sample,
 )
-from thfm_ros.synth.outfit import Dressed
 from thfm_ros.synth.posture import rest_motion
 from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 
@@ -229,7 +229,7 @@ def place_on_ground(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Deltas, offsets and heads of the pose with planted feet, and the shift (T, 3) that puts it on the ground."""
     offsets, heads = body.pose(identity, deltas, root)
-    which = _sparse_body(body)
+    which = body.sparse
     lowest = lambda: body.skin_points(identity.vertices, which, deltas, offsets)[..., 2].min(1)  # noqa: E731
     points = feet.soles(body, identity, deltas, offsets)
     shift = feet.ground_shift(points, lowest(), times)
@@ -239,19 +239,6 @@ def place_on_ground(
         shift[:, 2] = feet.ground_shift(points, lowest(), times)[:, 2]
     shift[:, 2] += dressed.sole * 0.98
     return deltas, offsets, heads, shift
-
-
-_SPARSE: dict[int, np.ndarray] = {}
-
-
-def _sparse_body(body: Body) -> np.ndarray:
-    """Vertices enough to find the lowest point: every 12th of the body, every 3rd of feet and hands."""
-    if id(body) not in _SPARSE:
-        used = np.unique(body.faces["body"])
-        part = body.parts[used]
-        fine = np.isin(part, [PARTS.index(p) for p in PARTS if "foot" in p or "hand" in p])
-        _SPARSE[id(body)] = np.concatenate([used[fine][::4], used[~fine][::14]])
-    return _SPARSE[id(body)]
 
 
 def _hands(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:

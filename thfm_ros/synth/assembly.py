@@ -6,9 +6,9 @@ import numpy as np
 
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body, Identity
+from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.materials import Material
 from thfm_ros.synth.mesh import Mesh
-from thfm_ros.synth.outfit import Dressed
 from thfm_ros.synth.render import Geometry
 from thfm_ros.synth.scene import Surroundings
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from thfm_ros.files import atomic, write_text
 from thfm_ros.skeleton import JOINT_SETS
-from thfm_ros.synth.assets import FORMAT_VERSION
+from thfm_ros.synth.assets import FORMAT_VERSION, pack_components
 from thfm_ros.synth.bvh import load_folder
 from thfm_ros.synth.motion import to_capture
 
@@ -206,7 +206,7 @@ def build_body(seed: int = 0) -> dict[str, np.ndarray]:
         joint_vertices[k], joint_weights[k] = best, dense[best] / dense[best].sum()
     return {
         "mean": mean[:v3].reshape(-1, 3).astype(np.float32),
-        "components": components[:, :v3].reshape(COMPONENTS, -1, 3).astype(np.float16),
+        **pack_components(components[:, :v3].reshape(COMPONENTS, -1, 3), coefficients),
         "heads_mean": mean[v3:].reshape(-1, 3).astype(np.float32),
         "heads_components": components[:, v3:].reshape(COMPONENTS, -1, 3).astype(np.float32),
         "coefficients": coefficients.astype(np.float32),

@@ -14,7 +14,8 @@ from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.synth.outfit import Dressed, dress
+from thfm_ros.synth.dressed import Dressed
+from thfm_ros.synth.outfit import dress
 from thfm_ros.synth.places import nobody, with_environments
 from thfm_ros.synth.render import Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Identity
+from thfm_ros.synth.dressed import Builder
 from thfm_ros.synth.materials import Material, linear, random_cloth
 from thfm_ros.synth.mesh import Mesh, box, ellipsoid, merge, torus
 from thfm_ros.synth.wardrobe import Wardrobe
-
-if TYPE_CHECKING:
-    from thfm_ros.synth.outfit import Builder
 
 
 def add_hair(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Body, Identity
+from thfm_ros.synth.dressed import Builder, Dressed
 from thfm_ros.synth.hair import add_hair
 from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_cloth, random_colour
-from thfm_ros.synth.mesh import Mesh, vertex_normals
+from thfm_ros.synth.mesh import vertex_normals
 from thfm_ros.synth.wardrobe import Wardrobe
 from thfm_ros.synth.worn import HEADGEAR, HEADGEAR_CHANCE, add_headgear, add_outerwear, everyday
 
@@ -24,128 +23,6 @@ HAIR_COLOURS = (
     (0.85, 0.84, 0.82),
 )
 EYE_COLOURS = ((0.2, 0.11, 0.06), (0.3, 0.19, 0.08), (0.3, 0.4, 0.5), (0.35, 0.42, 0.25), (0.12, 0.07, 0.05))
-
-
-@dataclass
-class Dressed:
-    """V vertices, F triangles of one person.
-
-    rest (V, 3); source (V,) template vertex, which gives skin weights and canonical coordinates; canon (V, 3);
-    cut (V,) keeps > 0; aux (V, 3) by kind; faces (F, 3); parts (F,) of body.PARTS; material (F,) row; culled (F,)
-    backfaces are invisible; sole: metres the soles add below the feet.
-    """
-
-    rest: np.ndarray
-    source: np.ndarray
-    canon: np.ndarray
-    cut: np.ndarray
-    aux: np.ndarray
-    faces: np.ndarray
-    parts: np.ndarray
-    material: np.ndarray
-    materials: list[Material]
-    sole: float
-    tags: dict[str, str]
-
-
-@dataclass
-class Builder:
-    body: Body
-    identity: Identity
-    blocks: list[dict[str, np.ndarray]] = field(default_factory=list)
-    materials: list[Material] = field(default_factory=list)
-    count: int = 0
-
-    def add(
-        self,
-        faces: np.ndarray,
-        material: Material,
-        rest: np.ndarray,
-        cut: np.ndarray | None = None,
-        aux: np.ndarray | None = None,
-        part: int | None = None,
-        clip: float = 0.0,
-    ) -> None:
-        """Faces over the template's vertices with per-template-vertex rest (V, 3), cut (V,), aux (V, 3)."""
-        if cut is not None:
-            faces = faces[(cut[faces] > -clip).any(1)]
-        if len(faces) == 0:
-            return
-        used = np.zeros(len(rest), bool)
-        used[faces] = True
-        which = np.flatnonzero(used)
-        remap = np.cumsum(used) - 1
-        parts = self.body.parts[faces[:, 0]] if part is None else np.full(len(faces), part)
-        self._append(
-            remap[faces],
-            material,
-            rest[which],
-            which,
-            self.body.template[which],
-            np.ones(len(which)) if cut is None else cut[which],
-            np.zeros((len(which), 3)) if aux is None else aux[which],
-            parts,
-        )
-
-    def attach(self, mesh: Mesh, material: Material, bone_vertex: int, canon: np.ndarray, part: int) -> None:
-        """A solid that moves rigidly with one template vertex."""
-        n = len(mesh.vertices)
-        self._append(
-            mesh.faces,
-            material,
-            mesh.vertices,
-            np.full(n, bone_vertex),
-            canon,
-            np.ones(n),
-            np.zeros((n, 3)),
-            np.full(len(mesh.faces), part),
-        )
-
-    def sheet(
-        self,
-        faces: np.ndarray,
-        material: Material,
-        rest: np.ndarray,
-        source: np.ndarray,
-        canon: np.ndarray,
-        cut: np.ndarray,
-        part: int | np.ndarray,
-    ) -> None:
-        """An own surface whose vertices (N,) each follow a template vertex."""
-        self._append(faces, material, rest, source, canon, cut, np.zeros_like(rest), np.full(len(faces), part))
-
-    def _append(self, faces, material, rest, source, canon, cut, aux, parts) -> None:
-        self.materials.append(material)
-        row = len(self.materials) - 1
-        self.blocks.append(
-            {
-                "faces": faces + self.count,
-                "rest": rest,
-                "source": source,
-                "canon": canon,
-                "cut": cut,
-                "aux": aux,
-                "parts": parts,
-                "material": np.full(len(faces), row),
-            }
-        )
-        self.count += len(rest)
-
-    def build(self, sole: float, tags: dict[str, str]) -> Dressed:
-        cat = lambda k, t: np.concatenate([b[k] for b in self.blocks]).astype(t)  # noqa: E731
-        return Dressed(
-            cat("rest", np.float32),
-            cat("source", np.int32),
-            cat("canon", np.float32),
-            cat("cut", np.float32),
-            cat("aux", np.float32),
-            cat("faces", np.int32),
-            cat("parts", np.int32),
-            cat("material", np.int32),
-            self.materials,
-            sole,
-            tags,
-        )
 
 
 def _skin(rng: np.random.Generator, identity: Identity) -> np.ndarray:

@@ -13,7 +13,7 @@ from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera, make_camera, make_close_camera, make_crowd_camera
 from thfm_ros.synth.clutter import PHOTOGRAPHS
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.synth.outfit import Dressed
+from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.places import textures, views
 from thfm_ros.synth.placing import Shot, furniture_of, in_hand, out_of_the_way, place_things
 from thfm_ros.synth.scene import Surroundings

@@ -16,7 +16,7 @@ from thfm_ros.synth.mesh import Mesh
 from thfm_ros.synth.wardrobe import Wardrobe
 
 if TYPE_CHECKING:
-    from thfm_ros.synth.outfit import Builder
+    from thfm_ros.synth.dressed import Builder
 
 # sRGB of what most clothes have: black, navy, grey, brown, beige, white, olive, dark red.
 SOBER = (

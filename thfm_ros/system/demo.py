@@ -144,7 +144,7 @@ def _random_checkpoint(console: Console) -> Path:
 def measure_pass(bundle: Path, console: Console) -> tuple[float, dict[str, Any]]:
     """Seconds of one pass of all the demo's tasks on this machine, after a warm-up that compiles the stages; and what
     runs it, and what was refused, for the JSON."""
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
 
     with _working(console, "loading and compiling the network (cached for the next time)"):
         runtime = load_runtime(bundle, tasks=DEMO_TASKS)

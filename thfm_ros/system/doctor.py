@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from thfm_ros.engine.device import cpu_name, fast_bf16
+from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.refusals import NAMES, one_line
-from thfm_ros.engine.runtime import load_runtime
 from thfm_ros.engine.verdicts import RECHECK, remembered
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-import types
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from thfm_ros.errors import UserError
+from thfm_ros.schema import parse, read_yaml
 
 
 @dataclass(frozen=True)
@@ -284,17 +283,10 @@ class TrainConfig:
             raise UserError(f"keypoints: expected 3 or 4 weights, found {list(self.keypoints)}")
 
 
-def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = ()) -> TrainConfig:
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainConfig:
     """A YAML file, with `key=value` or `table.key=value` overrides (values are YAML)."""
     path = Path(path)
-    try:
-        table = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read the training config {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(table, dict):
-        raise UserError(f"{path}: expected a table of keys, found {type(table).__name__}")
+    table = read_yaml(path, "training config")
     for override in overrides:  # "key=" is the empty text
         key, equals, value = override.partition("=")
         if not equals:
@@ -307,58 +299,6 @@ def load_config(path: str | os.PathLike[str], overrides: typing.Sequence[str] = 
                 raise UserError(f"--set {override}: '{name}' is a value, not a table")
         place[last] = yaml.safe_load(value) if value else ""
     return parse(TrainConfig, table, str(path))
-
-
-def parse(kind: type, table: dict[str, Any], where: str) -> Any:
-    """A dataclass out of a table; UserError for unknown keys, missing keys and wrong types."""
-    hints = typing.get_type_hints(kind)
-    for key in table:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(hints)}"
-            raise UserError(f"{where}: unknown key '{key}': {hint}")
-    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    needed = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    missing = [name for name in needed if name not in values]
-    if missing:
-        raise UserError(f"{where}: key '{missing[0]}' is missing")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: expected a table, found {value!r}")
-        return parse(typing.cast(type, hint), value, where)
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in args:
-            raise UserError(f"{where}: expected one of {', '.join(map(str, args))}, found {value!r}")
-        return value
-    if origin in (tuple, list):
-        if not isinstance(value, list | tuple):
-            raise UserError(f"{where}: expected a list, found {value!r}")
-        return tuple(_value(args[0], v, where) for v in value)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise UserError(f"{where}: expected a table, found {value!r}")
-        return {str(k): _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin is types.UnionType or hint is Any:
-        return value
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
-            return float(value)
-        except ValueError:
-            raise UserError(f"{where}: expected a number, found {value!r}") from None
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UserError(f"{where}: expected {hint.__name__}, found {value!r}")
-    return value
 
 
 def to_table(config: Any) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from thfm_ros.errors import UserError
-from thfm_ros.train.config import TrainConfig, load_config, parse
+from thfm_ros.schema import parse, read_yaml
+from thfm_ros.train.config import TrainConfig, load_config
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,13 @@ class StageEntry:
     config: str
     share: float = 1.0
     set: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecipeTable:
+    """The file."""
+
+    stages: tuple[StageEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,9 @@ class RecipeStage:
 
 def read_recipe(path: Path, out: Path, overrides: tuple[str, ...] = ()) -> list[RecipeStage]:
     """`stages: [{config, share, set}, ...]`; every config is checked before anything runs."""
-    try:
-        table = yaml.safe_load(path.read_text())
-        entries = [parse(StageEntry, dict(entry), f"{path}: stages") for entry in table.pop("stages")]
-    except OSError as error:
-        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: expected `stages:`, a list of tables with `config`, `share` and `set`") from None
-    if table or not entries:
-        raise UserError(f"{path}: expected `stages:` alone and at least one of them, found also {', '.join(table)}")
+    entries = parse(RecipeTable, read_yaml(path, "recipe"), str(path)).stages
+    if not entries:
+        raise UserError(f"{path}: expected at least one stage, found none")
     total = sum(entry.share for entry in entries)
     stages = []
     for entry in entries:

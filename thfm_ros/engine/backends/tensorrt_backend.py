@@ -16,15 +16,8 @@ import numpy as np
 from thfm_ros.engine.build_trt import DTYPES, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, device_rebuild, platform_name
 from thfm_ros.engine.manifest import IMAGE, Manifest, TensorSpec, is_cache
-from thfm_ros.engine.runtime import (
-    Keypoints,
-    Prediction,
-    StageRuntime,
-    bundle_prompts,
-    probabilities,
-    sparse_prompt,
-    task_stages,
-)
+from thfm_ros.engine.results import Keypoints, Prediction, probabilities
+from thfm_ros.engine.runtime import StageRuntime, bundle_prompts, sparse_prompt, task_stages
 from thfm_ros.engine.streams import StageStream, changing, check_stream_input, check_stream_stages
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic

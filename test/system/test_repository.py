@@ -1,0 +1,27 @@
+"""What the repository weighs: a clone stays small, though it holds weights and the generator's assets."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+FIRST_NANO = 40 * 10**6  # bytes of weights alone; the network that replaces it has half
+
+
+def tracked() -> dict[str, int]:
+    """Bytes of every tracked file."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {name: (ROOT / name).stat().st_size for name in listed.split("\0") if name and (ROOT / name).is_file()}
+
+
+def test_tracked_files_are_at_most_40_mib() -> None:
+    sizes = tracked()
+    weights = sum(size for name, size in sizes.items() if name.startswith("weights/"))
+    rest = sum(sizes.values()) - weights
+    assert rest <= 20 * MIB, sorted(sizes, key=sizes.__getitem__)[-5:]
+    if weights < FIRST_NANO:
+        assert rest + weights <= 40 * MIB

@@ -1,0 +1,84 @@
+"""Opens what runs a model: a bundle by the best backend that works here, or a checkpoint folder by torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from thfm_ros.engine.bundle import open_bundle
+from thfm_ros.engine.manifest import BACKENDS, MANIFEST, Manifest
+from thfm_ros.engine.refusals import Refusal, one_line
+from thfm_ros.engine.runtime import Check, StageRuntime, default_threads, task_stages
+from thfm_ros.errors import ParameterError, UserError
+
+
+def load_runtime(
+    path: str | Path,
+    backend: str = "auto",
+    threads: int | None = None,
+    check: Check = "first",
+    tasks: Sequence[str] | None = None,
+) -> StageRuntime:
+    """Opens a bundle, or a checkpoint folder with a torch backend, ready to run.
+
+    Args:
+        threads: of CPU backends; None: all.
+        check: when golden inputs are compared on this machine: "first" time that a stage is needed here with this
+            backend, "always" or "never".
+        tasks: that will run; None: all of the bundle. What only others need (their stages, and those of streams) is
+            loaded and checked when it is first used, and refuses no backend now.
+    Raises:
+        UserError: nothing works here, and why.
+    """
+    root = Path(path)
+    if backend != "auto" and backend not in BACKENDS:
+        raise ParameterError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
+    if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
+        return _load_checkpoint(root, backend, threads)
+    manifest = open_bundle(root)
+    offered = [b for b in BACKENDS if b in manifest.backends]
+    if backend != "auto" and backend not in offered:
+        raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
+    stages = task_stages(manifest, [t for t in manifest.tasks if tasks is None or t in tasks])
+    if backend != "auto":
+        runtime = _open(backend, manifest, threads)
+        runtime.guard(check)
+        runtime.require(stages)
+        return runtime
+    refused: list[Refusal] = []
+    for index, name in enumerate(offered):
+        opened: StageRuntime | None = None
+        try:
+            opened = _open(name, manifest, threads)
+            for stage in stages:
+                opened.prepare(stage)
+            opened.guard(check)
+            opened.require(stages)
+        except Exception as error:  # whatever a driver or library comes up with: the next one may work
+            refused.append(Refusal(name, opened.computed_in if opened else "", one_line(error)))
+            if opened is not None:
+                opened.close()
+            continue
+        opened.refused = refused
+        opened.notes = [f"{r.backend}: {r.reason}" for r in refused]
+        opened.notes += [f"{other}: not tried, {name} works" for other in offered[index + 1 :]]
+        return opened
+    raise UserError(f"{root}: no backend works here: {'; '.join(f'{r.backend}: {r.reason}' for r in refused)}")
+
+
+def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
+    if backend not in ("auto", "torch", "torch_tensorrt"):
+        raise ParameterError(
+            f"{root} is a checkpoint, which only torch runs: expected backend torch, found '{backend}'; "
+            f"export it first: thfm export {root} --recipe engines/cpu.yaml --out BUNDLE"
+        )
+    module = importlib.import_module("thfm_ros.engine.backends.torch_backend")
+    return module.open_checkpoint(root, "torch" if backend == "auto" else backend, threads)
+
+
+def _open(name: str, manifest: Manifest, threads: int | None) -> StageRuntime:
+    module = "torch_backend" if name == "torch_tensorrt" else f"{name}_backend"
+    opened = importlib.import_module(f"thfm_ros.engine.backends.{module}")
+    return opened.open_runtime(dataclasses.replace(manifest, backend=name), threads or default_threads())

@@ -1,0 +1,50 @@
+"""What a pass over a clip gives, whatever runs it: numpy arrays by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """xy (T, K, 2) normalised image coordinates, xyz (T, K, 3) metres from the pelvis in camera axes,
+    visibility (T, K) probabilities."""
+
+    xy: np.ndarray
+    xyz: np.ndarray
+    visibility: np.ndarray
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Holds what `encode` makes of a clip.
+
+    latents: (1, C, T', h, w). context: what later stages see besides, by name, the video itself (`image`) among it.
+    """
+
+    latents: np.ndarray
+    context: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """latents: dense task -> (1, C, T', h, w); keypoints: None unless a sparse task was asked for."""
+
+    latents: dict[str, np.ndarray]
+    keypoints: Keypoints | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """dense: task -> RGB (T, H, W, 3) in [-1, 1] (see the task's codec); timings_ms: stage -> milliseconds."""
+
+    dense: dict[str, np.ndarray]
+    keypoints: Keypoints | None
+    timings_ms: dict[str, float]
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Turns logits into probabilities."""
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))  # never overflows
