@@ -1,4 +1,4 @@
-"""Where ROS keeps its log files, and lines that are not said again and again."""
+"""Where ROS keeps its log files, and lines that are not repeated again and again."""
 
 from __future__ import annotations
 

@@ -215,13 +215,12 @@ def stage(
     if crowded:
         spread = spread_out(rng, [a for _, _, a in people])
         people = [(i, d, a) for (i, d, _), a in zip(people, spread, strict=True)]
-    main = people[0][2]
     shots = make_shots(rng, [a for _, _, a in people], crowded, times, config, stills)
     camera = Camera(
         np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
     )
+    everyone = np.concatenate([a.joints for _, _, a in people], 1)  # where one would be, if nobody is
     people = people[:count]
-    everyone = np.concatenate([a.joints for _, _, a in people], 1) if people else main.joints
     surroundings = make_surroundings(
         rng,
         assets,
