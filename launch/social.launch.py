@@ -2,7 +2,7 @@
 
 ros2 launch thfm_ros social.launch.py image:=/camera/image_rect camera_info:=/camera/camera_info target_frame:=odom
 
-The costmap's own parameters: examples/social_costmap.yaml. Needs people_msgs and tf2_ros. The node has a namespace, because
+The costmap's own parameters: examples/social_costmap.yaml. Needs people_msgs and tf2_ros. The node has a namespace:
 its topic `people` would have the costmap's name otherwise.
 """
 

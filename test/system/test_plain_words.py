@@ -50,8 +50,8 @@ OLD = {
     *(f"thfm_ros/model/{name}.py" for name in ("agreement", "guide", "pyramid", "readout", "vae", "vae_walk")),
     *(f"thfm_ros/train/{name}.py" for name in ("config", "grow", "head_stages", "heads", "losses", "stages")),
 }
-# People have eyes, and a camera one.
-ANATOMY = {"thfm_ros/synth/body.py", "thfm_ros/synth/build_assets.py", "thfm_ros/synth/outfit.py"}
+# People and animals have eyes.
+ANATOMY = {f"thfm_ros/synth/{name}.py" for name in ("body", "build_assets", "nature", "outfit")}
 
 
 def private_words(text: str) -> list[str]:
