@@ -86,6 +86,13 @@ def unproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     return depth[..., None] * pixel_rays(intrinsics)
 
 
+def at_depth(xy_px: np.ndarray, z: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
+    """Continuous pixels (N, 2) and their depths (N,) along z in metres to camera-frame points (N, 3)."""
+    x = (xy_px[:, 0] - intrinsics.cx) / intrinsics.fx
+    y = (xy_px[:, 1] - intrinsics.cy) / intrinsics.fy
+    return np.stack([x * z, y * z, z], -1)
+
+
 def normals_from_depth(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     """Unit normals (H, W, 3) facing the camera by central differences; NaN at borders and holes."""
     points = unproject(depth, intrinsics)

@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from thfm_ros.geometry import pixel_rays
+from thfm_ros.geometry import at_depth
 from thfm_ros.nodes.images import to_bytes, to_image
 from thfm_ros.nodes.pictures import overlay
 from thfm_ros.panels import dense_pose_color, normals_color
@@ -119,10 +119,11 @@ def _points(result: FrameResult, header: Header, settings: MapSettings) -> Point
     if result.depth is None or result.intrinsics is None:
         return None
     step = settings.points_step
-    z = result.depth[::step, ::step]
-    known = np.isfinite(z)
-    points = np.empty((int(known.sum()), 4), np.float32)
-    points[:, :3] = pixel_rays(result.intrinsics)[::step, ::step][known] * z[known, None]
+    known = np.isfinite(result.depth[::step, ::step])
+    rows, columns = np.nonzero(known)
+    pixels = np.stack([columns, rows], -1) * step + 0.5
+    points = np.empty((len(rows), 4), np.float32)
+    points[:, :3] = at_depth(pixels, result.depth[::step, ::step][known], result.intrinsics)
     red, green, blue = result.image[::step, ::step][known].astype(np.uint32).T
     points[:, 3] = (red << 16 | green << 8 | blue).astype(np.uint32).view(np.float32)
     return PointCloud2(
