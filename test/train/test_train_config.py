@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import fields, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -344,13 +345,27 @@ def test_a_recipe_runs_its_stages_one_from_the_other_and_goes_on_after_a_stop(tm
     assert [(stage.name, minutes) for stage, minutes in remaining(stages, 10)] == [("nano-clips", 2.0)]
 
 
+def test_a_stage_whose_time_is_short_ends_with_a_rate_that_has_fallen(tmp_path: Path) -> None:
+    optim = {"schedule": "cooldown", "cooldown": 0.5, "warmup": 0.0, "lr": 1e-3}
+    config = tiny(stage="latent", steps=1_000_000, data={"frames": 1}, optim=optim)
+    ticks = count()
+    trainer = Trainer(config, tmp_path, Discs(1), clock=lambda: float(next(ticks)))
+    assert trainer.fit(1.0, cool_down=True)
+    assert next(ticks) < 65  # seconds
+    assert trainer.config.steps == trainer.step < 1_000_000
+    assert trainer.optimizer.param_groups[0]["lr"] < 0.5 * 1e-3
+    assert (tmp_path / "before_cooldown").exists()
+
+
 def test_recipes_are_checked_before_anything_runs(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     (tmp_path / "a.yaml").write_text("stage: vae\nstpes: 3\n")
+    (tmp_path / "b.yaml").write_text("stage: vae\n")
     for text, message in (
         ("stages: [{config: a.yaml}]", "unknown key 'stpes'"),
         ("stages: [{config: a.yaml, time: 3}]", "unknown key 'time'"),
         ("stages: 3", "stages: expected a list, found 3"),
+        ("stages: [{config: b.yaml}, {config: b.yaml}]", "two stages are called b"),
         ("{stages: []}", "at least one"),
     ):
         file.write_text(text)

@@ -15,9 +15,11 @@ from thfm_ros.train.config import TrainConfig, load_config
 
 @dataclass(frozen=True)
 class StageEntry:
-    """config: file beside the recipe. share: of --max-minutes. set: overrides, `{out}` is the recipe's folder."""
+    """config: file beside the recipe. name: of the stage and its folder, if not the file's. share: of --max-minutes.
+    set: overrides, `{out}` is the recipe's folder."""
 
     config: str
+    name: str = ""
     share: float = 1.0
     set: tuple[str, ...] = ()
 
@@ -31,7 +33,7 @@ class RecipeTable:
 
 @dataclass(frozen=True)
 class RecipeStage:
-    """One stage, ready to run: its name (the config file's), folder, config and share of the time in (0, 1]."""
+    """One stage, ready to run: its name, folder, config and share of the time in (0, 1]."""
 
     name: str
     out: Path
@@ -56,7 +58,9 @@ def read_recipe(path: Path, out: Path, overrides: tuple[str, ...] = ()) -> list[
     for entry in entries:
         own = [text.replace("{out}", str(out)) for text in entry.set]
         config = load_config(path.parent / entry.config, [*own, *overrides])
-        name = Path(entry.config).stem
+        name = entry.name or Path(entry.config).stem
+        if name in (stage.name for stage in stages):
+            raise UserError(f"{path}: two stages are called {name}; give one a `name`")
         stages.append(RecipeStage(name, out / name, config, entry.share / total))
     return stages
 
@@ -74,7 +78,7 @@ def run_recipe(stages: list[RecipeStage], max_minutes: float, source: Any = None
 
     for stage, minutes in remaining(stages, max_minutes):
         trainer = Trainer(stage.config, stage.out, source)
-        trainer.fit(minutes)
+        trainer.fit(minutes, cool_down=True)
         if trainer.accelerator.is_main_process:
             stage.finish()
         trainer.accelerator.wait_for_everyone()

@@ -38,6 +38,7 @@ STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "guide": GuideStage,
     "nano": NanoStage,
 }
+IN_TIME = 0.95  # of the steps that the time seems to allow, so that the rate has fallen before it ends
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
 PART_MAY_CHANGE = {"data": {"path", "workers", "device"}, "optim": {"cooldown"}}
 
@@ -49,10 +50,16 @@ class Trainer:
     with more `steps` goes on as if it had never fallen.
 
     Args:
-        source: of clips; None: what the config says.
+        source: of clips; None: what the config says. clock: seconds, which the time for a run is measured by.
     """
 
-    def __init__(self, config: TrainConfig, out: str | Path, source: ClipSource | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: str | Path,
+        source: ClipSource | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         preset, data = preset_of(config), config.data
         sizes = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
         config = replace(config, data=replace(data, **sizes))
@@ -67,7 +74,7 @@ class Trainer:
                 f"augment.person_width: expected at most the clips' {preset.width} pixels, "
                 f"found {config.augment.person_width}"
             )
-        self.config, self.out = config, Path(out)
+        self.config, self.out, self.clock = config, Path(out), clock
         cpu = not torch.cuda.is_available()
         torch.set_flush_denormal(True)  # denormals make young networks several times slower on CPUs
         bf16 = config.precision == "bf16" or (
@@ -111,42 +118,65 @@ class Trainer:
         self.heldout = HeldOut(config, self.source, self.accelerator.device)
         self._resume()
 
-    def fit(self, max_minutes: float = math.inf) -> bool:
+    def fit(self, max_minutes: float = math.inf, cool_down: bool = False) -> bool:
         """Train to the config's last step; False if the time ended first (the state is saved, run again to go on).
 
         So it is after a signal (SIGINT, SIGTERM, SIGHUP), which ends the command once the step is done and saved.
+        cool_down: where the rate falls at last (`optim.schedule: cooldown`) and the time is short, it falls in the last
+            part of the time instead of the steps, and the run is over then.
         """
         with Interrupts() as self.interrupts:
-            self._fit(time.monotonic() + 60 * max_minutes)
+            now = self.clock()
+            self._fit(now, now + 60 * max_minutes, cool_down)
             if self.interrupts.noted and self.accelerator.is_main_process:
                 print(f"interrupted: {self.out / 'state'} has step {self.step}, the same command goes on from there")
             self.interrupts.leave()
         return self.step >= self.config.steps
 
-    def _fit(self, end: float) -> None:
-        steps = range(self.step, self.config.steps)
+    def _fit(self, begin: float, end: float, cool_down: bool) -> None:
+        first = self.step
+        steps = range(first, self.config.steps)
         with Progress(self.out, self.config.steps, self.step, self.accelerator.is_main_process) as progress:
             requests = (self._draw(step).clips for step in steps)
             for clips in feed(self.source, requests, self.config.data, self.data_device):
-                started = time.monotonic()
+                started = self.clock()
                 losses = self._step(self._batches(clips))
                 self.step += 1
-                self.record["seconds"] += time.monotonic() - started
+                self.record["seconds"] += self.clock() - started
                 if self._due(self.config.log_every):
                     progress.log(self.step, self.samples, self._gathered(losses), self.record)
                 progress.advance()
                 if self._due(self.config.evaluate_every):
                     self._evaluate(progress)
-                if self._ended(end):
+                if self._ended(end) or self.step == self.config.steps:
                     break
                 if self._due(self.config.checkpoint_every):
                     self.save()
                 if self.config.optim.schedule == "cooldown" and self.step == cooldown_start(self.config):
                     self.save("before_cooldown")
+                elif cool_down:
+                    self._cool_down(first, begin, end)
             if self._needs_final_evaluation() and not self.interrupted:
                 self._evaluate(progress)
         self.save()
         self.export(self.out / "model")
+
+    def _cool_down(self, first: int, begin: float, end: float) -> None:
+        """Let the rate fall from now on, if the part of the time that belongs to it has begun before its steps have.
+
+        first, begin: step and time at which the run began. The steps that are left are those that will be done in time.
+        """
+        optim, now = self.config.optim, self.clock()
+        if optim.schedule != "cooldown" or self.step >= cooldown_start(self.config) or math.isinf(end):
+            return
+        left = IN_TIME * (self.step - first) * (end - now) / (now - begin)
+        own = torch.tensor([left, float(end - now <= optim.cooldown * (end - begin))], device=self.accelerator.device)
+        left, due = self.accelerator.reduce(own, "mean").tolist()  # all processes must agree
+        if due:
+            self.save("before_cooldown")
+            steps = self.step + max(1, int(left))
+            optim = replace(optim, cooldown=(steps - self.step) / steps)
+            self.config = replace(self.config, steps=steps, optim=optim)
 
     def _step(self, batches: list[tuple[ClipBatch, Draw]]) -> tuple[Tensor, list[str]]:
         """Forward, backward, clip or drop, update. Returns the loss of every row and its task."""
@@ -296,7 +326,7 @@ class Trainer:
 
     def _ended(self, end: float) -> bool:
         """Whether a process's clock has run out, or a signal came to one of them: all must agree."""
-        own = [float(time.monotonic() > end), float(self.interrupts.noted is not None)]
+        own = [float(self.clock() > end), float(self.interrupts.noted is not None)]
         over = self.accelerator.reduce(torch.tensor(own, device=self.accelerator.device))
         self.interrupted = bool(over[1] > 0)
         return bool(over.sum() > 0)
