@@ -16,6 +16,7 @@ from thfm_ros.engine.manifest import (
     PRECISIONS,
     STREAM,
     WHOLE_CLIP,
+    WINDOWS,
     Manifest,
     Stage,
     TensorSpec,
@@ -101,9 +102,10 @@ def check_values(m: Manifest) -> None:
 
 def check_stages(m: Manifest) -> None:
     """Every stage that the tasks and backends need is there; inputs and outputs of all follow from the clip."""
+    known = (*WHOLE_CLIP, *STREAM, WINDOWS)
     for name in m.stages:
-        if base_name(name) not in WHOLE_CLIP + STREAM:
-            _refuse(m, "stages", ", ".join(WHOLE_CLIP + STREAM), name)
+        if base_name(name) not in known:
+            _refuse(m, "stages", ", ".join(known), name)
     for name in required_stages(m):
         if name not in m.stages:
             _refuse(m, "stages", f"{name}, which its tasks and streams need", ", ".join(m.stages) or "none")
@@ -146,10 +148,12 @@ def check_stages(m: Manifest) -> None:
 
 
 def required_stages(m: Manifest) -> list[str]:
-    """Of the tasks, one at a time; and both calls of every stream of which there is one."""
+    """Of the tasks, one at a time; both calls of every stream of which there is one; one window where there are
+    several at once."""
     kinds = {TASKS[task].kind for task in m.tasks}
     names = ["encode", *(["transform", "decode"] if "dense" in kinds else [])]
     names += ["keypoints"] if "sparse" in kinds else []
+    names += [WINDOWS] if any(base_name(name) == WINDOWS for name in m.stages) else []
     for name in m.stages:
         if base_name(name) in STREAM:
             names += [name.replace("_step", "_init"), name.replace("_init", "_step")]
@@ -178,15 +182,17 @@ def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tu
     few, latent = (batch, 3, 1 if start else 4, m.height, m.width), (batch, c, 1, h, w)
     window = (m.window or 1) if start else 1
     seen, frames = (batch, c, window, h, w), 4 * window - (3 if start else 0)
+    points = {
+        ("output", "xy"): (batch, m.frames, joints, 2),
+        ("output", "xyz"): (batch, m.frames, joints, 3),
+        ("output", "visibility"): (batch, m.frames, joints),
+    }
+    window_width, window_height = m.windows or (0, 0)
     tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
         "encode": {("input", "video"): video, ("output", "latents"): latents},
         "transform": {("input", "latents"): latents, ("output", "target"): latents},
-        "keypoints": {
-            ("input", "latents"): latents,
-            ("output", "xy"): (batch, m.frames, joints, 2),
-            ("output", "xyz"): (batch, m.frames, joints, 3),
-            ("output", "visibility"): (batch, m.frames, joints),
-        },
+        "keypoints": {("input", "latents"): latents, **points},
+        WINDOWS: {("input", "video"): (batch, 3, m.frames, window_height, window_width), **points},
         "decode": {("input", "latents"): latents, ("output", "video"): video},
         "encode_init": {("input", "video"): few, ("output", "latents"): latent},
         "decode_init": {("input", "latents"): latent, ("output", "video"): few},
@@ -229,7 +235,7 @@ def check_prompts(m: Manifest) -> None:
         _refuse(m, "prompts", "a file with an embedding for every task", "none")
     shapes = {}
     for name, stage in m.stages.items():
-        if base_name(name).startswith(("transform", "keypoints")):
+        if base_name(name).startswith(("transform", "keypoints", WINDOWS)):
             shape = next((t.shape for t in stage.inputs if t.name == "prompt"), ())
             if len(shape) != 3 or shape[0] != stage.inputs[0].shape[0]:
                 _refuse(m, f"input 'prompt' of stage {name}", "(batch, tokens, channels)", shape or None)

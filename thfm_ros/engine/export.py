@@ -17,7 +17,15 @@ from safetensors.numpy import save_file
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
 from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Manifest, Stage, file_entry, sha256, write_manifest
-from thfm_ros.engine.modules import Clip, StageModule, manifest_of, stream_modules, whole_clip_modules
+from thfm_ros.engine.modules import (
+    Clip,
+    StageModule,
+    manifest_of,
+    stream_modules,
+    whole_clip_modules,
+    window_modules,
+    window_size,
+)
 from thfm_ros.engine.recipes import Recipe
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, unwritable
@@ -80,9 +88,13 @@ def _complete(out: Path) -> Manifest | None:
 def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe) -> bool:
     """Whether a bundle is what an export of this checkpoint by this recipe would make, as far as its manifest says."""
     precisions = {name: recipe.precision_of(name) for name in stage_modules(reference, clip, recipe)}
-    wanted = (weights_digest(root), recipe.target, recipe.backends, clip.frames, clip.height, clip.width, precisions)
+    windows = recipe.windows and window_size(reference, recipe.windows.size)
+    wanted = (
+        *(weights_digest(root), recipe.target, recipe.backends),
+        *(clip.frames, clip.height, clip.width, windows, precisions),
+    )
     found = {name: stage.precision for name, stage in there.stages.items()}
-    size = (there.frames, there.height, there.width)
+    size = (there.frames, there.height, there.width, there.windows)
     return wanted == (there.weights_sha256, there.target, there.backends, *size, found)
 
 
@@ -131,6 +143,8 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
 def stage_modules(checkpoint: Checkpoint, clip: Clip, recipe: Recipe) -> dict[str, StageModule]:
     """Every stage that the recipe asks for."""
     modules = whole_clip_modules(checkpoint, clip, recipe.batch)
+    if recipe.windows is not None:
+        modules |= window_modules(checkpoint, clip.frames, recipe.windows.size, recipe.windows.batch)
     return modules | stream_modules(checkpoint, clip) if recipe.stream else modules
 
 

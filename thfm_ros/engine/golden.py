@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, Manifest, Stage, Statistics, TensorSpec, base_name
+from thfm_ros.engine.manifest import IMAGE, WINDOWS, Manifest, Stage, Statistics, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -31,6 +31,11 @@ LEAST_OF_OTHERS = 0.1  # caches
 RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
+def reads_joints(base: str) -> bool:
+    """Whether a stage gives keypoints. base: its name without a batch size."""
+    return base.startswith(("keypoints", WINDOWS))
+
+
 def golden_inputs(
     name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
 ) -> list[np.ndarray]:
@@ -41,7 +46,7 @@ def golden_inputs(
     so that mixing them up moves the statistics; the first item is the single stage's input.
     """
     base = base_name(name)
-    kind = "sparse" if base.startswith("keypoints") else "dense"
+    kind = "sparse" if reads_joints(base) else "dense"
     embeddings = [p for t, p in prompts.items() if t in TASKS and TASKS[t].kind == kind] or list(prompts.values())
     arrays = []
     for spec in inputs:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
+from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, reads_joints, statistics
 from thfm_ros.engine.manifest import Golden, Statistics, TensorSpec, base_name
 from thfm_ros.engine.modules import StageModule
 
@@ -73,7 +73,7 @@ def choose_golden(
     for base in dict.fromkeys(base_name(name) for name in modules):
         names = [name for name in modules if base_name(name) == base]
         best: Trial | None = None
-        for seed in range(SEED, SEED + (SEEDS if base.startswith("keypoints") else FEW_SEEDS)):
+        for seed in range(SEED, SEED + (SEEDS if reads_joints(base) else FEW_SEEDS)):
             trial = _try(modules, names, prompts, precision_of(base), seed)
             if best is None or trial.cost < best.cost:
                 best = trial

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thfm_ros.engine.bundle import open_bundle
-from thfm_ros.engine.manifest import BACKENDS, MANIFEST, Manifest
+from thfm_ros.engine.manifest import BACKENDS, MANIFEST, WINDOWS, Manifest
 from thfm_ros.engine.refusals import Refusal, one_line
 from thfm_ros.engine.runtime import Check, StageRuntime, default_threads, task_stages
 from thfm_ros.errors import ParameterError, UserError
+from thfm_ros.tasks import get_task
 
 
 def load_runtime(
@@ -41,7 +42,10 @@ def load_runtime(
     offered = [b for b in BACKENDS if b in manifest.backends]
     if backend != "auto" and backend not in offered:
         raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
-    stages = task_stages(manifest, [t for t in manifest.tasks if tasks is None or t in tasks])
+    asked = [t for t in manifest.tasks if tasks is None or t in tasks]
+    stages = task_stages(manifest, asked)
+    if any(get_task(task).kind == "sparse" for task in asked):
+        stages += manifest.variants(WINDOWS).values()
     if backend != "auto":
         runtime = _open(backend, manifest, threads)
         runtime.guard(check)

@@ -26,6 +26,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
 WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
 STREAM = tuple(f"{stage}_{call}" for stage in WHOLE_CLIP for call in ("init", "step"))
+WINDOWS = "windows"  # encode and keypoints of clips around one person each, at a size of their own
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ class Manifest:
         """Inputs of `decode` or `keypoints` beside latents and prompt: the video, or features that `encode` gave."""
         inputs = self.stages[stage].inputs if stage in self.stages else ()
         return tuple(t for t in inputs if t.name == IMAGE or t.name.startswith(FEATURES))
+
+    @property
+    def windows(self) -> tuple[int, int] | None:
+        """Width and height of the windows around people that the bundle takes; None where it has no such stage."""
+        return self.stages[WINDOWS].inputs[0].shape[:2:-1] if WINDOWS in self.stages else None
 
     def variants(self, stage: str) -> dict[int, str]:
         """Batch size -> stage name of the compiled sizes of `stage`, largest first."""

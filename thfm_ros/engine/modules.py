@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import FEATURES, FORMAT, IMAGE, Manifest, Stage, TensorSpec
+from thfm_ros.engine.manifest import FEATURES, FORMAT, IMAGE, WINDOWS, Manifest, Stage, TensorSpec
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.nano import NanoCodec
@@ -46,13 +46,21 @@ class Clip:
         """The checkpoint's native clip, or another one that its architecture takes."""
         config, vae = checkpoint.config, checkpoint.vae.config
         t, h, w = frames or config.frames, height or config.height, width or config.width
-        patch = checkpoint.transformer.config.patch_size
-        spatial = vae.scale_factor_spatial
-        if t % 4 != 1 or h % (spatial * patch[1]) or w % (spatial * patch[2]):
-            raise UserError(
-                f"expected 4k + 1 frames and a size divisible by {spatial * patch[1]}, found {t} frames of {w}x{h}"
-            )
+        spatial, unit = vae.scale_factor_spatial, size_unit(checkpoint)
+        if t % 4 != 1 or h % unit or w % unit:
+            raise UserError(f"expected 4k + 1 frames and a size divisible by {unit}, found {t} frames of {w}x{h}")
         return cls(t, h, w, (vae.z_dim, (t - 1) // 4 + 1, h // spatial, w // spatial))
+
+
+def size_unit(checkpoint: Checkpoint) -> int:
+    """Pixels that widths and heights are multiples of: a patch of latents."""
+    return checkpoint.vae.config.scale_factor_spatial * checkpoint.transformer.config.patch_size[1]
+
+
+def window_size(checkpoint: Checkpoint, size: Sequence[int]) -> tuple[int, int]:
+    """`size` (width, height), each rounded up to what the network takes."""
+    unit = size_unit(checkpoint)
+    return -(-size[0] // unit) * unit, -(-size[1] // unit) * unit
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,47 @@ def _nano_modules(
         stages[f"transform{suffix}"] = StageModule(dense, (latents(n), prompt(n)), (latents(n, "target"),))
         stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *features), (painted,))
     return stages
+
+
+class WindowStage(nn.Module):
+    """Encodes clips (N, 3, T, h, w) around one person each and reads their keypoints, prompts (N, L, D).
+
+    One stage, because nothing else needs what lies in between: xy, xyz and visibility logits come out.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        vae = checkpoint.vae
+        self.encoder: nn.Module = NanoEncoder(vae) if isinstance(vae, NanoCodec) else FlatEncoder(vae)
+        self.keypoints = TransformStage(checkpoint.transformer, keypoints=True)
+
+    def forward(self, video: Tensor, prompt: Tensor) -> tuple[Tensor, ...]:
+        encoded = self.encoder(video)
+        if isinstance(encoded, tuple):  # nano: latents, and features of which the keypoints take those at stride 4
+            return self.keypoints(encoded[0], prompt, encoded[2])[1:]
+        return self.keypoints(encoded, prompt, video if self.keypoints.looks else None)[1:]
+
+
+def window_modules(
+    checkpoint: Checkpoint, frames: int, size: Sequence[int] = (112, 144), batches: Sequence[int] = (1, 2, 4)
+) -> dict[str, StageModule]:
+    """`windows` and its batches, for windows of `window_size`."""
+    width, height = window_size(checkpoint, size)
+    config = checkpoint.transformer.config
+    stage = Boundary(WindowStage(checkpoint), checkpoint.transformer.patch_embedding.weight.dtype, results=3)
+    prompt = (checkpoint.config.text_length, config.text_dim)
+    return {
+        WINDOWS if n == 1 else f"{WINDOWS}_x{n}": StageModule(
+            stage,
+            (TensorSpec("video", (n, 3, frames, height, width)), TensorSpec("prompt", (n, *prompt))),
+            (
+                TensorSpec("xy", (n, frames, config.num_joints, 2)),
+                TensorSpec("xyz", (n, frames, config.num_joints, 3)),
+                TensorSpec("visibility", (n, frames, config.num_joints)),
+            ),
+        )
+        for n in batches
+    }
 
 
 def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:

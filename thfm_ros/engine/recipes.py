@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, WHOLE_CLIP, base_name
+from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, WHOLE_CLIP, WINDOWS, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.schema import parse, read_yaml
 
@@ -26,6 +26,14 @@ class TensorRTOptions:
 
 
 @dataclass(frozen=True)
+class WindowOptions:
+    """Keypoints of clips around one person each. size: width, height; batch: how many people at once."""
+
+    size: tuple[int, ...] = (112, 144)
+    batch: tuple[int, ...] = (1, 2, 4)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a bundle holds.
 
@@ -33,6 +41,8 @@ class Recipe:
     precision: of every stage; stream stages follow encode and decode. batch: sizes in which the transforms and the
     decodes of several tasks are compiled. stream: also the stages of streams, which neither the node nor `thfm run`
     uses: they make up more than half of a bundle. frames, height, width: another clip than the checkpoint's native one.
+    windows: also the stages for windows around people, without which a frame has one skeleton; in the precision of
+    encode, from which everything else follows.
     """
 
     target: str
@@ -46,10 +56,13 @@ class Recipe:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
+    windows: WindowOptions | None = field(default=None)
     tensorrt: TensorRTOptions | None = field(default=None)
 
     def precision_of(self, stage: str) -> str:
         base = base_name(stage)
+        if base == WINDOWS:
+            return self.precision["encode"]
         return self.precision[base.split("_")[0] if base not in self.precision else base]
 
 
@@ -75,8 +88,12 @@ def _check(recipe: Recipe, path: Path) -> None:
         )
     for stage, precision in recipe.precision.items():
         one_of(f"precision of {stage}", precision, PRECISIONS)
-    if 1 not in recipe.batch or min(recipe.batch) < 1:
-        raise UserError(f"{path}: batch: expected positive sizes, 1 among them, found {list(recipe.batch)}")
+    windows = recipe.windows or WindowOptions()
+    for what, batch in (("batch", recipe.batch), ("windows: batch", windows.batch)):
+        if 1 not in batch or min(batch) < 1:
+            raise UserError(f"{path}: {what}: expected positive sizes, 1 among them, found {list(batch)}")
+    if len(windows.size) != 2 or min(windows.size) < 1:
+        raise UserError(f"{path}: windows: size: expected width and height, found {list(windows.size)}")
     if recipe.format == "tensorrt":
         if recipe.tensorrt is None:
             raise UserError(f"{path}: expected the key tensorrt for format tensorrt, found none")

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, WHOLE_CLIP, Manifest, Stage, read_prompts
+from thfm_ros.engine.manifest import IMAGE, WHOLE_CLIP, WINDOWS, Manifest, Stage, read_prompts
 from thfm_ros.engine.refusals import Refusal, warnings
 from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, probabilities
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
@@ -36,6 +36,8 @@ class Runtime(Protocol):
     def decode(self, latents: np.ndarray, encoded: Encoded) -> np.ndarray: ...
 
     def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction: ...
+
+    def predict_windows(self, frames: np.ndarray, tasks: Sequence[str]) -> list[Keypoints]: ...
 
     def close(self) -> None: ...
 
@@ -158,6 +160,29 @@ class StageRuntime(ABC):
         decoded = time.perf_counter()
         times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}
         return Prediction(dense, out.keypoints, {k: 1e3 * v for k, v in times.items()})
+
+    def predict_windows(self, frames: np.ndarray, tasks: Sequence[str]) -> list[Keypoints]:
+        """Keypoints of clips around one person each, in the batch sizes that the bundle holds.
+
+        frames: (N, T, h, w, 3) uint8 RGB, w and h as `manifest.windows`. tasks: the sparse ones that are wanted.
+        Returns N keypoints; xy is normalised to the window.
+        """
+        m = self.manifest
+        if m.windows is None:
+            raise UserError(
+                f"{m.root}: expected the stage {WINDOWS}, found none: add windows to the recipe; rebuild: {m.rebuild}"
+            )
+        width, height = m.windows
+        self._expect("windows", (len(frames), m.frames, height, width, 3), frames)
+        self._check_tasks(tasks)
+        found: list[Keypoints] = []
+        prompt = self.prompts[sparse_prompt(tasks)]
+        for count, name in self.plan(WINDOWS, len(frames)):
+            self.require([name])
+            some = frames[len(found) : len(found) + count].transpose(0, 4, 1, 2, 3).astype(np.float32) / 127.5 - 1.0
+            xy, xyz, logits = self.run(name, [np.ascontiguousarray(some), np.repeat(prompt[None], count, 0)])
+            found += [Keypoints(*person) for person in zip(xy, xyz, probabilities(logits), strict=True)]
+        return found
 
     def open_stream(self, part: Part) -> CodecStream:
         """The VAE's encoder or decoder as a stream with caches."""

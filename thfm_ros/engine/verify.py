@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from thfm_ros.engine.manifest import Manifest
+from thfm_ros.engine.manifest import WINDOWS, Manifest
 from thfm_ros.engine.results import Keypoints, Prediction
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.engine.streams import StageStream
@@ -124,6 +125,11 @@ def _stage_errors(
         yield "decode", relative_error(reference.decode(both[0], encoded), runtime.decode(both[0], encoded))
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
+        if (size := runtime.manifest.windows) and size == reference.manifest.windows:
+            frames = np.rint(127.5 * (clip[0].transpose(1, 2, 3, 0) + 1.0)).astype(np.uint8)
+            window = np.stack([cv2.resize(frame, size) for frame in frames])[None]
+            ours, theirs = (r.predict_windows(window, tasks)[0].xyz for r in (runtime, reference))
+            yield WINDOWS, relative_error(theirs, ours)
     times = 2 + (runtime.manifest.window or 0) // latents.shape[2]
     long = np.concatenate([latents] * times, 2)  # past the window
     film = np.concatenate([clip] * 4 * times, 2)[:, :, : 4 * long.shape[2] - 3]  # as many frames as it stands for

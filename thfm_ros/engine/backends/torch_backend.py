@@ -31,7 +31,7 @@ class TorchRuntime(StageRuntime):
     def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
         import torch
 
-        from thfm_ros.engine.modules import stream_modules, whole_clip_modules
+        from thfm_ros.engine.modules import stream_modules, whole_clip_modules, window_modules
 
         if threads:
             torch.set_num_threads(threads)
@@ -45,6 +45,7 @@ class TorchRuntime(StageRuntime):
         }
         prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
         modules = whole_clip_modules(checkpoint, clip) | stream_modules(checkpoint, clip)
+        modules |= window_modules(checkpoint, clip.frames, *([manifest.windows] if manifest.windows else []))
         stages = {name: m.described("fp32") for name, m in modules.items()}
         if not manifest.stages:
             manifest = dataclasses.replace(manifest, stages=stages)
