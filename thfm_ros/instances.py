@@ -106,9 +106,8 @@ def _centres(
     cell = row * grid[1] + column
     left = np.ones(len(votes), bool)
     density = [np.zeros(grid, np.float32) for _ in WIDTHS]
-    changed = np.flatnonzero(
-        np.bincount(level, minlength=len(WIDTHS))
-    )  # levels whose votes are others than when they were last blurred
+    # Levels whose votes are others than when they were last blurred.
+    changed = np.flatnonzero(np.bincount(level, minlength=len(WIDTHS)))
     places: list[np.ndarray] = []
     for _ in range(3 * most):
         if left.sum() < least or len(places) == most:

@@ -152,7 +152,7 @@ def test_people_are_where_the_network_put_them() -> None:
 
 def test_ids_are_stable_and_a_jump_or_absence_is_another_person() -> None:
     runtime = FakeRuntime()
-    estimator = StreamEstimator(runtime)
+    estimator = StreamEstimator(runtime, StreamConfig(absence_s=1.0))
     ids = [r.people[0].id for r in run(estimator, 5, 1)]
     runtime.root = (1.3, 0.0, 3.0)
     ids += [r.people[0].id for r in run(estimator, 2, 1, start=5)]
@@ -322,4 +322,4 @@ def test_anything_but_an_rgb_image_is_refused(image: np.ndarray) -> None:
 def test_timings_name_every_stage() -> None:
     estimator = StreamEstimator(FakeRuntime())
     run(estimator, 1, 1)
-    assert list(estimator.timings_ms) == ["prepare", "encode", "transform", "decode", "postprocess"]
+    assert list(estimator.timings_ms) == ["prepare", "encode", "transform", "decode", "people", "postprocess"]

@@ -93,6 +93,7 @@ def run_video(
     reader = VideoReader(video)
     _check(tasks, out)
     done = metric = populated = 0
+    ids: set[str] = set()
     film, total, ledger = VideoWriter(out, reader.fps, keep=True), None, FrameLedger()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _saying_what_is_kept(film, lambda: (done, total), console), contextlib.ExitStack() as stack:
@@ -101,6 +102,8 @@ def run_video(
         runtime = load_runtime(path, backend=backend, threads=threads or None, tasks=tasks)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
+        for line in estimator.shortcomings if {"keypoints_2d", "keypoints_3d"} & set(tasks) else ():
+            console.print(line, style="yellow", highlight=False)
         if not set(tasks) & set(runtime.manifest.tasks):
             has = ", ".join(runtime.manifest.tasks)
             raise UserError(f"the bundle has none of the tasks {', '.join(tasks)}: choose among those it has, {has}")
@@ -118,6 +121,7 @@ def run_video(
             done += 1
             metric += result.depth is not None
             populated += bool(result.people)
+            ids |= {person.id for person in result.people}
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
         totals = ledger.totals()
@@ -137,6 +141,7 @@ def run_video(
         "frames/s": totals.answered / seconds,
         "with metric depth": metric,
         "with a person": populated,
+        "people": len(ids),
     }
 
 
@@ -186,16 +191,12 @@ def _saying_what_is_kept(
 
 def film_frame(result: FrameResult) -> np.ndarray:
     """The input with its skeletons and every output of one frame as a labelled grid, uint8 RGB."""
-    import numpy as np
-
     from thfm_ros import panels
+    from thfm_ros.stream.drawing import draw_people
 
     height = PANEL_HEIGHT
     width = round(height * result.size[0] / result.size[1] / 2) * 2
-    drawn = result.image
-    for person in result.people:
-        factor = np.array(result.size) / np.array(person.image_size)
-        drawn = panels.draw_skeleton(drawn, person.xy * factor, person.confidence, person.joint_set)
+    drawn = draw_people(result.image, result.people, result.instances)
     pictures = [("input", drawn)]
     if result.depth is not None:
         pictures.append((f"depth, metres by {result.metric_source}", panels.depth_color(result.depth)))

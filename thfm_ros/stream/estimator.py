@@ -17,13 +17,13 @@ from thfm_ros.geometry import Intrinsics
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
+from thfm_ros.stream.crowd import SPARSE, Crowd, InView, Skeleton, detector, shortcomings
+from thfm_ros.stream.detect import from_instances, from_mask
+from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.lens import Lens
-from thfm_ros.stream.motion import Velocities
-from thfm_ros.stream.people import Person, PersonTracker, locate
-from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
-from thfm_ros.stream.smooth import JointSmoother
-from thfm_ros.stream.torso import BodySize
-from thfm_ros.tasks import TASKS
+from thfm_ros.stream.people import Person
+from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_people, metric_depth
+from thfm_ros.tasks import ALPHA, INSTANCES, TASKS
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Runtime
@@ -35,8 +35,6 @@ FIELDS = {  # task -> field of FrameResult
     "human_normals": "normals",
     "foreground": "foreground",
     "dense_pose": "dense_pose",
-    "keypoints_2d": "people",
-    "keypoints_3d": "people",
 }
 
 
@@ -65,6 +63,8 @@ class StreamConfig:
     output: Literal["model", "input"] = "model"
     newest_only: bool = False
     min_score: float = 0.3  # people below it are not reported
+    max_people: int = 6  # the nearest are reported, the others counted
+    absence_s: float = 3.0  # who is not seen for longer comes back as somebody else
     max_depth_m: float = 100.0
     scale_half_life_s: float = 1.0
     joint_noise_m: float = 0.03  # by how much joints tremble, which is smoothed; 0: as the network says them
@@ -87,21 +87,13 @@ class FrameResult:
     normals: np.ndarray | None = None  # float32 unit vectors facing the camera, 0 where none
     foreground: np.ndarray | None = None  # float32 alpha in [0, 1]
     dense_pose: np.ndarray | None = None  # float32 in [0, 1]^3, 0 background
-    people: list[Person] = field(default_factory=list)
+    people: list[Person] = field(default_factory=list)  # the nearest first
+    others: int = 0  # people who are there besides, beyond max_people
+    instances: np.ndarray | None = None  # uint16, the label of one of `people` at each of their pixels, else 0
 
     @property
     def size(self) -> tuple[int, int]:
         return self.image.shape[1], self.image.shape[0]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    stamp_ns: int
-    pixels: np.ndarray  # (H, W, 3) uint8, the model's size, letterboxed
-    image: np.ndarray | None  # the camera's own image, kept only for output "input"
-    intrinsics: Intrinsics | None  # of the camera's image
-    depth: np.ndarray | None  # (h, w) metres, registered to the camera's image
-    lens: Lens | None  # of an image that is not rectified
 
 
 class StreamEstimator:
@@ -119,12 +111,9 @@ class StreamEstimator:
         self.size = (int(runtime.manifest.width), int(runtime.manifest.height))
         self.joint_set = get_joint_set(runtime.manifest.joint_set)
         self.timings_ms: dict[str, float] = {}  # of the last step
-        self._window: deque[_Frame] = deque(maxlen=self.frames)
-        self._tracker = PersonTracker()
-        self._smoother = JointSmoother()
-        self._smoothed = ""  # whose joints
-        self._velocities = Velocities()
-        self._body_size = BodySize(self.joint_set)
+        self._window: deque[Frame] = deque(maxlen=self.frames)
+        self._crowd = Crowd(self.joint_set)
+        self._detector = detector(runtime.manifest)
         self._scale = MetricScale()
         self._units = StreamUnits()
         self._fit: Letterbox | None = None
@@ -138,10 +127,7 @@ class StreamEstimator:
         self._reference: dict[int, np.ndarray] = {}  # stamp -> aligned disparity (h, w) of the last window
         self._reference_task = ""
         self._metric_source: MetricSource = "none"
-        self._tracker.reset()
-        self._smoother.reset()
-        self._velocities.reset()
-        self._body_size.reset()
+        self._crowd.reset()
         self._scale.reset()
         self._units.reset()
 
@@ -167,8 +153,8 @@ class StreamEstimator:
             self.reset()
         if self._fit is None:
             self._fit = Letterbox.of((image.shape[1], image.shape[0]), self.size)
-        kept = image if self.config.output == "input" else None
-        self._window.append(_Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth, lens))
+        kept = image if self.config.output == "input" or self._detector else None
+        self._window.append(Frame(stamp_ns, self._fit.apply(image), kept, intrinsics, depth, lens))
         self._new += 1
 
     def continues(self, image: np.ndarray) -> bool:
@@ -183,13 +169,13 @@ class StreamEstimator:
     @property
     def measurable(self) -> Collection[int]:
         """Stamps of the last window's frames, whose depth images may still come (`measure`)."""
-        return self._reference.keys() | self._body_size.stamps
+        return self._reference.keys() | self._crowd.stamps
 
     def measure(self, stamp_ns: int, depth: np.ndarray) -> None:
         """The registered depth image in metres of a frame of the last window, which came after that frame's pass: later
         frames have its scale, and people its measure of their size."""
         self._measure_scale(stamp_ns, depth)
-        self._body_size.measure(stamp_ns, depth)
+        self._crowd.measure(stamp_ns, depth)
 
     def _measure_scale(self, stamp_ns: int, depth: np.ndarray) -> None:
         assert self._fit is not None
@@ -242,27 +228,67 @@ class StreamEstimator:
         prepared = time.perf_counter()
         prediction = self.runtime.predict(video, wanted)
         predicted = time.perf_counter()
-        results = self._results(frames, first, padding, prediction)
+        people = self._people(frames, first, prediction, tasks)
+        seen = time.perf_counter()
+        results = self._results(frames, first, padding, prediction, people, tasks)
         self.timings_ms = {
             "prepare": 1e3 * (prepared - started),
             **prediction.timings_ms,
-            "postprocess": 1e3 * (time.perf_counter() - predicted),
+            "people": 1e3 * (seen - predicted),
+            "postprocess": 1e3 * (time.perf_counter() - seen),
         }
         return results
 
+    @property
+    def shortcomings(self) -> list[str]:
+        """What people lack with this network, a line each."""
+        return shortcomings(self.runtime.manifest)
+
     def _with_dependencies(self, tasks: Sequence[str]) -> list[str]:
         """The asked tasks that the model has, and what they need: human depth cannot tell its far end from the
-        background without the mask."""
+        background without the mask, and skeletons come from windows around those who were found."""
         known = [t for t in tasks if t in self.runtime.manifest.tasks]
         if "human_depth" in known and "foreground" in self.runtime.manifest.tasks:
             known.append("foreground")
+        if self._detector and set(SPARSE) & set(known):
+            known = [t for t in known if t not in SPARSE] + [self._detector]
         return list(dict.fromkeys(known))
 
-    def _results(self, frames: list[_Frame], first: int, padding: int, prediction: Any) -> list[FrameResult]:
+    def _people(self, frames: list[Frame], first: int, prediction: Any, tasks: Sequence[str]) -> dict[int, InView]:
+        """Who is in view in frames `first` and later, by their numbers."""
+        assert self._fit is not None
+        sparse = [t for t in tasks if t in SPARSE and t in self.runtime.manifest.tasks]
+        if not sparse:
+            return {}
+        if name := self._detector:
+            codec, read = (INSTANCES, from_instances) if name == INSTANCES.name else (ALPHA, from_mask)
+            found = {
+                i: read(
+                    codec.from_rgb(np.asarray(prediction.dense[name][i - len(frames)])), frames[i].pixels, self._fit
+                )
+                for i in range(first, len(frames))
+            }
+            return self._crowd.see_all(frames, first, found, self.runtime, sparse, self._fit.source, self.config)
+        keypoints = prediction.keypoints
+        xy = self._fit.points_to_source(np.asarray(keypoints.xy, float) * np.array(self.size))
+        joints = zip(xy, np.asarray(keypoints.xyz, float), np.asarray(keypoints.visibility, float), strict=True)
+        skeletons = [Skeleton(*frame) for frame in joints]
+        return self._crowd.see_one(frames, first, skeletons, self._fit.source, self.config)
+
+    def _results(
+        self,
+        frames: list[Frame],
+        first: int,
+        padding: int,
+        prediction: Any,
+        people: dict[int, InView],
+        tasks: Sequence[str],
+    ) -> list[FrameResult]:
         assert self._fit is not None
         maps = {
             name: TASKS[name].codec.from_rgb(self._fit.crop(np.asarray(rgb))).astype(np.float32)  # type: ignore[union-attr]
             for name, rgb in prediction.dense.items()
+            if name in FIELDS
         }
         depth_task = next((n for n in ("scene_depth", "human_depth") if n in maps), "")
         if depth_task == "human_depth" and "foreground" in maps:
@@ -270,13 +296,13 @@ class StreamEstimator:
         if depth_task:
             maps[depth_task] = self._aligned(depth_task, maps[depth_task], frames, padding)
         results = []
-        people = {} if prediction.keypoints is None else self._people(frames, prediction.keypoints, first)
         for index in range(first, len(frames)):
             frame = frames[index]
             result = self._blank(frame)
             for name in maps:
                 setattr(result, FIELDS[name], maps[name][index])
-            result.people = people.get(index, [])
+            seen = people.get(index, InView())
+            result.people, result.others, result.instances = seen.people, seen.others, seen.labels
             if depth_task:
                 self._to_metres(result, frame)
             if self.config.output == "input":
@@ -284,13 +310,13 @@ class StreamEstimator:
             results.append(result)
         return results
 
-    def _blank(self, frame: _Frame) -> FrameResult:
+    def _blank(self, frame: Frame) -> FrameResult:
         assert self._fit is not None
         intrinsics = frame.intrinsics.resized(*self._fit.content) if frame.intrinsics else None
         image = np.ascontiguousarray(self._fit.crop(frame.pixels))
         return FrameResult(frame.stamp_ns, image, self._fit.source, intrinsics)
 
-    def _aligned(self, task: str, disparity: np.ndarray, frames: list[_Frame], padding: int) -> np.ndarray:
+    def _aligned(self, task: str, disparity: np.ndarray, frames: list[Frame], padding: int) -> np.ndarray:
         """The window's disparity (T, h, w) in the units of the stream."""
         if task != self._reference_task:
             self._reference, self._reference_task = {}, task
@@ -308,45 +334,7 @@ class StreamEstimator:
         self._reference = {stamps[i]: disparity[i] for i in range(padding, len(frames))}
         return disparity
 
-    def _people(self, frames: list[_Frame], keypoints: Any, first: int) -> dict[int, list[Person]]:
-        """Who is seen in frames `first` and later, by their numbers."""
-        assert self._fit is not None
-        self._smoother.noise_m = self.config.joint_noise_m
-        confidence, relative, xy = (np.asarray(a, float) for a in (keypoints.visibility, keypoints.xyz, keypoints.xy))
-        xy = self._fit.points_to_source(xy * np.array(self.size))
-        sure = confidence.mean(1) >= self.config.min_score
-        finite = np.isfinite(np.concatenate((confidence[..., None], relative, xy), -1)).all((1, 2))
-        runs: dict[str, list[int]] = {}  # frames of one person, who is never seen again once another came
-        for i in range(first, len(frames)):
-            if not (sure[i] and finite[i]):
-                continue
-            runs.setdefault(self._tracker.identify(frames[i].stamp_ns, xy[i], confidence[i]), []).append(i)
-        people = {}
-        for identity, seen in runs.items():
-            if identity != self._smoothed:
-                self._smoother.reset()
-                self._body_size.reset()
-                self._smoothed = identity
-            places = np.concatenate((xy[seen], relative[seen]), -1)
-            smooth = self._smoother.advance([frames[i].stamp_ns for i in seen], places.reshape(len(seen), -1))
-            for i, place in zip(seen, smooth.reshape(places.shape), strict=True):
-                people[i] = [self._person(identity, frames[i], place[:, :2], place[:, 2:], confidence[i])]
-        return people
-
-    def _person(
-        self, identity: str, frame: _Frame, xy: np.ndarray, relative: np.ndarray, confidence: np.ndarray
-    ) -> Person:
-        """Placed in the camera frame by the depth camera, else by the body's size."""
-        assert self._fit is not None
-        size = self._fit.source
-        xyz = locate(xy, relative, confidence, frame.intrinsics, frame.lens)
-        factor = self._body_size.factor(frame.stamp_ns, xy, xyz, confidence, size, frame.depth)
-        if factor is not None:
-            xyz, relative = factor * xyz, factor * relative
-        velocity = self._velocities.update(identity, frame.stamp_ns, xyz[self.joint_set.index("pelvis")])
-        return Person(identity, self.joint_set, xy, xyz, relative, confidence, size, factor is not None, velocity)
-
-    def _to_metres(self, result: FrameResult, frame: _Frame) -> None:
+    def _to_metres(self, result: FrameResult, frame: Frame) -> None:
         """Metric depth of this frame, from the depth camera where there is one, else from the skeleton.
 
         Frames between two depth images use the last scale; the skeleton does not compete with the depth camera.
@@ -356,12 +344,12 @@ class StreamEstimator:
         self._scale.half_life_s = self.config.scale_half_life_s
         if frame.depth is not None:
             self._measure_scale(frame.stamp_ns, frame.depth)
-        if self._metric_source != "depth_camera" and result.people and result.people[0].located:
+        located = [p for p in result.people if p.located]
+        if self._metric_source != "depth_camera" and located:
             self._metric_source = "skeleton"
-            person = result.people[0]
             factor = np.array(self._fit.content) / np.array(self._fit.source)
-            estimate = from_skeleton(result.disparity, person.xy * factor, person.xyz, person.confidence)
-            self._scale.update(frame.stamp_ns, estimate)
+            people = [(p.xy * factor, p.xyz, p.confidence) for p in located]
+            self._scale.update(frame.stamp_ns, from_people(result.disparity, people))
         value = self._scale.at(frame.stamp_ns)
         if value is not None:
             result.depth = metric_depth(result.disparity, *value, self.config.max_depth_m)
@@ -369,7 +357,7 @@ class StreamEstimator:
         else:
             self._metric_source = "none"  # a depth camera that went silent hands over to the skeleton
 
-    def _enlarge(self, result: FrameResult, frame: _Frame) -> None:
+    def _enlarge(self, result: FrameResult, frame: Frame) -> None:
         """All maps at the camera's resolution. Depth is enlarged without blending across edges."""
         width, height = result.source_size
         if frame.image is not None:
@@ -382,6 +370,7 @@ class StreamEstimator:
             ("normals", cv2.INTER_NEAREST),
             ("foreground", cv2.INTER_LINEAR),
             ("dense_pose", cv2.INTER_NEAREST),
+            ("instances", cv2.INTER_NEAREST),
         ):
             value = getattr(result, name)
             if value is not None:
@@ -389,7 +378,7 @@ class StreamEstimator:
         result.intrinsics = frame.intrinsics
 
 
-def _to_video(frames: list[_Frame]) -> np.ndarray:
+def _to_video(frames: list[Frame]) -> np.ndarray:
     """(1, 3, T, H, W) float32 in [-1, 1]."""
     clip = np.stack([f.pixels for f in frames])
     return (clip.transpose(3, 0, 1, 2)[None].astype(np.float32) / 127.5) - 1.0

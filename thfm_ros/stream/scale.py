@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from thfm_ros.geometry import fit_affine, metric_disparity
 NEAR_M, FAR_M = 0.15, 20.0  # what a depth camera measures reliably
 LEAST_MEASURED = 64  # pixels
 SAMPLES = 4096
+ASTRAY = 0.15  # of a distance, by which people may lie off the others' without being left out
 
 
 def from_depth_camera(disparity: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
@@ -39,17 +41,51 @@ def from_depth_camera(disparity: np.ndarray, depth: np.ndarray) -> tuple[float, 
     return (scale, shift) if scale > 0 else (math.nan, math.nan)
 
 
-def from_skeleton(
-    disparity: np.ndarray, xy_px: np.ndarray, xyz_m: np.ndarray, visibility: np.ndarray
+def from_people(
+    disparity: np.ndarray, people: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[float, float]:
-    """(scale, shift) from joints whose distance is known; only visible ones count. NaN twice where too few.
+    """(scale, shift) from the joints of people whose distance is known; only visible ones count.
+
+    Everybody counts alike. Of three and more, who lies off by more than three median deviations (a child, taken for
+    someone farther away) does not count. NaN twice where too little is known.
 
     Args:
-        disparity: (H, W). xy_px: (K, 2) continuous pixels of it. xyz_m: (K, 3) in the camera frame.
-        visibility: (K,) probabilities.
+        disparity: (H, W). people: of each xy (K, 2) continuous pixels of it, xyz (K, 3) metres in the camera frame and
+            visibilities (K,), probabilities.
     """
-    weights = np.where(visibility > 0.5, visibility, 0.0)
-    return metric_disparity(disparity, xy_px, xyz_m[:, 2], weights)
+    xy, xyz, visibility = (np.concatenate(parts) for parts in zip(*people, strict=True))
+    weights = np.where(visibility > 0.5, visibility, 0.0).reshape(len(people), -1)
+    weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
+    if len(people) >= 3:
+        weights[_astray(disparity, people, weights > 0)] = 0.0
+    return metric_disparity(disparity, xy, xyz[:, 2], weights.ravel())
+
+
+def _astray(
+    disparity: np.ndarray, people: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], sure: np.ndarray
+) -> np.ndarray:
+    """(N,) bool: who lies off the line that most people's distances are on.
+
+    Of the lines through two people, or one and infinity, that which half of them lie nearest to (least median of
+    squares, Rousseeuw, 1984).
+    """
+    height, width = disparity.shape
+    points = []
+    for (xy, xyz, _), seen in zip(people, sure, strict=True):
+        inside = seen & (xy >= 0).all(1) & (xy < (width, height)).all(1) & (xyz[:, 2] > 0)
+        column, row = xy[inside].astype(int).T
+        points.append((np.median(disparity[row, column]), np.median(1 / xyz[inside, 2])) if inside.any() else (0, 0))
+    d, q = np.array(points, float).T
+    lines = [(q[i] / d[i], 0.0) for i in range(len(d)) if d[i] > 0]
+    for i, j in combinations(range(len(d)), 2):
+        if (q[i] - q[j]) * (d[i] - d[j]) > 0:
+            slope = (q[i] - q[j]) / (d[i] - d[j])
+            lines.append((slope, max(q[i] - slope * d[i], 0.0)))
+    if not lines:
+        return np.zeros(len(d), bool)
+    off = [np.abs(np.log(np.maximum(a * d + b, 1e-9) / np.maximum(q, 1e-9))) for a, b in lines]
+    best = min(off, key=lambda each: float(np.median(each)))
+    return best > max(3.0 * float(np.median(best)), ASTRAY)
 
 
 class MetricScale:
