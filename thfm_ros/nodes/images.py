@@ -185,7 +185,13 @@ def depth_to_metres(msg: Image) -> np.ndarray:
     return depth
 
 
-_LAYOUTS = {"rgb8": (np.uint8, 3), "mono8": (np.uint8, 1), "32FC1": (np.float32, 1), "32FC3": (np.float32, 3)}
+_LAYOUTS = {
+    "rgb8": (np.uint8, 3),
+    "mono8": (np.uint8, 1),
+    "mono16": (np.uint16, 1),
+    "32FC1": (np.float32, 1),
+    "32FC3": (np.float32, 3),
+}
 
 
 def to_bytes(values: np.ndarray | bytes) -> array.array[int]:
@@ -196,7 +202,7 @@ def to_bytes(values: np.ndarray | bytes) -> array.array[int]:
 
 
 def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """An Image message of (H, W[, 3]) pixels in rgb8, mono8, 32FC1 or 32FC3; the dtype has to be the encoding's."""
+    """An Image message of (H, W[, 3]) pixels; encoding: of _LAYOUTS; the dtype has to be the encoding's."""
     dtype, channels = _LAYOUTS[encoding]
     found = 1 if pixels.ndim == 2 else pixels.shape[2]
     if pixels.dtype != dtype or found != channels:

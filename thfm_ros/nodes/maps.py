@@ -66,8 +66,12 @@ def _dense_pose_color(result: FrameResult, header: Header) -> Image | None:
     return None if result.dense_pose is None else to_image(dense_pose_color(result.dense_pose), "rgb8", header)
 
 
+def _instances(result: FrameResult, header: Header) -> Image | None:
+    return None if result.instances is None else to_image(result.instances, "mono16", header)
+
+
 def _overlay(result: FrameResult, header: Header) -> Image:
-    return to_image(overlay(result.image, result.foreground, result.people), "rgb8", header)
+    return to_image(overlay(result.image, result.foreground, result.people, result.instances), "rgb8", header)
 
 
 # topic -> image of one frame; None where the frame has nothing for it
@@ -79,6 +83,7 @@ IMAGES: dict[str, Callable[[FrameResult, Header], Image | None]] = {
     "foreground/image": _foreground,
     "dense_pose/image": _dense_pose,
     "dense_pose/image_color": _dense_pose_color,
+    "instances/image": _instances,
     "overlay/image": _overlay,
 }
 
@@ -91,7 +96,7 @@ def _compressed(header: Header, form: str, extension: str, pixels: np.ndarray, o
 
 
 def _overlay_jpeg(result: FrameResult, header: Header, settings: MapSettings) -> CompressedImage:
-    picture = overlay(result.image, result.foreground, result.people)
+    picture = overlay(result.image, result.foreground, result.people, result.instances)
     options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
     return _compressed(header, "rgb8; jpeg compressed bgr8", ".jpg", picture[..., ::-1], options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,25 +10,16 @@ from geometry_msgs.msg import Point
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from thfm_ros.stream.drawing import color_of, number_of
 from thfm_ros.stream.people import Person
 
 NAMESPACES = ("joints", "bones", "label")
 JOINT_DIAMETER_M, BONE_WIDTH_M, TEXT_HEIGHT_M = 0.05, 0.025, 0.12
 
 
-def marker_id(identity: str) -> int:
-    """The number in an id such as kzqwh_12: with the namespace, unique in an array and stable over time."""
-    return int(identity.rsplit("_", 1)[-1])
-
-
-def color_of(identity: str) -> tuple[float, float, float]:
-    """RGB in [0, 1], far apart for consecutive ids (golden ratio)."""
-    return colorsys.hsv_to_rgb((0.33 + 0.618034 * marker_id(identity)) % 1.0, 0.8, 1.0)
-
-
 def _marker(namespace: str, kind: int, person: Person, header: Header, lifetime_s: float) -> Marker:
     r, g, b = color_of(person.id)
-    marker = Marker(header=header, ns=namespace, id=marker_id(person.id), type=kind, action=Marker.ADD)
+    marker = Marker(header=header, ns=namespace, id=number_of(person.id), type=kind, action=Marker.ADD)
     marker.pose.orientation.w = 1.0
     marker.color = ColorRGBA(r=r, g=g, b=b, a=1.0)
     marker.lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
@@ -65,7 +55,7 @@ def people_to_markers(
         array.markers += [joints, bones, label] if bones.points else [joints, label]
     for identity in lost:
         for namespace in NAMESPACES:
-            gone = Marker(header=header, ns=namespace, id=marker_id(identity), action=Marker.DELETE)
+            gone = Marker(header=header, ns=namespace, id=number_of(identity), action=Marker.DELETE)
             gone.pose.orientation.w = 1.0
             array.markers.append(gone)
     return array

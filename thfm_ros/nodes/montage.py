@@ -12,6 +12,7 @@ from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.images import image_to_rgb
 from thfm_ros.nodes.people import people_from_msg
 from thfm_ros.panels import depth_color, disparity_color, draw_skeleton, grid, panel
+from thfm_ros.stream.drawing import color_of, draw_people
 from thfm_ros.stream.people import Person
 
 CELLS = (  # topic, label; in reading order
@@ -51,7 +52,8 @@ def side_view(people: list[Person], width: int, height: int, turn_deg: float = 6
         x, y, z = person.xyz_relative.T
         scale = height / 2.2
         xy = np.stack([(np.cos(angle) * x + np.sin(angle) * z) * scale + width / 2, y * scale + height * 0.45], 1)
-        canvas = draw_skeleton(canvas, xy, person.confidence, person.joint_set, min_confidence=0.0)
+        color = tuple(int(255 * c) for c in color_of(person.id))
+        canvas = draw_skeleton(canvas, xy, person.confidence, person.joint_set, color, min_confidence=0.0)
     return canvas
 
 
@@ -90,9 +92,7 @@ class Montage:
         cells = []
         for topic, label in CELLS:
             if topic == "people":
-                picture = rgb
-                for person in people:
-                    picture = draw_skeleton(picture, person.xy, person.confidence, person.joint_set)
+                picture = draw_people(rgb, people)
                 missing = people_msg is None
             elif topic == "people_3d":
                 picture, missing = side_view(people, width, self.height), people_msg is None

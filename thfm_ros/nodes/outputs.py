@@ -124,7 +124,7 @@ class Outputs:
         if "depth/camera_info" in listened:
             messages["depth/camera_info"] = _depth_camera(result, header, info)
         if "people" in listened:
-            messages["people"] = people_to_msg(result.people, result.source_size, header)
+            messages["people"] = people_to_msg(result.people, result.source_size, header, result.others)
         if BOXES_2D in listened:
             messages[BOXES_2D] = detections.boxes_2d(result.people, header, self._messages[BOXES_2D])
         if TF in listened:

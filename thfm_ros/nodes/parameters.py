@@ -130,6 +130,14 @@ PARAMETERS: dict[str, Spec] = {
             choices=("model", "input"),
         ),
         Spec("min_score", 0.3, "now", "People with a lower mean joint confidence are not reported.", (0.0, 1.0)),
+        Spec("max_people", 6, "now", "The nearest people who are reported; the others are counted.", (1, 20)),
+        Spec(
+            "absence_s",
+            3.0,
+            "now",
+            "Who is not seen for longer, hidden or out of view, comes back with another id, seconds.",
+            (0.1, 60.0),
+        ),
         Spec("max_depth_m", 100.0, "now", "Farther metric depth is too far (+inf, REP-117), metres.", (0.5, 10000.0)),
         Spec(
             "scale_half_life_s",

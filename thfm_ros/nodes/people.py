@@ -20,9 +20,11 @@ from thfm_ros.stream.people import Person
 FIRST_MIDDLE = 0.5  # the middle of the first pixel, counted from its outer edge
 
 
-def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header: Header) -> PersonArray:
-    """The people of one frame; `image_size` is width, height of the camera's image."""
-    array = PersonArray(header=header, width=image_size[0], height=image_size[1])
+def people_to_msg(
+    people: Iterable[Person], image_size: tuple[int, int], header: Header, others: int = 0
+) -> PersonArray:
+    """The people of one frame; `image_size` is width, height of the camera's image. others: more of them are there."""
+    array = PersonArray(header=header, width=image_size[0], height=image_size[1], others=others)
     for person in people:
         joints = [
             Joint(name=name, x=float(x), y=float(y), position=to_point(xyz), confidence=float(confidence))
@@ -33,9 +35,12 @@ def people_to_msg(people: Iterable[Person], image_size: tuple[int, int], header:
         array.people.append(
             PersonMsg(
                 id=person.id,
+                label=person.label,
+                box=[float(v) - FIRST_MIDDLE for v in person.box()],
                 joint_set=person.joint_set.name,
                 joints=joints,
                 root=to_point(person.root),
+                root_covariance=person.covariance.ravel(),
                 velocity=to_vector(person.velocity),
                 score=person.score,
             )
@@ -59,6 +64,9 @@ def people_from_msg(array: PersonArray) -> list[Person]:
                 confidence=np.array([j.confidence for j in msg.joints]),
                 image_size=(array.width, array.height),
                 velocity=np.array([msg.velocity.x, msg.velocity.y, msg.velocity.z]),
+                bounds=tuple(float(v) + FIRST_MIDDLE for v in msg.box),
+                label=msg.label,
+                covariance=np.array(msg.root_covariance).reshape(3, 3),
             )
         )
     return people

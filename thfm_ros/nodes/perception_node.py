@@ -122,7 +122,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             f"model ready in {seconds:.1f} s: {manifest.frames} frames of {manifest.width}x{manifest.height} at "
             f"{manifest.fps:g} Hz, backend {manifest.backend}{'' if manifest.trained else ', RANDOM WEIGHTS'}"
         )
-        for line in self.reports.refused:
+        for line in (*self.reports.refused, *self._estimator.shortcomings):
             self.get_logger().warning(line)
         self.reason = ""
         if not self._driving:
@@ -269,7 +269,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             warmup=p["warmup"],
             output=p["output_resolution"],
             newest_only=p["newest_only"],
-            min_score=p["min_score"],
+            **{name: p[name] for name in ("min_score", "max_people", "absence_s")},
             max_depth_m=p["max_depth_m"],
             scale_half_life_s=p["scale_half_life_s"],
             joint_noise_m=p["joint_noise_m"],

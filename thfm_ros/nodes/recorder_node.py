@@ -43,6 +43,7 @@ TOPICS: dict[str, type] = {
     "foreground/image": Image,
     "dense_pose/image": Image,
     "dense_pose/image_color": Image,
+    "instances/image": Image,
     "people": PersonArray,
     "skeleton/markers": MarkerArray,
     "overlay/image": Image,
