@@ -20,10 +20,7 @@ from thfm_ros.tasks import ALPHA, INSTANCES, TASKS
 GREY, PILLAR = 90, 60
 SIZE = (480, 288)  # width, height of the camera
 CAMERA = Intrinsics(480.0, 480.0, 240.0, 144.0, *SIZE)
-COLOURS = np.array(
-    [(250, 30, 30), (30, 230, 30), (40, 40, 255), (240, 240, 20), (250, 20, 250), (20, 240, 240), (255, 150, 60)]
-    + [(200 - 20 * n, 10 + 18 * n, 255 - 25 * (n % 5)) for n in range(13)]
-)
+COLOURS = 5 + 120 * np.array([c for c in np.ndindex(3, 3, 3) if len(set(c)) > 1])[:20]
 BODY = skeleton()
 LOW, HIGH = BODY[:, :2].min(0), BODY[:, :2].max(0)
 HEIGHT_M = float(HIGH[1] - LOW[1])
@@ -64,7 +61,7 @@ def _coarse(pixels: np.ndarray) -> np.ndarray:
 
 
 WHOSE = np.zeros(32**3, np.uint8)
-for _shift in np.ndindex(3, 3, 3):
+for _shift in np.ndindex(3, 3, 3):  # and colours that resampling made of them
     WHOSE[_coarse((COLOURS + np.array(_shift) * 2 - 2).clip(0, 255))] = np.arange(1, len(COLOURS) + 1)
 
 
@@ -120,7 +117,7 @@ class CrowdRuntime(FakeRuntime):
             counts = np.bincount(middle.ravel(), minlength=2)[1:]
             number = int(counts.argmax()) + 1
             there = bool(counts.max() > 0)
-            left, top, wide, high = cv2.boundingRect((ids == number).astype(np.uint8)) if there else (0, 0, 1, 1)
+            left, top, wide, high = _largest_part(ids == number) if there else (0, 0, 1, 1)
             unit = (BODY[:, :2] - LOW) / (HIGH - LOW)
             xy.append((unit * (wide, high) + (left, top)) / (width, height))
             seen.append(np.full(len(BODY), self.visibility if there else 0.05))
@@ -129,6 +126,12 @@ class CrowdRuntime(FakeRuntime):
             xyz=np.repeat(BODY[None], len(clip), 0).astype(np.float32),
             visibility=np.array(seen, np.float32),
         )
+
+
+def _largest_part(mask: np.ndarray) -> tuple[int, ...]:
+    """left, top, width, height: edges of others may have this colour, too."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return tuple(stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax(), :4])
 
 
 def frames_of(video: np.ndarray) -> np.ndarray:

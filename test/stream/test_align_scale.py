@@ -8,7 +8,7 @@ import pytest
 from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.stream.align import SCALE_LIMITS, align_affine
 from thfm_ros.stream.people import locate
-from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_skeleton, metric_depth
+from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_people, metric_depth
 
 CAMERA = Intrinsics(100.0, 100.0, 48.0, 32.0, 96, 64)
 
@@ -77,13 +77,30 @@ def test_a_skeleton_and_intrinsics_give_metres() -> None:
             depth[int(v), int(u)] = z
     inverse = 1.0 / depth
     disparity = (inverse - inverse.min()) / np.ptp(inverse)
-    scale, shift = from_skeleton(disparity, xy, xyz, np.full(32, 0.9))
+    scale, shift = from_people(disparity, [(xy, xyz, np.full(32, 0.9))])
     metres = metric_depth(disparity, scale, shift, 100.0)
     inside = ((xy >= 0) & (xy < (96, 64))).all(1)
     u, v = xy[inside].astype(int).T
     error = np.abs(metres[v, u] / depth[v, u] - 1)
     assert np.median(error) < 0.03
-    assert np.isnan(from_skeleton(disparity, xy, xyz, np.full(32, 0.1))).all()  # nobody visible
+    assert np.isnan(from_people(disparity, [(xy, xyz, np.full(32, 0.1))])).all()  # nobody visible
+
+
+def test_a_child_among_grown_ups_does_not_change_the_scale() -> None:
+    """Four people at known distances; one of them is half as large as a body usually is, and so seems twice as far."""
+    rng = np.random.default_rng(2)
+    inverse = np.full((64, 96), 1 / 9.0)
+    people = []
+    for column, z in ((12, 2.0), (36, 3.0), (60, 4.0), (84, 6.0)):
+        xy = np.stack([rng.uniform(column - 8, column + 8, 32), rng.uniform(10, 50, 32)], 1)
+        inverse[10:51, column - 9 : column + 9] = 1 / z
+        people.append((xy, np.stack([xy[:, 0], xy[:, 1], np.full(32, z)], 1), np.full(32, 0.9)))
+    disparity = (inverse - 0.05) / 0.6
+    expected = from_people(disparity, people)
+    assert expected == pytest.approx((0.6, 0.05), rel=0.1)
+    xy, xyz, seen = people[1]
+    found = from_people(disparity, [people[0], (xy, xyz * 2, seen), *people[2:]])
+    assert found == pytest.approx(expected, rel=0.1)
 
 
 def test_locating_needs_intrinsics() -> None:

@@ -24,8 +24,8 @@ LATELY_S = 0.35  # since then: seen lately
 ALPHA, BETA = 0.6, 0.2  # of the filter: how much of a box's surprise is a change of place, and of velocity
 STEADY_S = 2.0  # for how long a hidden person is taken to walk on
 LEARN = 0.1  # share of a frame's colours in what is remembered
-HEIGHT, LOOK = 1.0, 2.0  # what heights and colours count beside distances
-DEAREST = 3.0  # an assignment that costs more is none
+HEIGHT, LOOK, HIDDEN = 1.0, 2.5, 0.3  # what heights, colours and being hidden count beside distances
+DEAREST = 1.4  # an assignment that costs more is none
 TWICE = 0.7  # boxes that overlap more are one person, found twice
 
 
@@ -105,15 +105,9 @@ class Tracker:
     def step(self, stamp_ns: int, found: Sequence[Detection]) -> dict[int, Track]:
         """Index of each detection of the frame -> who it is; a few are nobody's (found twice). Stamps ascend."""
         self.tracks = [t for t in self.tracks if stamp_ns - t.seen_ns <= self.absence_s * NS]
-        lately = [t for t in self.tracks if stamp_ns - t.seen_ns <= LATELY_S * NS]
-        hidden = [t for t in self.tracks if stamp_ns - t.seen_ns > LATELY_S * NS]
-        who: dict[int, Track] = {}
-        for some in (lately, hidden):
-            open_ = [i for i in range(len(found)) if i not in who]
-            cost = np.array([[self._cost(t, stamp_ns, found[i]) for i in open_] for t in some]).reshape(
-                len(some), len(open_)
-            )
-            who |= {open_[column]: some[row] for row, column in assign(cost)}
+        cost = np.array([[self._cost(t, stamp_ns, d) for d in found] for t in self.tracks])
+        pairs = assign(cost.reshape(len(self.tracks), len(found)))
+        who = {column: self.tracks[row] for row, column in pairs}
         for i, track in who.items():
             track.see(stamp_ns, found[i].box, found[i].colours)
         for i in (i for i in range(len(found)) if i not in who):
@@ -136,5 +130,6 @@ class Tracker:
         if centre > reach:
             return np.inf
         height = abs(np.log(max(box[3] - box[1], 1.0) / max(expected[3] - expected[1], 1.0)))
-        cost = centre / reach + HEIGHT * height + LOOK * (1 - alike(track.colours, found.colours))
-        return cost if cost < DEAREST else np.inf
+        hidden = HIDDEN if stamp_ns - track.seen_ns > LATELY_S * NS else 0.0
+        cost = (centre / reach) ** 2 + HEIGHT * height + LOOK * (1 - alike(track.colours, found.colours))
+        return cost + hidden if cost < DEAREST else np.inf
