@@ -7,7 +7,7 @@ holds the box. What lies outside the image is black. Before it shrinks, the imag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -76,7 +76,8 @@ class FollowedClip:
         middle, away = time[known].mean(), time[known] - time[known].mean()
         pace = away @ centres / max(float(away @ away), 1e-9)
         places = centres.mean(0) + (time - middle)[:, None] * pace
-        return cls([Window.around((*(c - sides / 2), *(c + sides / 2)), size) for c in places])
+        still = Window.around((*(-sides / 2), *(sides / 2)), size)
+        return cls([replace(still, start=(still.start[0] + x, still.start[1] + y)) for x, y in places])
 
     def cut(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """T images (H, W, 3) uint8 -> (T, h, w, 3) uint8."""
