@@ -141,7 +141,7 @@ def test_what_no_skeleton_confirms_is_nobody() -> None:
 
 
 def test_of_twenty_people_the_nearest_are_reported_and_the_others_counted() -> None:
-    crowd = [Block(n + 1, 24 + 48 * (n % 10), 80 + 130 * (n // 10), 60 + 3 * n) for n in range(20)]
+    crowd = [Block(n + 1, 24 + 48 * (n % 10), 80 + 130 * (n // 10), 60 + n + 30 * (n > 13)) for n in range(20)]
     runtime = CrowdRuntime()
     results = play(lambda s: crowd, 1, runtime)
     assert set(runtime.looked_at) == {6}

@@ -236,7 +236,7 @@ def crowd_config(config: Any, frames: int) -> Any:
 
 def open_estimator(path: Path, backend: str, threads: int | None, stream: StreamConfig) -> StreamEstimator:
     """Of a checkpoint or bundle folder; UserError where it gives no skeletons."""
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
 
     if not path.is_dir():
         raise UserError(f"no checkpoint or bundle at {path}: make one with thfm train or thfm init")
