@@ -12,7 +12,7 @@ from thfm_ros.synth.camera import make_close_camera
 from thfm_ros.synth.clip import generate_clip, studio
 from thfm_ros.synth.config import ADDED, SynthConfig
 from thfm_ros.synth.outfit import dress
-from thfm_ros.synth.placing import furniture_of, in_hand
+from thfm_ros.synth.placing import furniture_of, in_hand, under_feet
 from thfm_ros.synth.posture import POSTURES
 from thfm_ros.synth.things import SEATS
 from thfm_ros.synth.worn import HEADGEAR
@@ -102,6 +102,19 @@ def test_what_is_held_moves_with_the_hand(assets) -> None:
         own = wrist.transpose(0, 2, 1) @ thing.turns
         assert np.allclose(own, own[:1], atol=1e-3)  # it does not turn in the hand
     assert sides == {"L", "R"}
+
+
+def test_skis_and_boards_are_under_feet(assets) -> None:
+    names, rng = set(), np.random.default_rng(0)
+    for _, _, _, action in people(assets, 40, held=1.0):
+        things = under_feet(rng, action)
+        feet = action.joints[:, [JOINTS.index(f"{s}_{j}") for s in ("left", "right") for j in ("foot", "ankle")]]
+        for thing in things:
+            names.add(thing.piece.name)
+            assert np.linalg.norm(feet - thing.shifts[:, None], axis=-1).min(1).max() < 0.9
+            assert np.allclose(np.linalg.det(thing.turns), 1, atol=1e-3)
+            assert (thing.turns[:, 2, 2] >= -1e-6).all()  # the upper side up
+    assert names == {"ski", "board"}
 
 
 def test_people_at_rest_sit_lie_and_bend(assets) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 
 from thfm_ros.synth.furniture import Piece
 from thfm_ros.synth.materials import Material, linear, random_colour
-from thfm_ros.synth.mesh import Mesh, box, grid, lathe, merge, vertex_normals
+from thfm_ros.synth.mesh import Mesh, box, grid, lathe, merge
 
-PHOTOGRAPHS = 4  # crops of photographs that the things of a clip share
+PHOTOGRAPHS = 3  # crops of photographs that the things of a clip share
 
 
 @dataclass
@@ -64,7 +64,7 @@ def coloured(rng: np.random.Generator, srgb: tuple[float, float, float], gloss: 
 def cuboid(size: tuple[float, float, float], centre: tuple[float, float, float], detail: int = 2):
     """An axis-aligned box and its texture places, a side at a time."""
     mesh = box(np.array(size), np.array(centre), detail)
-    axis = np.abs(vertex_normals(mesh.vertices, mesh.faces)).argmax(1)
+    axis = np.repeat([0, 0, 1, 1, 2, 2], (detail + 1) ** 2)  # that each side's normal is along
     v = mesh.vertices
     uv = np.where((axis == 0)[:, None], v[:, [1, 2]], np.where((axis == 1)[:, None], v[:, [0, 2]], v[:, [0, 1]]))
     return mesh, uv

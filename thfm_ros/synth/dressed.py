@@ -118,6 +118,15 @@ class Builder:
         )
         self.count += len(rest)
 
+    def hide(self, cover: np.ndarray) -> None:
+        """Leaves out the faces so far that a garment with the cut `cover` (V,) hides with a margin."""
+        start = 0
+        for block in self.blocks:
+            below = (cover[block["source"][block["faces"] - start]] > 0.05).all(1)
+            for name in ("faces", "parts", "material"):
+                block[name] = block[name][~below]
+            start += len(block["rest"])
+
     def build(self, sole: float, tags: dict[str, str]) -> Dressed:
         """All surfaces as one mesh."""
         cat = lambda k, t: np.concatenate([b[k] for b in self.blocks]).astype(t)  # noqa: E731

@@ -74,6 +74,8 @@ def add_hair(
             "bun": 0.008,
             "afro": rng.uniform(0.04, 0.085),
         }[style]
+        if covered:
+            height = min(height, 0.004)
         if style in ("full", "afro"):
             scalp = scalp + 0.01
         shell(height, 0.0 if style in ("afro", "buzz") else 0.6, 0.004, scalp, material, hair_part)

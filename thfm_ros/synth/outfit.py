@@ -107,7 +107,7 @@ def dress(
         )
         tags["jacket"] = "open"
     if equipped:
-        add_outerwear(out, w, rng, split, normals, offset, stature, tags)
+        covered = np.maximum(covered, add_outerwear(out, w, rng, split, normals, offset, stature, tags) - 0.03)
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
 
     sole = 0.0

@@ -10,8 +10,9 @@ from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body
 from thfm_ros.synth.camera import Camera
-from thfm_ros.synth.clutter import about_z, holding
+from thfm_ros.synth.clutter import Maker, about_z, holding, photographed, sheet
 from thfm_ros.synth.furniture import Piece
+from thfm_ros.synth.posture import POSTURES
 from thfm_ros.synth.things import make_ride, make_seat, make_table, make_thing
 
 JOINTS = JOINT_SETS["thfm32"].joints
@@ -119,6 +120,42 @@ def in_hand(rng: np.random.Generator, body: Body, action: Action) -> list[Placed
     turns = action.deltas[:, bone].astype(float)
     piece = holding(rng)
     return [Placed(piece, turns @ own, joint + turns @ (palm * 0.035))]
+
+
+FEET = 0.2  # chance of something under the feet of those who stand and hold something
+
+
+def under_feet(rng: np.random.Generator, action: Action) -> list[Placed]:
+    """Skis, or a board that both feet stand on, of some who hold something; it moves with the feet."""
+    if action.holds is None or action.name in POSTURES or rng.random() > FEET:
+        return []
+    at = {n: action.joints[:, JOINTS.index(n)] for n in ("left_ankle", "left_foot", "right_ankle", "right_foot")}
+    make = Maker(rng)
+    if rng.random() < 0.4:
+        long, wide = rng.uniform(0.7, 1.0), rng.uniform(0.035, 0.06)
+        make.add(sheet(_bent_strip(long, wide)), photographed(rng))
+        ski, sides = make.piece("ski"), ("left", "right")
+        return [_sole(ski, at[f"{s}_foot"] - at[f"{s}_ankle"], (at[f"{s}_foot"] + at[f"{s}_ankle"]) / 2) for s in sides]
+    long, wide = rng.uniform(0.35, 1.0), rng.uniform(0.1, 0.25)
+    make.add(sheet(_bent_strip(long, wide)), photographed(rng))
+    left, right = ((at[f"{s}_foot"] + at[f"{s}_ankle"]) / 2 for s in ("left", "right"))
+    return [_sole(make.piece("board"), left - right, (left + right) / 2)]
+
+
+def _bent_strip(half: float, wide: float) -> np.ndarray:
+    """(12, 2, 3) along y, its ends turned up."""
+    y = np.linspace(-half, half, 12)
+    up = np.maximum(np.abs(y) - 0.8 * half, 0) * 0.8
+    return np.stack([np.stack([side * wide * np.ones(12), y, up], 1) for side in (-1, 1)], 1)
+
+
+def _sole(piece: Piece, along: np.ndarray, middle: np.ndarray) -> Placed:
+    """A strip along a direction (T, 3) below points (T, 3) of feet, upper side up."""
+    along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
+    side = np.cross(along, [0.0, 0.0, 1.0])
+    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-6)
+    up = np.cross(side, along)
+    return Placed(piece, np.stack([side, along, up], 2), middle - up * 0.09)
 
 
 def _place(rng: np.random.Generator, piece: Piece, shot: Shot, front: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from thfm_ros.synth.clutter import PHOTOGRAPHS
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.places import textures, views
-from thfm_ros.synth.placing import Shot, furniture_of, in_hand, out_of_the_way, place_things
+from thfm_ros.synth.placing import Shot, furniture_of, in_hand, out_of_the_way, place_things, under_feet
 from thfm_ros.synth.scene import Surroundings
 from thfm_ros.synth.things import SEATS
 
@@ -90,7 +90,7 @@ def set_things(
     for _, _, action in people:
         furniture = furniture_of(rng, action)
         surroundings.things += [t if t.piece.name in UNDER else out_of_the_way(rng, t, seen) for t in furniture]
-        surroundings.things += in_hand(rng, body, action)
+        surroundings.things += in_hand(rng, body, action) + under_feet(rng, action)
     if scattered:
         surroundings.things += place_things(rng, config.split, seen, len(everyone))
 

@@ -65,10 +65,13 @@ def add_outerwear(
     offset: np.ndarray,
     stature: float,
     tags: dict[str, str],
-) -> None:
-    """Perhaps a thick jacket, a coat, a vest; gloves; a backpack or a bag. offset (V,): how far the top stands off."""
+) -> np.ndarray:
+    """Perhaps a thick jacket, a coat, a vest; gloves; a backpack or a bag. offset (V,): how far the top stands off.
+
+    Returns (V,) what they cover, as garments' cuts do; what was added before is left out where it is covered.
+    """
     rest, t = out.identity.vertices, out.body.template
-    z = t[:, 2]
+    z, cover = t[:, 2], np.full(len(t), -1.0, np.float32)
     roll = rng.random()
     if roll < 0.45:
         kind = "coat" if roll < 0.15 else "vest" if roll < 0.22 else "jacket"
@@ -86,7 +89,9 @@ def add_outerwear(
         if rng.random() < 0.3:  # open in front
             front = (t[:, 1] < -0.02) & (z < 0.75)
             cut = np.where(front, np.minimum(cut, np.abs(t[:, 0]) - rng.uniform(0.01, 0.07)), cut)
-        out.add(out.body.faces["tights"], material, rest + normals["tights"] * puff[:, None], cut.astype(np.float32))
+        cover = cut.astype(np.float32)
+        out.hide(cover)
+        out.add(out.body.faces["tights"], material, rest + normals["tights"] * puff[:, None], cover)
         if hem < -0.02:
             skirt = np.minimum(z - hem, 0.2 - z)
             shape = rest + normals["skirt"] * (0.02 + thick * 0.5)
@@ -99,6 +104,7 @@ def add_outerwear(
         glove = everyday(rng, random_cloth(rng, split, {"knit": 3.0}))
         shape = rest + normals["body"] * (rng.uniform(0.004, 0.01) * stature)
         out.add(faces[hand[faces].any(1)], glove, shape.astype(np.float32))
+        cover = np.where(hand, 0.05, cover).astype(np.float32)
         tags["gloves"] = "yes"
     roll = rng.random()
     if roll < 0.16:
@@ -107,6 +113,7 @@ def add_outerwear(
     elif roll < 0.28:
         _shoulder_bag(out, rng, split, normals, offset, stature)
         tags["bag"] = "shoulder"
+    return cover
 
 
 def _strap(out: Builder, material: Material, shape: np.ndarray, cut: np.ndarray) -> None:
