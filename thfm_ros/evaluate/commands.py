@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="A network on real pictures, on held-out synthetic clips, or on a published data set.")
     real_commands.register(group)
     group.command("synthetic")(synthetic)
+    group.command("crowd")(crowd)
     for name, title in PUBLISHED.items():
         group.command(name, help=f"The table of {title} with this checkpoint's row, beside the paper's.")(published)
     app.add_typer(group, name="evaluate", no_args_is_help=True)
@@ -111,6 +112,58 @@ def synthetic(
         predictors.append(ConstantPredictor(predictor.tasks))
     with progress("synthetic", count, "clips", KEPT) as advance:
         report = run.evaluate(predictors, source, count, folder, _command(), resume, step=lambda _: advance(1))
+    if json_file:
+        write_json(json_file, report.as_dict())
+    typer.echo(report.markdown())
+    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+
+
+def crowd(
+    checkpoint: Path = typer.Option(..., help="checkpoint or bundle folder"),
+    out: Path | None = OUT,
+    json_file: Path | None = JSON,
+    seed: int = typer.Option(0, help="which held-out clips"),
+    clips: int = typer.Option(8, min=1, help="how many"),
+    frames: int = typer.Option(60, min=2, help="frames a clip, at the network's rate"),
+    size: str | None = typer.Option(None, help="HxW of the camera; default twice the network's"),
+    stride: int = typer.Option(4, min=1, help="new frames a pass"),
+    max_people: int = typer.Option(6, min=1, help="the nearest who are reported, as the node's parameter"),
+    backend: str = BACKEND,
+    threads: int | None = THREADS,
+    resume: bool = RESUME,
+) -> None:
+    """Everyone in held-out synthetic crowds: ids over time (MOTA, IDF1, HOTA), joints and masks of each person."""
+    from thfm_ros.evaluate import crowd as run
+    from thfm_ros.evaluate.predictors import fingerprint
+    from thfm_ros.evaluate.report import write_json
+    from thfm_ros.evaluate.synthetic import GeneratedClips
+    from thfm_ros.stream.estimator import StreamConfig
+    from thfm_ros.synth.config import SynthConfig, parse_size
+
+    folder = out or Path("out/evaluate/crowd")
+    estimator = run.open_estimator(checkpoint, backend, threads, StreamConfig(max_people=max_people))
+    for line in estimator.shortcomings:
+        typer.echo(line)
+    m = estimator.runtime.manifest
+    height, width = parse_size(size) if size else (2 * m.height, 2 * m.width)
+    plain = SynthConfig(height=height, width=width, fps=m.fps)
+    source = GeneratedClips(run.crowd_config(plain, frames), seed)
+    identity = {
+        "model": m.preset,
+        "trained": m.trained,
+        "network": f"{m.width}x{m.height}x{m.frames}",
+        "windows": "x".join(map(str, m.windows or ())),
+        "people by": estimator.people_by,
+        "backend": m.backend,
+        "weights": str(checkpoint),
+        "fingerprint": fingerprint(checkpoint),
+    }
+    protocol = run.CrowdProtocol(stride=stride)
+    with progress("crowd", clips, "clips", KEPT) as advance:
+        report = run.evaluate(
+            estimator, identity, source, clips, folder, _command(), f"THFM {m.preset}", resume, protocol,
+            lambda _: advance(1),
+        )  # fmt: skip
     if json_file:
         write_json(json_file, report.as_dict())
     typer.echo(report.markdown())

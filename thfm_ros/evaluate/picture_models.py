@@ -22,12 +22,16 @@ from thfm_ros.errors import UserError
 from thfm_ros.evaluate.predictors import THFMPredictor, fingerprint, upright_skeleton
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import convert
+from thfm_ros.stream.crowd import detector
+from thfm_ros.stream.estimator import StreamConfig, StreamEstimator
 from thfm_ros.tasks import TASKS
 
 if TYPE_CHECKING:
     from thfm_ros.engine.results import Keypoints
     from thfm_ros.engine.runtime import Runtime
 
+LEAST_SCORE = 0.1  # of people in a picture: average precision ranks them itself
+MOST_PEOPLE = 20
 Keypoints2D = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images -> xy (N, K, 2) in [0, 1], (N, K)
 Keypoints3D = Callable[[np.ndarray], np.ndarray]  # images -> (N, K, 3) metres, any root, camera axes
 Masks = Callable[[np.ndarray], np.ndarray]  # images -> (N, h, w) of people in [0, 1], h and w of any size
@@ -151,7 +155,11 @@ def constant_model() -> FunctionModel:
 
 
 class RuntimeModel:
-    """A checkpoint or bundle. A picture is repeated as a clip, and the prediction of the last frame counts."""
+    """A checkpoint or bundle. A picture is repeated as a clip, and the prediction of the last frame counts.
+
+    Where the network takes windows around people, joints come from those, and whole pictures show everyone whom the
+    estimator of a robot finds in them.
+    """
 
     def __init__(self, runtime: Runtime, name: str = "") -> None:
         manifest = runtime.manifest
@@ -160,7 +168,8 @@ class RuntimeModel:
             raise UserError(f"expected a network that gives {', '.join(missing)} too, found {list(manifest.tasks)}")
         self.runtime = runtime
         self.picture = (manifest.width, manifest.height)
-        self.window = _largest_window(*self.picture)
+        self.own_windows: tuple[int, int] | None = getattr(manifest, "windows", None)
+        self.window = self.own_windows or _largest_window(*self.picture)
         self.joint_set, self.fps = manifest.joint_set, manifest.fps
         self.name = name or f"THFM {manifest.preset}"
         self.identity: dict[str, Any] = {
@@ -168,6 +177,7 @@ class RuntimeModel:
             "trained": manifest.trained,
             "network": f"{manifest.width}x{manifest.height}x{manifest.frames}",
             "backend": manifest.backend,
+            "windows": list(self.own_windows or ()),
         }
 
     @classmethod
@@ -189,15 +199,39 @@ class RuntimeModel:
         return np.stack([self._windows(image)[1] for image in images])
 
     def clip_joints(self, frames: np.ndarray) -> np.ndarray:
-        return THFMPredictor(self.runtime, ["keypoints_3d"]).predict(frames)["keypoints_3d"]
+        predictor = THFMPredictor(self.runtime, ["keypoints_3d"])
+        if self.own_windows is None:
+            return predictor.predict(frames)["keypoints_3d"]
+        out = np.zeros((0, 0, 3))
+        for start in predictor.starts(len(frames)):
+            clip = frames[start : start + predictor.frames]
+            filled = np.concatenate([clip, np.repeat(clip[-1:], predictor.frames - len(clip), 0)])
+            (found,) = self.runtime.predict_windows(filled[None], ["keypoints_3d"])
+            new = np.asarray(found.xyz, float)[max(len(out) - start, 0) : len(clip)]
+            out = np.concatenate([out, new]) if len(out) else new
+        return out
 
     def alpha(self, image: np.ndarray) -> np.ndarray:
         return self._whole(image, ["foreground"])[0]
 
     def people(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
+        if detector(self.runtime.manifest):
+            return self._everyone(image)
         alpha, found, letterbox = self._whole(image, ["foreground", "keypoints_2d", "keypoints_3d"])
         assert found is not None
         return [found_person(found.xy[-1], found.visibility[-1], alpha, letterbox, self.joint_set)], alpha
+
+    def _everyone(self, image: np.ndarray) -> tuple[list[FoundPerson], np.ndarray]:
+        config = StreamConfig(output="input", min_score=LEAST_SCORE, max_people=MOST_PEOPLE, joint_noise_m=0.0)
+        estimator = StreamEstimator(self.runtime, config)
+        estimator.push(0, np.ascontiguousarray(image))
+        (result,) = estimator.finish(["foreground", "keypoints_2d", "keypoints_3d"])
+        assert result.foreground is not None
+        people = []
+        for person in result.people:
+            mask = result.instances == person.label if person.label and result.instances is not None else None
+            people.append(FoundPerson(as_coco(person.xy - 0.5, person.confidence, self.joint_set), person.score, mask))
+        return people, result.foreground
 
     def _whole(self, image: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, Keypoints | None, Letterbox]:
         letterbox = Letterbox.of((image.shape[1], image.shape[0]), self.picture)
@@ -208,6 +242,11 @@ class RuntimeModel:
 
     def _windows(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """xy in [0, 1] of the window, xyz, visibility of one window (3, h, w), letterboxed into the network's size."""
+        if self.own_windows is not None:
+            frame = np.rint(127.5 * (image.transpose(1, 2, 0) + 1.0)).clip(0, 255).astype(np.uint8)
+            clip = np.repeat(frame[None, None], self.runtime.manifest.frames, 1)
+            (person,) = self.runtime.predict_windows(clip, ["keypoints_2d", "keypoints_3d"])
+            return person.xy[-1], person.xyz[-1], person.visibility[-1]
         size = (image.shape[2], image.shape[1])
         letterbox = Letterbox.of(size, self.picture)
         placed = letterbox.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1

@@ -240,6 +240,11 @@ class StreamEstimator:
         return results
 
     @property
+    def people_by(self) -> str:
+        """What tells people apart: instances, foreground (its connected parts), or one skeleton a picture."""
+        return self._detector or "whole picture"
+
+    @property
     def shortcomings(self) -> list[str]:
         """What people lack with this network, a line each."""
         return shortcomings(self.runtime.manifest)
