@@ -16,6 +16,7 @@ import numpy as np
 
 from thfm_ros.engine.device import cpu_name
 from thfm_ros.engine.golden import golden_inputs
+from thfm_ros.engine.manifest import WINDOWS
 from thfm_ros.engine.peak import peak_gflops, peak_kind
 from thfm_ros.engine.runtime import StageRuntime
 
@@ -24,6 +25,7 @@ ALL_KINDS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoi
 BASELINE = "eager diffusers"
 FEWEST_ROUNDS = 3  # however slow: a median needs them
 FEWEST_SAMPLES = {95: 20, 99: 100}  # percentile -> samples below which it would be the maximum under another name
+PEOPLE = (0, 1, 3, 6)  # in view: each has a window, whose stages take the place of the keypoint pass
 CHOICES = {"one_dense": (1, False), "keypoints": (0, True), "all": (4, True)}  # dense tasks, keypoints or not
 
 
@@ -127,6 +129,16 @@ def clip_stages(run: Run, dense: int, keypoints: bool) -> list[str]:
     return stages + [name for stage in ("transform", "decode") for _, name in run.runtime.plan(stage, dense)]
 
 
+def crowd_stages(run: Run, people: int) -> list[str]:
+    """What one clip runs for depth, normals, mask, dense pose, `instances` and the skeletons of so many people.
+
+    [] where the bundle has no windows.
+    """
+    if WINDOWS not in run.samples:
+        return []
+    return clip_stages(run, 5, False) + [name for _, name in run.runtime.plan(WINDOWS, people)]
+
+
 def step_stages(run: Run, dense: int, keypoints: bool) -> list[str]:
     """What 4 new frames run in the stream form; [] where a stage of it is missing."""
     stages = ["encode_step", *(["keypoints_step"] if keypoints else []), *["transform_step", "decode_step"] * dense]
@@ -182,6 +194,9 @@ def summary(runs: Sequence[Run], peaks: Sequence[dict[str, float]]) -> dict[str,
             "stages": stages,
             "clip_ms": clip,
             "frames_per_s": {**fps, "all": 1e3 * m.frames / every},
+            "frames_per_s_by_people": {
+                str(n): 1e3 * m.frames / total_ms(run, stages_of) for n in PEOPLE if (stages_of := crowd_stages(run, n))
+            },
         }
         steps = {what: step_stages(run, *choice) for what, choice in CHOICES.items()}
         entry["stream_frames_per_s"] = {k: 4e3 / total_ms(run, v) for k, v in steps.items() if v}

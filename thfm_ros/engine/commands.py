@@ -198,7 +198,8 @@ def _print_bench(result: dict) -> None:
         stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
     rates = ("one dense task", "keypoints", "all kinds", "all, as a stream", "x eager (all)", "at the peak")
-    for column in ("run", *rates, "load s", "memory MB"):
+    crowds = list(dict.fromkeys(n for run in result["runs"] for n in run["frames_per_s_by_people"]))
+    for column in ("run", *rates, *(f"all, {n} people" for n in crowds), "load s", "memory MB"):
         totals.add_column(column, justify="left" if column == "run" else "right")
     for run in result["runs"]:
         for name, row in run["stages"].items():
@@ -219,6 +220,7 @@ def _print_bench(result: dict) -> None:
             run["name"],
             *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
             *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (stream, times, best)),
+            *(f"{run['frames_per_s_by_people'].get(n, float('nan')):.2f}" for n in crowds),
             f"{run['load_s']:.1f}",
             f"{run['memory_mb']:.0f}",
         )
