@@ -1,6 +1,6 @@
 """Everyone in view: detections become tracks, tracks windows, windows skeletons, and skeletons people.
 
-Of each pass: who is found in its frames is told apart and named (`Tracker`); each track's window, cut from the camera's
+Of each pass: who is found in its frames is identified (`Tracker`); each track's window, cut from the camera's
 own images, goes through the network's keypoint pass; the joints are mapped back, smoothed and placed in the camera
 frame. Without windows the one skeleton of the whole picture takes the place of both.
 """
@@ -195,11 +195,11 @@ class Crowd:
             clips.append(FollowedClip.along(np.stack(boxes), runtime.manifest.windows))
             oldest = frames[0].stamp_ns
             track.boxes = {stamp: box for stamp, box in track.boxes.items() if stamp >= oldest}
-        answers = runtime.predict_windows(np.stack([clip.cut(images) for clip in clips]), tasks)
+        predictions = runtime.predict_windows(np.stack([clip.cut(images) for clip in clips]), tasks)
         out = {}
-        for track, clip, answer in zip(tracks, clips, answers, strict=True):
-            xy = clip.to_image(answer.xy)
-            joints = zip(xy, np.asarray(answer.xyz, float), np.asarray(answer.visibility, float), strict=True)
+        for track, clip, found in zip(tracks, clips, predictions, strict=True):
+            xy = clip.to_image(found.xy)
+            joints = zip(xy, np.asarray(found.xyz, float), np.asarray(found.visibility, float), strict=True)
             out[track] = [Skeleton(*frame) for frame in joints]
         return out
 

@@ -11,7 +11,7 @@ from thfm_ros.instances import Instances, group
 from thfm_ros.letterbox import Letterbox
 
 LEAST_PIXELS = 12  # of the network's map that somebody fills
-MOST = 20  # people that are told apart in a frame
+MOST = 20  # people of a frame
 ALPHA = 0.5  # above it a pixel of the mask is somebody's
 BINS = 4  # of each colour channel, above and below a person's middle
 
@@ -45,7 +45,7 @@ def from_instances(code: np.ndarray, pixels: np.ndarray, fit: Letterbox) -> Dete
 
 
 def from_mask(alpha: np.ndarray, pixels: np.ndarray, fit: Letterbox) -> Detected:
-    """alpha (H, W) in [0, 1] of all people: each connected part is somebody. Who touches somebody is not told apart."""
+    """alpha (H, W) in [0, 1] of all people: each connected part is one person, however many touch."""
     count, parts, stats, centres = cv2.connectedComponentsWithStats((alpha > ALPHA).astype(np.uint8))
     order = [n for n in np.argsort(-stats[:, cv2.CC_STAT_AREA]) if n and stats[n, cv2.CC_STAT_AREA] >= LEAST_PIXELS]
     order = order[:MOST]

@@ -217,7 +217,7 @@ class StreamEstimator:
 
     def _pass(self, tasks: Sequence[str]) -> list[FrameResult]:
         started = time.perf_counter()
-        wanted = self._with_dependencies(tasks)
+        wanted = self.network_tasks(tasks)
         frames = list(self._window)
         padding = self.frames - len(frames)
         frames = [frames[0]] * padding + frames
@@ -249,7 +249,7 @@ class StreamEstimator:
         """What people lack with this network, a line each."""
         return shortcomings(self.runtime.manifest)
 
-    def _with_dependencies(self, tasks: Sequence[str]) -> list[str]:
+    def network_tasks(self, tasks: Sequence[str]) -> list[str]:
         """The asked tasks that the model has, and what they need: human depth cannot tell its far end from the
         background without the mask, and skeletons come from windows around those who were found."""
         known = [t for t in tasks if t in self.runtime.manifest.tasks]

@@ -26,6 +26,7 @@ STEADY_S = 2.0  # for how long a hidden person is taken to walk on
 LEARN = 0.1  # share of a frame's colours in what is remembered
 HEIGHT, LOOK, HIDDEN = 1.0, 2.5, 0.3  # what heights, colours and being hidden count beside distances
 DEAREST = 1.4  # an assignment that costs more is none
+KEPT = 128  # boxes of each person, more than any clip has frames
 TWICE = 0.7  # boxes that overlap more are one person, found twice
 
 
@@ -71,6 +72,8 @@ class Track:
             self.stamp_ns = stamp_ns
         self.seen_ns = max(self.seen_ns, stamp_ns)
         self.boxes[stamp_ns] = box
+        if len(self.boxes) > KEPT:
+            del self.boxes[min(self.boxes)]
         if colours is not None:
             self.colours = colours if self.colours is None else (1 - LEARN) * self.colours + LEARN * colours
 
