@@ -16,7 +16,7 @@ from thfm_ros.errors import UserError
 
 # Of the click that typer uses, which is in newer ones a copy of its own: reached through what typer exports.
 USAGE_ERROR: Any = typer.BadParameter.__base__
-AREAS = ("system", "stream", "model", "synth", "train", "evaluate", "engine")
+AREAS = ("system", "offline", "model", "synth", "train", "evaluate", "engine")
 
 
 def build() -> typer.Typer:

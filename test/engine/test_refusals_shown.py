@@ -36,7 +36,7 @@ def invoke(register: object, *arguments: object) -> str:
 
 
 def test_run(bundle: Path, tmp_path: Path) -> None:
-    from thfm_ros.stream.commands import register
+    from thfm_ros.offline.commands import register
 
     video, figures = tmp_path / "video.mp4", tmp_path / "figures.json"
     with VideoWriter(video, 12.0) as writer:

@@ -16,7 +16,8 @@ LAYERS = {
     "evaluate": 5,  # also of streams: what jumps at the borders of windows
     "nodes": 6,
     "system": 6,
-    "cli": 7,
+    "offline": 7,  # whole recordings, with the messages of nodes
+    "cli": 8,
 }
 ROBOT = (
     "stream",

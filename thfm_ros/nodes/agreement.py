@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sensor_msgs.msg import Image
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.camera_info import same_aspect
 from thfm_ros.stream.scale import FAR_M, LEAST_MEASURED, NEAR_M
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
 
 VIEW_TOLERANCE = 0.05  # of the focal length, and of the width for the principal point
 SAMPLES = 16384  # pixels by which a depth image is judged

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-
-from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
+from typing import TYPE_CHECKING
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream.lens import Lens
+
+if TYPE_CHECKING:  # what reads takes any object with the fields of the message: bags are read without ROS
+    from sensor_msgs.msg import CameraInfo
+    from std_msgs.msg import Header
 
 FOCAL_LENGTHS = (0.04, 100.0)  # in widths of the image: fields of view of 171 and 0.6 degrees
 MARGIN = 0.05  # of the image, at each border, where no principal point lies
@@ -148,6 +150,8 @@ def scaled_camera_info(
     Args:
         source_size: width, height of the camera's image.
     """
+    from sensor_msgs.msg import CameraInfo
+
     delivered = _delivered_size(info) if info.width and info.height else source_size
     sx, sy = width / delivered[0], height / delivered[1]
     bx, by = _binning(info)
@@ -176,6 +180,8 @@ def scaled_camera_info(
 
 def pinhole_camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     """The camera_info of an ideal camera, for one that is only described by its field of view."""
+    from sensor_msgs.msg import CameraInfo
+
     i = intrinsics
     out = CameraInfo(header=header, width=i.width, height=i.height, distortion_model="plumb_bob", d=[0.0] * 5)
     out.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import array
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from thfm_ros.encoded_image import decode_image, image_size
 from thfm_ros.errors import UserError
+
+if TYPE_CHECKING:  # what decodes takes any object with the fields of the message: bags are read without ROS
+    from sensor_msgs.msg import CompressedImage, Image
+    from std_msgs.msg import Header
 
 MAX_PIXELS = 64_000_000  # a larger size is a corrupt header, not a camera
 
@@ -203,6 +206,8 @@ def to_bytes(values: np.ndarray | bytes) -> array.array[int]:
 
 def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     """An Image message of (H, W[, 3]) pixels; encoding: of _LAYOUTS; the dtype has to be the encoding's."""
+    from sensor_msgs.msg import Image
+
     dtype, channels = _LAYOUTS[encoding]
     found = 1 if pixels.ndim == 2 else pixels.shape[2]
     if pixels.dtype != dtype or found != channels:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,14 +12,26 @@ from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream.buffer import ClipBuffer, Item
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator
 from thfm_ros.stream.ledger import FrameLedger
+from thfm_ros.stream.lens import Lens
+
+
+class Frame(NamedTuple):
+    """One frame of a recording, as `StreamEstimator.push` takes it."""
+
+    stamp_ns: int
+    image: np.ndarray  # (h, w, 3) uint8 RGB
+    intrinsics: Intrinsics | None = None
+    depth: np.ndarray | None = None  # (h, w) metres, registered to the image
+    lens: Lens | None = None  # of an image that is not rectified
 
 
 def run_stream(
     estimator: StreamEstimator,
-    frames: Iterable[tuple[int, np.ndarray, Intrinsics | None]],
+    frames: Iterable[Frame | tuple[int, np.ndarray, Intrinsics | None]],
     tasks: Sequence[str],
     stride: int,
     ledger: FrameLedger | None = None,
+    every_frame: bool = False,
 ) -> Iterator[FrameResult]:
     """Yields the results of every sampled frame, in the order of their arrival.
 
@@ -26,24 +40,26 @@ def run_stream(
     them as "rate" and "late").
 
     Args:
-        frames: (stamp in ns, RGB uint8 (h, w, 3), its camera or None) in the order of their arrival.
+        frames: in the order of their arrival; a tuple (stamp_ns, image, intrinsics) will do for one.
         stride: new frames a pass; what is left at the end of a clip makes a last, shorter one.
         ledger: where to count what became of every frame.
+        every_frame: also those that come faster than the model's rate. A window then spans less time.
     """
     ledger = ledger or FrameLedger()
-    buffer = ClipBuffer(estimator.fps, capacity=estimator.frames, stride=stride, live=False, ledger=ledger)
+    fps = math.inf if every_frame else estimator.fps
+    buffer = ClipBuffer(fps, capacity=estimator.frames, stride=stride, live=False, ledger=ledger)
     clip = 0
 
     def passes(items: list[Item]) -> Iterator[list[FrameResult]]:
         nonlocal clip
         for item in items:
-            image, intrinsics = item.payload
+            image, *camera = item.payload
             if item.clip != clip or not estimator.continues(image):
                 yield estimator.finish(tasks)
                 clip = item.clip
             elif estimator.full:
                 yield estimator.step(tasks)
-            estimator.push(item.stamp_ns, image, intrinsics)
+            estimator.push(item.stamp_ns, image, *camera)
         yield estimator.step(tasks)
 
     def results(items: list[Item]) -> Iterator[FrameResult]:
@@ -52,8 +68,8 @@ def run_stream(
             yield from results
 
     estimator.reset()
-    for stamp_ns, image, intrinsics in frames:
-        buffer.offer(stamp_ns, (image, intrinsics))
+    for stamp_ns, *payload in frames:
+        buffer.offer(stamp_ns, payload)
         while items := buffer.take():
             yield from results(items)
     while items := buffer.flush():

@@ -20,8 +20,9 @@ from video_files import write_packets
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.stream import commands
-from thfm_ros.stream.commands import film_frame, register
+from thfm_ros.offline import film, run
+from thfm_ros.offline.commands import register
+from thfm_ros.offline.film import Film, film_frame
 from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
 from thfm_ros.stream.ledger import FrameLedger
 from thfm_ros.stream.offline import run_stream
@@ -123,7 +124,7 @@ def interrupt_at(frame: int, how: Callable[[], None], monkeypatch: pytest.Monkey
             how()
         return film_frame(result)
 
-    monkeypatch.setattr(commands, "film_frame", drawn)
+    monkeypatch.setattr(film, "film_frame", drawn)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -166,7 +167,7 @@ def test_a_pass_that_fails_costs_only_the_frames_after_it(
 
 
 def test_a_sample_can_be_named(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "run_video", lambda video, *_: {"video": str(video)})
+    monkeypatch.setattr(run, "run", lambda recording, *_: {"video": str(recording.path)})
     result = invoke("walker", "-o", tmp_path / "o.mp4", "--bundle", checkpoint)
     assert result.exit_code == 0, result.output
     assert "samples/walker.mp4" in result.output.replace("\n", "")
@@ -225,14 +226,14 @@ def test_offline_a_time_lapse_is_answered_frame_by_frame() -> None:
     assert [r.stamp_ns for r in results] == [f[0] for f in frames]
 
 
-def test_frames_that_are_not_in_the_film_are_named() -> None:
+def test_frames_without_an_answer_are_named() -> None:
     frames = [(round(t * NS), moving_square(0), None) for t in (0.0, 0.1, 0.1, 0.05, 0.2, 0.2)]
     ledger = FrameLedger()
     results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 2, ledger))
-    reader, film = SimpleNamespace(path="a.mp4", notes=[], damaged=0), SimpleNamespace(letterboxed=0)
-    (line,) = commands.remarks(reader, film, ledger.totals())
+    recording = SimpleNamespace(path="a.mp4", notes=[], damaged=0)
+    (line,) = run.remarks(recording, [Film(Path("a.mp4"), 12.0)], ledger.totals())
     assert len(results) == 3
-    assert line == "3 of 6 frames are not in the film: its stamp is equal to or slightly older than one already taken"
+    assert line == "3 of 6 frames have no answer: its stamp is equal to or slightly older than one already taken"
 
 
 def test_offline_newest_only_is_counted() -> None:

@@ -1,0 +1,189 @@
+"""`thfm run`: a video or a bag through the network, offline, with the estimator that the ROS node uses."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from thfm_ros.offline.bag_recording import BagRecording
+    from thfm_ros.offline.recording import Recording
+    from thfm_ros.offline.run import Output
+
+DEFAULT_TASKS = "scene_depth,scene_normals,foreground,dense_pose,keypoints_3d"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    source: str = typer.Argument(
+        ..., metavar="VIDEO|BAG", help="Any video file, the name of a shipped sample (walker), or a bag of ROS 2."
+    ),
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        "-o",
+        help="X.mp4: the input and all outputs side by side. Of a bag also a name without a suffix: an annotated bag.",
+    ),
+    rerun: Path | None = typer.Option(None, "--rerun", metavar="FILE.rrd", help="Recording for the Rerun viewer."),
+    view: bool = typer.Option(False, "--view", help="Show everything in the Rerun viewer while it runs."),
+    bundle: str = typer.Option("", help="Bundle or checkpoint folder; default: the weights that ship."),
+    backend: str = typer.Option("auto", help="auto, openvino, onnxruntime, torch, tensorrt or torch_tensorrt."),
+    tasks: str = typer.Option(DEFAULT_TASKS, help="Comma-separated tasks."),
+    stride: int = typer.Option(8, min=1, help="New frames a pass; smaller is slower and sees more past."),
+    every_frame: bool | None = typer.Option(
+        None,
+        "--every-frame/--sampled",
+        help="Answer every frame, or those at the network's rate. Default: every frame for an annotated bag.",
+    ),
+    fov: float | None = typer.Option(
+        None,
+        min=1.0,
+        max=179.0,
+        help="Horizontal field of view in degrees, for metres: 60 for a video; of a bag, where it has no camera_info.",
+    ),
+    image: str = typer.Option("", metavar="TOPIC", help="Of a bag: the images. Default: the only colour images."),
+    camera_info: str = typer.Option("", metavar="TOPIC", help="Of a bag: their calibration. Default: beside them."),
+    namespace: str = typer.Option("", help="In front of the outputs' topics in an annotated bag."),
+    storage: str = typer.Option("", help="Of an annotated bag: mcap or sqlite3. Default: the input's."),
+    zstd: bool = typer.Option(False, "--zstd", help="Compress an annotated bag."),
+    threads: int = typer.Option(0, min=0, help="CPU threads; 0: all."),
+    json_file: Path | None = typer.Option(None, "--json", help="Figures as JSON."),
+) -> None:
+    """Run the network over a video or a bag: a film, an annotated bag, or a recording for Rerun.
+
+    A video needs no ROS, nor does a bag, unless a bag is written.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from thfm_ros.files import write_json
+    from thfm_ros.offline.bag_files import is_bag
+    from thfm_ros.offline.run import Settings
+    from thfm_ros.offline.run import run as run_recording
+    from thfm_ros.paths import video_path
+
+    path = video_path(source)
+    from_bag = is_bag(path)
+    to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
+    names = tasks.split(",")
+    _check_tasks(names)
+    _check_places(path, from_bag, out, rerun, view, json_file)
+    _check_bag_options(from_bag, to_bag, image, camera_info, namespace, storage, zstd)
+    console = Console()
+    with contextlib.ExitStack() as stack:
+        recording = _open(path, from_bag, image, camera_info, fov)
+        stack.callback(getattr(recording, "close", lambda: None))
+        outputs: list[Output] = []
+        annotated = None
+        if to_bag:
+            annotated = _annotated_bag(out, recording, names, namespace, storage, zstd)
+            outputs.append(annotated)
+        elif out is not None:
+            from thfm_ros.offline.film import Film
+
+            outputs.append(Film(out, recording.fps))
+        if rerun is not None or view:
+            from thfm_ros.offline.rerun_log import RerunLog
+
+            places = ([rerun] if rerun is not None else []) + ([None] if view else [])
+            outputs += [RerunLog(place, path.name, recording.dated) for place in places]
+        every = to_bag if every_frame is None else every_frame
+        settings = Settings(names, bundle, backend, stride, threads, every)
+        figures = run_recording(recording, outputs, settings, console)
+    if annotated is not None:
+        figures["topics"] = annotated.written
+    shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k not in ("refused", "topics")}
+    console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
+    for line in figures.get("refused", ()):
+        console.print(f"[yellow]{escape(line)}[/]")
+    for topic, count in figures.get("topics", {}).items():
+        console.print(f"{topic}: {count} messages", highlight=False)
+    for output in outputs:
+        if output.path is not None:
+            console.print(f"look at {output.path}", soft_wrap=True)
+    if json_file:
+        write_json(json_file, figures)
+
+
+def _check_tasks(names: list[str]) -> None:
+    """Raises UserError where these tasks cannot be."""
+    from thfm_ros.errors import UserError
+    from thfm_ros.stream.estimator import conflict
+    from thfm_ros.tasks import get_task
+
+    for name in names:
+        get_task(name)
+    if problem := conflict(names):
+        raise UserError(problem)
+
+
+def _check_places(
+    path: Path, from_bag: bool, out: Path | None, rerun: Path | None, view: bool, json_file: Path | None
+) -> None:
+    """Raises UserError now, rather than after the work, where something cannot be written."""
+    from thfm_ros.errors import UserError
+    from thfm_ros.paths import writable
+
+    if out is None and rerun is None and not view:
+        raise UserError("nothing to make: expected -o (a film; of a bag also a bag), --rerun OUT.rrd or --view")
+    if out is not None and not out.name:
+        raise UserError(f"cannot write {out}: it is a folder: name a file")
+    named_file = out is not None and out.suffix[1:2].isalpha()  # and not bag_2026.11.29
+    if out is not None and out.suffix.lower() != ".mp4" and (named_file or not from_bag):
+        of_bag = f" or, without a suffix, a bag, {out.with_suffix('')}" if from_bag else ""
+        raise UserError(f"the output has to be an .mp4 file, found {out}: name it {out.with_suffix('.mp4')}{of_bag}")
+    if rerun is not None and rerun.suffix.lower() != ".rrd":
+        raise UserError(f"--rerun takes an .rrd file, found {rerun}: name it {rerun.with_suffix('.rrd')}")
+    for file in (out, rerun, json_file):
+        if file is None:
+            continue
+        if file is not out and file.is_dir():
+            raise UserError(f"cannot write {file}: it is a folder: name a file")
+        if file.exists() and file.resolve() == path.resolve():
+            raise UserError(f"{file} is the input: choose another name for the output")
+        writable(file)
+
+
+def _check_bag_options(
+    from_bag: bool, to_bag: bool, image: str, camera_info: str, namespace: str, storage: str, zstd: bool
+) -> None:
+    """Raises UserError for options that would change nothing."""
+    from thfm_ros.errors import UserError
+
+    given = {"--image": image, "--camera-info": camera_info} if not from_bag else {}
+    if idle := [name for name, value in given.items() if value]:
+        raise UserError(f"{', '.join(idle)} choose topics of a bag, found a video: leave them out")
+    given = {"--namespace": namespace, "--storage": storage, "--zstd": zstd} if not to_bag else {}
+    if idle := [name for name, value in given.items() if value]:
+        raise UserError(f"{', '.join(idle)} belong to an annotated bag: name one (-o FOLDER), or leave them out")
+
+
+def _open(path: Path, from_bag: bool, image: str, camera_info: str, fov: float | None) -> Recording:
+    if from_bag:
+        from thfm_ros.offline.bag_recording import BagRecording
+
+        return BagRecording(path, image, camera_info, fov)
+    from thfm_ros.offline.recording import VideoRecording
+
+    return VideoRecording(path, 60.0 if fov is None else fov)
+
+
+def _annotated_bag(
+    out: Path, recording: BagRecording, tasks: list[str], namespace: str, storage: str, zstd: bool
+) -> Output:
+    from thfm_ros.errors import UserError
+    from thfm_ros.offline.annotated_bag import AnnotatedBag, require_ros
+
+    require_ros()
+    from thfm_ros.nodes.bag import STORAGES
+
+    storage = storage or recording.bag.storage
+    if storage not in STORAGES:
+        raise UserError(f"unknown storage '{storage}': expected {' or '.join(STORAGES)}")
+    return AnnotatedBag(out, recording, tasks, namespace, storage, zstd)
