@@ -34,7 +34,7 @@ from rosbags.rosbag2 import CompressionMode, Reader
 from sensor_msgs.msg import CompressedImage, Image
 
 from thfm_ros.nodes.images import to_image
-from thfm_ros.nodes.outputs import TYPES
+from thfm_ros.nodes.message_types import message_type
 from thfm_ros.nodes.topics import PUBLISHED
 from thfm_ros.offline import annotated_bag
 
@@ -46,9 +46,11 @@ KINDS = {
     "sqlite-zstd-messages": Kind("sqlite3", CompressionMode.MESSAGE),
     "sqlite-zstd-files-split": Kind("sqlite3", CompressionMode.FILE, files=2),
 }
-OUTPUTS = {"depth/image", "depth/camera_info", "inverse_depth/image", "normals/image", "normals/image_color",
-           "foreground/image", "dense_pose/image", "dense_pose/image_color", "people", "skeleton/markers",
-           "overlay/image"}  # fmt: skip
+OUTPUTS = {
+    *("depth/image", "depth/camera_info", "depth/points", "inverse_depth/image", "normals/image"),
+    *("normals/image_color", "foreground/image", "dense_pose/image", "dense_pose/image_color", "people"),
+    *("skeleton/markers", "overlay/image"),
+}
 
 
 class Runtime(FakeRuntime):
@@ -99,7 +101,7 @@ def test_every_frame_is_answered_and_nothing_of_the_input_is_lost(tmp_path: Path
     for topic in PUBLISHED:
         if topic.name in OUTPUTS:
             messages = outputs["/" + topic.name, topic.type.replace("/", "/msg/")]
-            decoded = [deserialize_message(data, TYPES[topic.type]) for _, data in messages]
+            decoded = [deserialize_message(data, message_type(topic.type)) for _, data in messages]
             heads = [m.markers[0] if topic.name == "skeleton/markers" else m for m in decoded]
             assert [(stamp_of(m), at) for m, (at, _) in zip(heads, messages, strict=True)] == images, topic.name
             assert {m.header.frame_id for m in heads} == {"camera_optical"}
@@ -218,12 +220,9 @@ def unreadable(folder: Path) -> Iterator[tuple[str, Path, str]]:
     yield "text", folder / "text.mcap", "expected a bag (MCAP or sqlite3), found neither"
     (folder / "old.bag").write_bytes(b"#ROSBAG V2.0\n" + bytes(100))
     yield "ROS 1", folder / "old.bag", "rosbags-convert --src"
-    (folder / "part.db3.zstd").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
-    yield (
-        "a part",
-        folder / "part.db3.zstd",
-        f"found one compressed file of it, {folder / 'part.db3.zstd'}: name {folder}",
-    )
+    part = folder / "part.db3.zstd"
+    part.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    yield "a part", part, f"found one compressed file of it, {part}: name {folder}"
 
 
 def test_what_is_no_whole_bag_is_refused_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:

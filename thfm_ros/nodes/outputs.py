@@ -122,7 +122,7 @@ class Outputs:
         messages: dict[str, Any] = {t: make(result, header) for t, make in IMAGES.items() if t in listened}
         messages |= {t: make(result, header, settings.maps) for t, make in FORMS.items() if t in listened}
         if "depth/camera_info" in listened:
-            messages["depth/camera_info"] = _depth_camera(result, header, info)
+            messages["depth/camera_info"] = depth_camera(result, header, info)
         if "people" in listened:
             messages["people"] = people_to_msg(result.people, result.source_size, header, result.others)
         if BOXES_2D in listened:
@@ -186,7 +186,7 @@ class Outputs:
         self._shown = present
 
 
-def _depth_camera(result: FrameResult, header: Header, info: CameraInfo | None) -> CameraInfo | None:
+def depth_camera(result: FrameResult, header: Header, info: CameraInfo | None) -> CameraInfo | None:
     """The camera of the depth image; None where there is none."""
     if result.intrinsics is None or result.depth is None:
         return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from thfm_ros.stream.estimator import FrameResult
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
+POINTS, DEPTH_CAMERA, PEOPLE, MARKERS = "depth/points", "depth/camera_info", "people", "skeleton/markers"
 MARKER_LIFETIME_S = 0.5  # as long as the node's at full rate; the next frame's replace them anyhow
 
 
@@ -99,29 +101,26 @@ class AnnotatedBag:
         from sensor_msgs.msg import CameraInfo
         from std_msgs.msg import Header
 
-        from thfm_ros.nodes.camera_info import pinhole_camera_info, scaled_camera_info
+        from thfm_ros.nodes.maps import FORMS, IMAGES, MapSettings
         from thfm_ros.nodes.markers import people_to_markers
-        from thfm_ros.nodes.outputs import IMAGES
+        from thfm_ros.nodes.outputs import depth_camera
         from thfm_ros.nodes.people import people_to_msg
 
         header = Header(frame_id=origin.frame_id)
         header.stamp.sec, header.stamp.nanosec = divmod(origin.stamp_ns, 1_000_000_000)
-        for name, convert in IMAGES.items():
-            if name in self._topics and (image := convert(result, header)) is not None:
-                yield name, image
-        if "depth/camera_info" in self._topics and result.depth is not None and result.intrinsics is not None:
-            if origin.info is None:
-                yield "depth/camera_info", pinhole_camera_info(result.intrinsics, header)
-            else:
-                info = deserialize_message(origin.info, CameraInfo)
-                yield "depth/camera_info", scaled_camera_info(info, result.source_size, *result.size, header)
-        if "people" in self._topics:
-            yield "people", people_to_msg(result.people, result.source_size, header)
-        if "skeleton/markers" in self._topics:
-            present = {person.id for person in result.people if person.located}
-            lost = sorted(self._shown - present)
-            yield "skeleton/markers", people_to_markers(result.people, lost, header, MARKER_LIFETIME_S)
-            self._shown = present
+        info = None if origin.info is None else deserialize_message(origin.info, CameraInfo)
+        present = {person.id for person in result.people if person.located}
+        lost, self._shown = sorted(self._shown - present), present
+        makers: dict[str, Callable[[], Any]] = {
+            **{name: partial(make, result, header) for name, make in IMAGES.items()},
+            POINTS: partial(FORMS[POINTS], result, header, MapSettings()),
+            DEPTH_CAMERA: partial(depth_camera, result, header, info),
+            PEOPLE: partial(people_to_msg, result.people, result.source_size, header),
+            MARKERS: partial(people_to_markers, result.people, lost, header, MARKER_LIFETIME_S),
+        }
+        for name in self._topics:
+            if (message := makers[name]()) is not None:
+                yield name, message
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -134,12 +133,11 @@ class AnnotatedBag:
 
 
 def output_topics(tasks: Collection[str]) -> dict[str, str]:
-    """topic -> type (sensor_msgs/msg/Image) of what the node publishes for frames of these tasks."""
-    from thfm_ros.nodes.outputs import TYPES
+    """topic -> type (sensor_msgs/msg/Image) of what is written for these tasks: the node's topics of each frame that
+    need no optional package, every picture in one form."""
+    from thfm_ros.nodes.maps import IMAGES
     from thfm_ros.nodes.topics import PUBLISHED, topics_to_tasks
 
-    return {
-        topic.name: topic.type.replace("/", "/msg/")
-        for topic in PUBLISHED
-        if topic.type in TYPES and not topic.optional and topics_to_tasks([topic.name], tasks)
-    }
+    names = {*IMAGES, POINTS, DEPTH_CAMERA, PEOPLE, MARKERS}
+    types = {topic.name: topic.type.replace("/", "/msg/") for topic in PUBLISHED if topic.name in names}
+    return {name: kind for name, kind in types.items() if topics_to_tasks([name], tasks)}

@@ -23,7 +23,7 @@ class Film:
     def __init__(self, path: Path, fps: float) -> None:
         self._writer = VideoWriter(path, fps, keep=True)
         self._last_ns: int | None = None
-        self._start_ns = 0
+        self._start_ns, self._step_ns = 0, round(1e9 / fps)
 
     @property
     def path(self) -> Path:
@@ -49,8 +49,10 @@ class Film:
         """One frame. After a jump back in time (a bag that loops) it follows the last one directly."""
         if self._last_ns is None:
             self._start_ns = result.stamp_ns
-        elif result.stamp_ns <= self._last_ns:
-            self._start_ns -= self._last_ns + round(1e9 / self._writer.fps) - result.stamp_ns
+        elif result.stamp_ns > self._last_ns:
+            self._step_ns = result.stamp_ns - self._last_ns
+        else:
+            self._start_ns -= self._last_ns + self._step_ns - result.stamp_ns
         self._last_ns = result.stamp_ns
         self._writer.write(film_frame(result), (result.stamp_ns - self._start_ns) / 1e9)
 
