@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from thfm_ros.offline.bag_recording import BagRecording
     from thfm_ros.offline.recording import Recording
     from thfm_ros.offline.run import Output
 
@@ -82,7 +81,9 @@ def run(
         outputs: list[Output] = []
         annotated = None
         if to_bag:
-            annotated = _annotated_bag(out, recording, names, namespace, storage, zstd)
+            from thfm_ros.offline.annotated_bag import AnnotatedBag
+
+            annotated = AnnotatedBag(out, recording, names, namespace, storage, zstd)
             outputs.append(annotated)
         elif out is not None:
             from thfm_ros.offline.film import Film
@@ -166,24 +167,7 @@ def _check_bag_options(
 
 def _open(path: Path, from_bag: bool, image: str, camera_info: str, fov: float | None) -> Recording:
     if from_bag:
-        from thfm_ros.offline.bag_recording import BagRecording
-
         return BagRecording(path, image, camera_info, fov)
     from thfm_ros.offline.recording import VideoRecording
 
     return VideoRecording(path, 60.0 if fov is None else fov)
-
-
-def _annotated_bag(
-    out: Path, recording: BagRecording, tasks: list[str], namespace: str, storage: str, zstd: bool
-) -> Output:
-    from thfm_ros.errors import UserError
-    from thfm_ros.offline.annotated_bag import AnnotatedBag, require_ros
-
-    require_ros()
-    from thfm_ros.nodes.bag import STORAGES
-
-    storage = storage or recording.bag.storage
-    if storage not in STORAGES:
-        raise UserError(f"unknown storage '{storage}': expected {' or '.join(STORAGES)}")
-    return AnnotatedBag(out, recording, tasks, namespace, storage, zstd)
