@@ -167,6 +167,8 @@ def _check_bag_options(
 
 def _open(path: Path, from_bag: bool, image: str, camera_info: str, fov: float | None) -> Recording:
     if from_bag:
+        from thfm_ros.offline.bag_recording import BagRecording
+
         return BagRecording(path, image, camera_info, fov)
     from thfm_ros.offline.recording import VideoRecording
 

@@ -25,6 +25,8 @@ PERSON = 1  # class of the mask
 
 
 def rerun_library() -> ModuleType:
+    """The library rerun; UserError where it is not installed."""
+    os.environ.setdefault("RUST_LOG", "off")  # what goes wrong is raised here, in one line
     try:
         import rerun
     except ImportError as error:
@@ -52,6 +54,7 @@ class RerunLog:
         self._stream.set_log_time_enabled(False)  # nothing but the recording's own time
         self._stream.set_log_tick_enabled(False)
         self._camera: Intrinsics | None = None
+        self._depth = ""  # the entity with the last depth map
         self._place = contextlib.ExitStack()
 
     def __enter__(self) -> RerunLog:
@@ -124,10 +127,15 @@ class RerunLog:
     def _log_depth(self, result: FrameResult) -> None:
         """The map as a picture, and where it is in metres as coloured points."""
         rr = self._rr
+        before, self._depth = self._depth, ""
         if result.depth is not None:
-            self._log("depth", rr.DepthImage(np.where(np.isfinite(result.depth), result.depth, 0.0), meter=1.0))
+            self._depth = "depth/metres"
+            self._log(self._depth, rr.DepthImage(np.where(np.isfinite(result.depth), result.depth, 0.0), meter=1.0))
         elif result.disparity is not None:
-            self._log("depth", rr.Image(panels.disparity_color(result.disparity)))
+            self._depth = "depth/relative"
+            self._log(self._depth, rr.Image(panels.disparity_color(result.disparity)))
+        if before not in ("", self._depth):
+            self._log(before, rr.Clear(recursive=False))
         points, colors = np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
         if result.depth is not None and result.intrinsics is not None:
             height, width = result.depth.shape
@@ -159,25 +167,38 @@ class RerunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        discarded = error
+        try:
+            self._finish()
+            if self.path is not None and (error is None or not self.path.exists()):
+                self.kept, discarded = self.path, None
+            elif self.path is not None:
+                self.kept = self.path.with_stem(f"{self.path.stem}.partial")
+                self._temporary.replace(self.kept)
+        except UserError as failure:
+            discarded = failure
+            if error is None:
+                raise
+        finally:
+            self._place.__exit__(None if discarded is None else type(discarded), discarded, None)
+
+    def _finish(self) -> None:
+        """Completes the file. The library says little of a disk that is full: so the file is read."""
         try:
             self._stream.flush()
             self._stream.disconnect()
+            if self.path is not None:
+                from rerun.chunk import RrdReader
+
+                RrdReader(self._temporary).store()
         except (OSError, RuntimeError, ValueError) as failure:
             raise self._unwritable(failure) from None
-        if self.path is None:
-            return
-        discarded = error
-        if error is None or not self.path.exists():
-            self.kept, discarded = self.path, None
-        else:
-            self.kept = self.path.with_stem(f"{self.path.stem}.partial")
-            self._temporary.replace(self.kept)
-        self._place.__exit__(None if discarded is None else type(discarded), discarded, None)
 
     def _unwritable(self, error: Exception) -> UserError:
         if isinstance(error, OSError) and self.path is not None:
             return unwritable(self.path, error)
-        return UserError(f"cannot write {self.path or 'to the Rerun viewer'}: {' '.join(str(error).split())}")
+        place = f"{self.path}: {' '.join(str(error).split())}: make room, or choose another place"
+        return UserError(f"cannot write {place}" if self.path else f"the Rerun viewer is gone: {error}: start it again")
 
 
 def _bones(person: Person, places: np.ndarray) -> list[np.ndarray]:
