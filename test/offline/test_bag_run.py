@@ -60,7 +60,7 @@ class Runtime(FakeRuntime):
 
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thfm_ros.engine.runtime.load_runtime", lambda *_, **__: Runtime())
+    monkeypatch.setattr("thfm_ros.engine.load.load_runtime", lambda *_, **__: Runtime())
 
 
 def invoke(*arguments: object) -> Any:

@@ -58,7 +58,7 @@ def run(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from thfm_ros.engine.runtime import load_runtime
+    from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.shipped import shipped_bundle
     from thfm_ros.processes import Interrupts
     from thfm_ros.stream.offline import run_stream
