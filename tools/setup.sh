@@ -13,7 +13,7 @@ stamps=$venv/.setup
 has_ros=$(for name in jazzy kilted; do compgen -G "$venv/lib/python*/site-packages/ros_${name}_rclpy-*" >/dev/null && echo "$name"; done || true)
 ros=${ROS:-${has_ros%%$'\n'*}}
 ros=${ros:-jazzy}
-extras=model,prompts,cpu,export,synth,train,scale,bags,ros-$ros,dev build=build
+extras=model,prompts,cpu,export,synth,train,scale,bags,rerun,ros-$ros,dev build=build
 if [ "$venv" != .venv ]; then extras=ros-$ros build=build-$ros; fi
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }

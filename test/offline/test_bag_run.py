@@ -10,6 +10,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,19 @@ def test_an_interrupted_bag_has_what_was_done(tmp_path: Path, monkeypatch: pytes
     assert f"{out} has 5 of 24 frames" in result.output
     assert [topic for topic, *_ in read_bag(out)].count("/foreground/image") == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_run_that_fails_before_its_first_frame_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise UserError("no such bundle")
+
+    monkeypatch.setattr("thfm_ros.engine.load.load_runtime", fails)
+    bag = write_bag(tmp_path / "in", camera(2))
+    rerun = ("--rerun", tmp_path / "a.rrd") if find_spec("rerun") else ()
+    assert refusal(bag, "-o", tmp_path / "out", *rerun) == "no such bundle"
+    assert list(tmp_path.iterdir()) == [bag]
 
 
 def test_images_without_stamps_have_the_times_of_their_record(tmp_path: Path) -> None:

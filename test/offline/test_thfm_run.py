@@ -226,14 +226,14 @@ def test_offline_a_time_lapse_is_answered_frame_by_frame() -> None:
     assert [r.stamp_ns for r in results] == [f[0] for f in frames]
 
 
-def test_frames_without_an_answer_are_named() -> None:
+def test_frames_without_a_result_are_named() -> None:
     frames = [(round(t * NS), moving_square(0), None) for t in (0.0, 0.1, 0.1, 0.05, 0.2, 0.2)]
     ledger = FrameLedger()
     results = list(run_stream(StreamEstimator(FakeRuntime()), frames, ["foreground"], 2, ledger))
     recording = SimpleNamespace(path="a.mp4", notes=[], damaged=0)
     (line,) = run.remarks(recording, [Film(Path("a.mp4"), 12.0)], ledger.totals())
     assert len(results) == 3
-    assert line == "3 of 6 frames have no answer: its stamp is equal to or slightly older than one already taken"
+    assert line == "3 of 6 frames have no result: its stamp is equal to or slightly older than one already taken"
 
 
 def test_offline_newest_only_is_counted() -> None:

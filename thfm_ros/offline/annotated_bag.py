@@ -91,7 +91,7 @@ class AnnotatedBag:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._writer.failed:  # there is nothing to keep
+        if error is not None and (self._writer.failed or not self.written):  # there is nothing to keep
             self._writer.discard(error)
             return
         self._writer.close()

@@ -38,7 +38,7 @@ def run(
     every_frame: bool | None = typer.Option(
         None,
         "--every-frame/--sampled",
-        help="Answer every frame, or those at the network's rate. Default: every frame for an annotated bag.",
+        help="Results for every frame, or for those at the network's rate. Default: every frame for an annotated bag.",
     ),
     fov: float | None = typer.Option(
         None,

@@ -55,6 +55,7 @@ class RerunLog:
         self._stream.set_log_tick_enabled(False)
         self._camera: Intrinsics | None = None
         self._depth = ""  # the entity with the last depth map
+        self._frames = 0
         self._place = contextlib.ExitStack()
 
     def __enter__(self) -> RerunLog:
@@ -93,6 +94,7 @@ class RerunLog:
     def write(self, result: FrameResult) -> None:
         """One frame, at its stamp."""
         rr, stream = self._rr, self._stream
+        self._frames += 1
         if self._dated:
             stream.set_time("stamp", timestamp=np.datetime64(result.stamp_ns, "ns"))
         else:
@@ -170,17 +172,22 @@ class RerunLog:
         discarded = error
         try:
             self._finish()
-            if self.path is not None and (error is None or not self.path.exists()):
-                self.kept, discarded = self.path, None
-            elif self.path is not None:
-                self.kept = self.path.with_stem(f"{self.path.stem}.partial")
-                self._temporary.replace(self.kept)
+            if self.path is not None and self._frames:
+                self.kept, discarded = self._keep(self.path, error)
         except UserError as failure:
             discarded = failure
             if error is None:
                 raise
         finally:
             self._place.__exit__(None if discarded is None else type(discarded), discarded, None)
+
+    def _keep(self, path: Path, error: BaseException | None) -> tuple[Path, BaseException | None]:
+        """Where the file will be, and what `atomic` has to know: an error, where another one stays at `path`."""
+        if error is None or not path.exists():
+            return path, None
+        partial = path.with_stem(f"{path.stem}.partial")
+        self._temporary.replace(partial)
+        return partial, error
 
     def _finish(self) -> None:
         """Completes the file. The library says little of a disk that is full: so the file is read."""

@@ -51,8 +51,8 @@ def run(
     recording: Recording, outputs: Sequence[Output], settings: Settings, console: Console
 ) -> dict[str, float | int | str | list[str]]:
     """Writes the outputs; figures: what ran and which backends were refused, frames read, sampled and answered
-    ("frames"), frames a second, how many of them with metric depth and with a person. A line says which frames got no
-    answer, and why.
+    ("frames"), frames a second, how many of them with metric depth and with a person. A line says which frames have no
+    result, and why.
 
     Where it is interrupted or fails, the outputs have the frames that were done, and a line says how many.
     """
@@ -127,7 +127,7 @@ def remarks(recording: Recording, outputs: Sequence[Output], totals: Totals) -> 
                 f"{recording.path} changes its size: {output.letterboxed} frames of {output.path} have borders"
             )
     for reason, count in totals.unanswered().items():
-        lines.append(f"{count} of {totals.received} frames have no answer: {DROPS[reason]}")
+        lines.append(f"{count} of {totals.received} frames have no result: {DROPS[reason]}")
     return lines
 
 
