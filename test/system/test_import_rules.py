@@ -87,6 +87,24 @@ def test_only_nodes_know_ros(path):
     assert not ros or area_of(path) == "nodes", f"{path.relative_to(PACKAGE)} imports {ros}"
 
 
+BAGS = (
+    "offline",
+    "nodes/__init__.py",
+    "nodes/distribution.py",
+    "nodes/images.py",
+    "nodes/camera_info.py",
+    "nodes/bag.py",
+)
+
+
+@pytest.mark.parametrize("part", BAGS)
+def test_bags_are_read_without_ros(part):
+    place = PACKAGE / part
+    for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        ros = {n.split(".")[0] for n in imports(path, lazy=False)} & {"rclpy", "sensor_msgs", "std_msgs"}
+        assert not ros, f"{path.relative_to(PACKAGE)} imports {ros} when loaded"
+
+
 # The wing of the small network has few doors: what builds networks, and what turns a checkpoint into stages.
 NANO_DOORS = {
     "model/checkpoint.py",

@@ -154,7 +154,7 @@ class BagRecording:
 
     def __iter__(self) -> Iterator[Frame]:
         info = self._first_info()
-        self.damaged = 0
+        self.damaged, images = 0, 0
         wanted = [] if self.listener else [*self._connections(self.image), *self._connections(self.camera_info)]
         for connection, recorded_ns, data in self.bag.messages(wanted):
             if self.listener:
@@ -163,6 +163,7 @@ class BagRecording:
                 info = data
             if connection.topic != self.image:
                 continue
+            images += 1
             try:
                 message = self._decoded(connection.msgtype, data)
                 image = self._to_rgb(connection.msgtype, message)
@@ -180,6 +181,9 @@ class BagRecording:
                 used = info if camera.known else None
                 self.listener.frame(Origin(stamp_ns, recorded_ns, message.header.frame_id, used))
             yield Frame(stamp_ns, image, camera.intrinsics, lens=camera.lens)
+
+        if images != self.frames:
+            self._note(f"metadata.yaml has {self.frames} images on {self.image}, its files have {images}")
 
     def _note(self, line: str) -> None:
         if line not in self.notes:

@@ -68,6 +68,7 @@ def run(
     from thfm_ros.paths import video_path
 
     path = video_path(source)
+    path = path.parent if path.name == "metadata.yaml" else path
     from_bag = is_bag(path)
     to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
     names = tasks.split(",")
