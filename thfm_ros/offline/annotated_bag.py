@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -56,9 +57,9 @@ class AnnotatedBag:
         self._annotations = Annotations(tasks)
         self._prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
         self._check_names(recording)
-        self._writer = BagWriter(path, storage, zstd)
+        self._open = partial(BagWriter, path, storage, zstd)
         self._origins: deque[Origin] = deque()
-        recording.listener = self
+        self._recording = recording
 
     def _check_names(self, recording: BagRecording) -> None:
         names = {self._prefix + name for name in self._annotations.types}
@@ -68,6 +69,8 @@ class AnnotatedBag:
             )
 
     def __enter__(self) -> AnnotatedBag:
+        self._writer = self._open()
+        self._recording.listener = self
         return self
 
     def message(self, connection: Connection, recorded_ns: int, data: bytes) -> None:
@@ -77,6 +80,11 @@ class AnnotatedBag:
     def frame(self, origin: Origin) -> None:
         """Remembers where a frame came from that may get a result."""
         self._origins.append(origin)
+
+    @property
+    def figures(self) -> dict[str, dict[str, int]]:
+        """What `thfm run` reports of it."""
+        return {"topics": self.written}
 
     def write(self, result: FrameResult) -> None:
         """The messages of one frame; results come in the order of their frames."""

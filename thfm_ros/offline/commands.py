@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from thfm_ros.offline.recording import Recording
     from thfm_ros.offline.run import Output
 
@@ -59,7 +63,6 @@ def run(
     A video needs no ROS, nor does a bag, unless a bag is written.
     """
     from rich.console import Console
-    from rich.markup import escape
 
     from thfm_ros.files import write_json
     from thfm_ros.offline.bag_files import is_bag
@@ -71,46 +74,43 @@ def run(
     path = path.parent if path.name == "metadata.yaml" else path
     from_bag = is_bag(path)
     to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
+    bag = _BagOptions(image, camera_info, namespace, storage, zstd)
     names = tasks.split(",")
     _check_tasks(names)
     _check_places(path, from_bag, out, rerun, view, json_file)
-    _check_bag_options(from_bag, to_bag, image, camera_info, namespace, storage, zstd)
+    bag.check(from_bag, to_bag)
+    settings = Settings(names, bundle, backend, stride, threads, to_bag if every_frame is None else every_frame)
     console = Console()
     with contextlib.ExitStack() as stack:
-        recording = _open(path, from_bag, image, camera_info, fov)
+        recording = _open(path, from_bag, bag, fov)
         stack.callback(getattr(recording, "close", lambda: None))
-        outputs: list[Output] = []
-        annotated = None
-        if to_bag:
-            from thfm_ros.offline.annotated_bag import AnnotatedBag
-
-            annotated = AnnotatedBag(out, recording, names, namespace, storage, zstd)
-            outputs.append(annotated)
-        elif out is not None:
-            from thfm_ros.offline.film import Film
-
-            outputs.append(Film(out, recording.fps))
-        if rerun is not None or view:
-            from thfm_ros.offline.rerun_log import RerunLog
-
-            places = ([rerun] if rerun is not None else []) + ([None] if view else [])
-            outputs += [RerunLog(place, path.name, recording.dated) for place in places]
-        every = to_bag if every_frame is None else every_frame
-        settings = Settings(names, bundle, backend, stride, threads, every)
+        outputs = [*_outputs(recording, out, to_bag, bag, names), *_viewers(recording, rerun, view)]
         figures = run_recording(recording, outputs, settings, console)
-    if annotated is not None:
-        figures["topics"] = annotated.written
-    shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k not in ("refused", "topics")}
-    console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
-    for line in figures.get("refused", ()):
-        console.print(f"[yellow]{escape(line)}[/]")
-    for topic, count in figures.get("topics", {}).items():
-        console.print(f"{topic}: {count} messages", highlight=False)
-    for output in outputs:
-        if output.path is not None:
-            console.print(f"look at {output.path}", soft_wrap=True)
+    _report(console, outputs, figures)
     if json_file:
         write_json(json_file, figures)
+
+
+@dataclass(frozen=True)
+class _BagOptions:
+    """The options that only bags have."""
+
+    image: str
+    camera_info: str
+    namespace: str
+    storage: str
+    zstd: bool
+
+    def check(self, from_bag: bool, to_bag: bool) -> None:
+        """Raises UserError for options that would change nothing."""
+        from thfm_ros.errors import UserError
+
+        given = {"--image": self.image, "--camera-info": self.camera_info} if not from_bag else {}
+        if idle := [name for name, value in given.items() if value]:
+            raise UserError(f"{', '.join(idle)} choose topics of a bag, found a video: leave them out")
+        given = {"--namespace": self.namespace, "--storage": self.storage, "--zstd": self.zstd} if not to_bag else {}
+        if idle := [name for name, value in given.items() if value]:
+            raise UserError(f"{', '.join(idle)} belong to an annotated bag: name one (-o FOLDER), or leave them out")
 
 
 def _check_tasks(names: list[str]) -> None:
@@ -152,25 +152,49 @@ def _check_places(
         writable(file)
 
 
-def _check_bag_options(
-    from_bag: bool, to_bag: bool, image: str, camera_info: str, namespace: str, storage: str, zstd: bool
-) -> None:
-    """Raises UserError for options that would change nothing."""
-    from thfm_ros.errors import UserError
-
-    given = {"--image": image, "--camera-info": camera_info} if not from_bag else {}
-    if idle := [name for name, value in given.items() if value]:
-        raise UserError(f"{', '.join(idle)} choose topics of a bag, found a video: leave them out")
-    given = {"--namespace": namespace, "--storage": storage, "--zstd": zstd} if not to_bag else {}
-    if idle := [name for name, value in given.items() if value]:
-        raise UserError(f"{', '.join(idle)} belong to an annotated bag: name one (-o FOLDER), or leave them out")
-
-
-def _open(path: Path, from_bag: bool, image: str, camera_info: str, fov: float | None) -> Recording:
+def _open(path: Path, from_bag: bool, bag: _BagOptions, fov: float | None) -> Recording:
     if from_bag:
         from thfm_ros.offline.bag_recording import BagRecording
 
-        return BagRecording(path, image, camera_info, fov)
+        return BagRecording(path, bag.image, bag.camera_info, fov)
     from thfm_ros.offline.recording import VideoRecording
 
     return VideoRecording(path, 60.0 if fov is None else fov)
+
+
+def _outputs(
+    recording: Recording, out: Path | None, to_bag: bool, bag: _BagOptions, tasks: list[str]
+) -> Iterator[Output]:
+    """The film or the bag."""
+    if out is not None and to_bag:
+        from thfm_ros.offline.annotated_bag import AnnotatedBag
+
+        yield AnnotatedBag(out, recording, tasks, bag.namespace, bag.storage, bag.zstd)
+    elif out is not None:
+        from thfm_ros.offline.film import Film
+
+        yield Film(out, recording.fps)
+
+
+def _viewers(recording: Recording, rerun: Path | None, view: bool) -> Iterator[Output]:
+    """The recording for Rerun, and the viewer itself."""
+    places = ([rerun] if rerun is not None else []) + ([None] if view else [])
+    for place in places:
+        from thfm_ros.offline.rerun_log import RerunLog
+
+        yield RerunLog(place, recording.path.name, recording.dated)
+
+
+def _report(console: Console, outputs: list[Output], figures: dict[str, Any]) -> None:
+    """Prints the figures, and where to look."""
+    from rich.markup import escape
+
+    shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k not in ("refused", "topics")}
+    console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
+    for line in figures.get("refused", ()):
+        console.print(f"[yellow]{escape(line)}[/]")
+    for topic, count in figures.get("topics", {}).items():
+        console.print(f"{topic}: {count} messages", highlight=False)
+    for output in outputs:
+        if output.path is not None:
+            console.print(f"look at {output.path}", soft_wrap=True)

@@ -113,6 +113,7 @@ def run(
         "frames/s": totals.answered / seconds,
         "with metric depth": metric,
         "with a person": populated,
+        **{name: value for output in outputs for name, value in getattr(output, "figures", {}).items()},
     }
 
 
