@@ -48,7 +48,7 @@ class Annotations:
             **{name: partial(make, result, header) for name, make in IMAGES.items()},
             POINTS: partial(FORMS[POINTS], result, header, MapSettings()),
             DEPTH_CAMERA: partial(depth_camera, result, header, camera),
-            PEOPLE: partial(people_to_msg, result.people, result.source_size, header),
+            PEOPLE: partial(people_to_msg, result.people, result.source_size, header, result.others),
             MARKERS: partial(people_to_markers, result.people, lost, header, MARKER_LIFETIME_S),
         }
         for name in self.types:

@@ -13,7 +13,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.offline.bag_files import BagFile
 from thfm_ros.stream.lens import Lens
-from thfm_ros.stream.offline import Frame
+from thfm_ros.stream.offline import RecordedFrame
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -152,7 +152,7 @@ class BagRecording:
 
     # Its frames.
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[RecordedFrame]:
         info = self._first_info()
         self.damaged, images = 0, 0
         wanted = [] if self.listener else [*self._connections(self.image), *self._connections(self.camera_info)]
@@ -180,7 +180,7 @@ class BagRecording:
             if self.listener:
                 used = info if camera.known else None
                 self.listener.frame(Origin(stamp_ns, recorded_ns, message.header.frame_id, used))
-            yield Frame(stamp_ns, image, camera.intrinsics, lens=camera.lens)
+            yield RecordedFrame(stamp_ns, image, camera.intrinsics, lens=camera.lens)
 
         if images != self.frames:
             self._note(f"metadata.yaml has {self.frames} images on {self.image}, its files have {images}")

@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 
 from thfm_ros import panels
+from thfm_ros.stream.drawing import draw_people
 from thfm_ros.stream.estimator import FrameResult
 from thfm_ros.video import VideoWriter
 
@@ -66,10 +67,7 @@ def film_frame(result: FrameResult) -> np.ndarray:
     """The input with its skeletons and every output of one frame as a labelled grid, uint8 RGB."""
     height = PANEL_HEIGHT
     width = round(height * result.size[0] / result.size[1] / 2) * 2
-    drawn = result.image
-    for person in result.people:
-        factor = np.array(result.size) / np.array(person.image_size)
-        drawn = panels.draw_skeleton(drawn, person.xy * factor, person.confidence, person.joint_set)
+    drawn = draw_people(result.image, result.people, result.instances)
     pictures = [("input", drawn)]
     if result.depth is not None:
         pictures.append((f"depth, metres by {result.metric_source}", panels.depth_color(result.depth)))

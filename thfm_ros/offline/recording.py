@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.stream.offline import Frame
+from thfm_ros.stream.offline import RecordedFrame
 from thfm_ros.video import VideoReader
 
 
@@ -28,7 +28,7 @@ class Recording(Protocol):
     notes: list[str]
     damaged: int
 
-    def __iter__(self) -> Iterator[Frame]: ...
+    def __iter__(self) -> Iterator[RecordedFrame]: ...
 
 
 class VideoRecording:
@@ -45,7 +45,7 @@ class VideoRecording:
     def damaged(self) -> int:
         return self._reader.damaged
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[RecordedFrame]:
         for time, image in self._reader:
             camera = Intrinsics.from_fov(self._fov_deg, image.shape[1], image.shape[0])
-            yield Frame(round(time * 1e9), image, camera)
+            yield RecordedFrame(round(time * 1e9), image, camera)

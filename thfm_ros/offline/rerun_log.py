@@ -15,6 +15,7 @@ from thfm_ros import panels
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, unwritable
 from thfm_ros.geometry import Intrinsics, unproject
+from thfm_ros.stream.drawing import color_of
 from thfm_ros.stream.estimator import FrameResult
 from thfm_ros.stream.people import Person
 
@@ -22,6 +23,7 @@ POINT_STEP = 2  # of the depth map's pixels in both directions, every which one 
 JPEG_QUALITY = 85
 SURE = 0.3  # joints and bones that are less sure are left out
 PERSON = 1  # class of the mask
+JOINT_RADIUS_M, BONE_RADIUS_M = 0.025, 0.0125
 
 
 def rerun_library() -> ModuleType:
@@ -154,17 +156,23 @@ class RerunLog:
         rr = self._rr
         flat = [(person, person.xy * (np.array(result.size) / np.array(person.image_size))) for person in result.people]
         placed = [(person, person.xyz) for person in result.people if person.located]
-        self._log("world/camera/image/bones", rr.LineStrips2D([s for p, xy in flat for s in _bones(p, xy)], radii=1.0))
-        self._log("world/bones", rr.LineStrips3D([s for p, xyz in placed for s in _bones(p, xyz)], radii=0.0125))
-        points = [xyz[person.confidence > SURE] for person, xyz in placed]
-        names = [
-            f"{person.id} {joint}"
-            for person, _ in placed
-            for joint, confidence in zip(person.joint_set.joints, person.confidence, strict=True)
+        for entity, kind, people, radius in (
+            ("world/camera/image/bones", rr.LineStrips2D, flat, 1.0),
+            ("world/bones", rr.LineStrips3D, placed, BONE_RADIUS_M),
+        ):
+            bones = [(bone, color_of(person.id)) for person, places in people for bone in _bones(person, places)]
+            self._log(entity, kind([bone for bone, _ in bones], colors=[color for _, color in bones], radii=radius))
+        joints = [
+            (place, f"{person.id} {name}", color_of(person.id))
+            for person, places in placed
+            for place, name, confidence in zip(places, person.joint_set.joints, person.confidence, strict=True)
             if confidence > SURE
         ]
-        joints = np.concatenate(points) if points else np.zeros((0, 3))
-        self._log("world/joints", rr.Points3D(joints, labels=names, radii=0.025, show_labels=False))
+        places, labels, colors = zip(*joints, strict=True) if joints else ((), (), ())
+        points = np.reshape(places, (-1, 3))
+        self._log(
+            "world/joints", rr.Points3D(points, labels=labels, colors=colors, radii=JOINT_RADIUS_M, show_labels=False)
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

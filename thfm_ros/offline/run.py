@@ -65,6 +65,7 @@ def run(
 
     tasks = list(settings.tasks)
     done = metric = populated = 0
+    ids: set[str] = set()
     total, ledger = None, FrameLedger()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _saying_what_is_kept(outputs, lambda: (done, total), console), contextlib.ExitStack() as stack:
@@ -74,6 +75,8 @@ def run(
         runtime = load_runtime(path, backend=settings.backend, threads=settings.threads or None, tasks=tasks)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
+        for line in estimator.shortcomings if {"keypoints_2d", "keypoints_3d"} & set(tasks) else ():
+            console.print(line, style="yellow", highlight=False)
         if not set(tasks) & set(runtime.manifest.tasks):
             has = ", ".join(runtime.manifest.tasks)
             raise UserError(f"the bundle has none of the tasks {', '.join(tasks)}: choose among those it has, {has}")
@@ -93,6 +96,7 @@ def run(
             done += 1
             metric += result.depth is not None
             populated += bool(result.people)
+            ids |= {person.id for person in result.people}
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
         totals = ledger.totals()
@@ -113,6 +117,7 @@ def run(
         "frames/s": totals.answered / seconds,
         "with metric depth": metric,
         "with a person": populated,
+        "people": len(ids),
         **{name: value for output in outputs for name, value in getattr(output, "figures", {}).items()},
     }
 

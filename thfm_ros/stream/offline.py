@@ -15,7 +15,7 @@ from thfm_ros.stream.ledger import FrameLedger
 from thfm_ros.stream.lens import Lens
 
 
-class Frame(NamedTuple):
+class RecordedFrame(NamedTuple):
     """One frame of a recording, as `StreamEstimator.push` takes it."""
 
     stamp_ns: int
@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 def run_stream(
     estimator: StreamEstimator,
-    frames: Iterable[Frame | tuple[int, np.ndarray, Intrinsics | None]],
+    frames: Iterable[RecordedFrame | tuple[int, np.ndarray, Intrinsics | None]],
     tasks: Sequence[str],
     stride: int,
     ledger: FrameLedger | None = None,
