@@ -14,10 +14,8 @@ setup:
 demo: setup
 	@.venv/bin/thfm demo
 
-# Each part in a process of its own: no program of ours loads all the libraries that they load together.
 test: setup
-	@failed=; for part in test/*/; do echo "$$part"; $(PYTHON_BIN) -m pytest "$$part" || failed="$$failed $$part"; done; \
-	  test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+	@tools/test.sh
 
 # make test-slow   the long checks
 test-slow: setup
