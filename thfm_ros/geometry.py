@@ -49,12 +49,12 @@ class Intrinsics:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def resized(self, width: int, height: int) -> Intrinsics:
-        """Of the same view resampled to another size."""
+        """Gives the intrinsics of the same view resampled to another size."""
         sx, sy = width / self.width, height / self.height
         return Intrinsics(self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, width, height)
 
     def cropped(self, x: float, y: float, width: int, height: int) -> Intrinsics:
-        """Of the window whose top left corner is (x, y); negative values pad."""
+        """Gives the intrinsics of the window whose top left corner is (x, y); negative values pad."""
         return Intrinsics(self.fx, self.fy, self.cx - x, self.cy - y, width, height)
 
 

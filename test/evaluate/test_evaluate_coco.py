@@ -70,7 +70,7 @@ def test_people_who_were_missed_count(data: CocoPeople) -> None:
     assert nothing["COCO keypoints"]["ar"] == 0
 
 
-def test_answers_of_a_given_box_are_not_matched_to_other_people(data: CocoPeople) -> None:
+def test_predictions_of_a_given_box_are_not_matched_to_other_people(data: CocoPeople) -> None:
     results = truth(data, ids=True)
     results[1]["annotation_id"], results[2]["annotation_id"] = results[2]["annotation_id"], results[1]["annotation_id"]
     assert coco.score(data, results, "given")["people"]["pck_0.05"] == pytest.approx(1 / 3)

@@ -41,7 +41,7 @@ def test_default_options_read_the_published_layout(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_constant_answer_runs_on_every_benchmark(tmp_path: Path, name: str) -> None:
+def test_the_constant_baseline_runs_on_every_benchmark(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path)
     np.savez(tmp_path / "SMPL_MALE.npz", **layouts.body_model(24))
     np.savez(tmp_path / "SMPLX_MALE.npz", **layouts.body_model(55))
@@ -92,7 +92,7 @@ def test_defaults_are_among_the_values_that_an_option_takes(benchmark: Any) -> N
         ("h36m", "joints=16", "is 14 or 17, found '16'"),
     ],
 )
-def test_wrong_values_are_told_before_the_data_is_read(name: str, option: str, message: str) -> None:
+def test_wrong_values_are_refused_before_the_data_is_read(name: str, option: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         get_benchmark(name).parse([option])
     assert message in str(error.value)

@@ -62,7 +62,7 @@ def test_bad_stride_and_task() -> None:
         THFMPredictor(BrightnessRuntime(), ("depths",))
 
 
-def test_constant_answer_has_every_task() -> None:
+def test_constant_baseline_has_every_task() -> None:
     prediction = ConstantPredictor().predict(video(2))
     assert set(TASKS) <= set(prediction)
     assert all(len(prediction[t]) == 2 for t in TASKS)
@@ -71,7 +71,7 @@ def test_constant_answer_has_every_task() -> None:
     assert (xy < [64, 24]).all()
 
 
-def test_constant_answer_of_a_long_video_takes_no_memory() -> None:
+def test_constant_baseline_of_a_long_video_takes_no_memory() -> None:
     long = np.broadcast_to(np.zeros((1, 1, 1, 3), np.uint8), (1500, 1920, 1440, 3))
     prediction = ConstantPredictor().predict(long)
     for task in ("foreground", "dense_pose", "scene_depth", "human_normals"):

@@ -121,7 +121,7 @@ def test_many_sizes_of_photos_are_shortened(tmp_path: Path) -> None:
     assert report.protocol["metric_resolution"] == "10 different: 24x16, 25x16, 26x16 .."
 
 
-def test_the_constant_answer_reads_one_frame_of_a_video(tmp_path: Path) -> None:
+def test_the_constant_baseline_reads_one_frame_of_a_video(tmp_path: Path) -> None:
     read: list[int] = []
 
     def image(i: int) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_goliath_disparity_up_to_scale_is_perfect(tmp_path: Path) -> None:
     assert report.protocol["metric_resolution"] == "24x16"
 
 
-def test_a_missing_body_model_is_told_before_anything_is_predicted(tmp_path: Path) -> None:
+def test_a_missing_body_model_is_reported_before_anything_is_predicted(tmp_path: Path) -> None:
     layouts.emdb(tmp_path)
     predictor = GivenPredictor(lambda v: {"keypoints_3d": np.zeros((6, 24, 3))}, ["keypoints_3d"], "smpl24")
     with pytest.raises(UserError, match="SMPL body model"):

@@ -49,7 +49,7 @@ def test_truth_is_perfect(clip) -> None:
     assert max(max(np.nan_to_num(c)) for c in change.values()) < 1e-5
 
 
-def test_constant_answer_is_far_from_perfect(clip) -> None:
+def test_constant_baseline_is_far_from_perfect(clip) -> None:
     predicted = ConstantPredictor().predict(clip.rgb)
     metrics, _ = synthetic.score_clip(clip, predicted, "thfm32", synthetic.SyntheticProtocol())
     assert metrics["human_normals/mean_deg"] > 15

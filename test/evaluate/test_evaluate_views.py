@@ -26,7 +26,7 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["evaluate", *arguments])
 
 
-def answering(change: Callable[[np.ndarray], np.ndarray]) -> FunctionModel:
+def predicting(change: Callable[[np.ndarray], np.ndarray]) -> FunctionModel:
     """A network whose skeleton is the first view's, changed."""
     points = change(layouts.skeleton())
     return FunctionModel(joints=lambda images: np.repeat(points[None], len(images), 0), joint_set="coco17")
@@ -41,25 +41,25 @@ def test_the_box_is_where_the_camera_sees_the_joints(tmp_path: Path) -> None:
 
 def test_a_turned_and_scaled_skeleton_is_wrong_until_aligned(tmp_path: Path) -> None:
     root = layouts.views(tmp_path, layouts.views_table(1))
-    true = views.measure(answering(lambda p: p - 7.0), root)  # any root
+    true = views.measure(predicting(lambda p: p - 7.0), root)  # any root
     assert true["joints"] == pytest.approx({"people": 1, "missed": 0, "mpjpe": 0, "pa_mpjpe": 0}, abs=1e-6)
-    figures = views.measure(answering(lambda p: 2.0 * p[:, [0, 2, 1]] * [1, 1, -1]), root)
+    figures = views.measure(predicting(lambda p: 2.0 * p[:, [0, 2, 1]] * [1, 1, -1]), root)
     assert figures["joints"]["mpjpe"] > 100
     assert figures["joints"]["pa_mpjpe"] == pytest.approx(0, abs=1e-6)
     assert set(figures["mpjpe by joint"]) == set(LIMBS)
 
 
-def test_one_wrong_joint_is_told_by_name_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
+def test_one_wrong_joint_is_reported_by_name_and_unknown_ones_do_not_count(tmp_path: Path) -> None:
     def change(points: np.ndarray) -> np.ndarray:
         points[9] += [0.0, 0.3, 0.4]  # the left wrist, half a metre away
         return points
 
     table = layouts.views_table(1)
-    figures = views.measure(answering(change), layouts.views(tmp_path / "a", table))
+    figures = views.measure(predicting(change), layouts.views(tmp_path / "a", table))
     assert figures["mpjpe by joint"]["left_wrist"] == pytest.approx(500)
     assert figures["joints"]["mpjpe"] == pytest.approx(500 / 12)
     table[0]["people"][0]["valid"] = [int(i != 9) for i in range(17)]
-    known = views.measure(answering(change), layouts.views(tmp_path / "b", table))
+    known = views.measure(predicting(change), layouts.views(tmp_path / "b", table))
     assert known["joints"]["pa_mpjpe"] == pytest.approx(0, abs=1e-6)
     assert np.isnan(known["mpjpe by joint"]["left_wrist"])
 
@@ -68,7 +68,7 @@ def test_video_has_an_error_of_acceleration(tmp_path: Path) -> None:
     root = layouts.views(tmp_path / "views", frames=12)
     data = read(root)
     assert [len(video.skeletons) for video in data.videos] == [12]
-    still = answering(lambda p: p)
+    still = predicting(lambda p: p)
     _, videos = views.predict(still, data, tmp_path / "out")
     assert (videos[0]["frames"], videos[0]["fps"]) == ([0, 2, 4, 6, 8, 10], 12.0)
     figures = views.score_videos(data.videos, videos)["video"]
@@ -94,7 +94,7 @@ def test_people_whose_joints_are_unknown_do_not_count(tmp_path: Path) -> None:
     skeletons = data.videos[0].skeletons
     assert [bool(s.valid.all()) for s in skeletons] == [False, True, False, True]
     assert skeletons[2].box == pytest.approx(skeletons[1].box)
-    assert views.measure(answering(lambda p: p), root)["joints"]["people"] == 1
+    assert views.measure(predicting(lambda p: p), root)["joints"]["people"] == 1
 
 
 def test_rows_are_used_again(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_missing_and_damaged_files_of_views_are_named(tmp_path: Path, spoil: Any
 
 
 @pytest.mark.parametrize("content", ["[", "{}", "[]", '[{"image": "cam01_f000.jpg", "people": []}]'])
-def test_damaged_answers_on_views_are_one_line(tmp_path: Path, content: str) -> None:
+def test_damaged_predictions_on_views_are_one_line(tmp_path: Path, content: str) -> None:
     data = read(layouts.views(tmp_path))
     (tmp_path / "peer.json").write_text(content)
     with pytest.raises(UserError, match=r"peer.json: expected a list of \{image, people"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from thfm_ros.instances import Instances, encode, group
-from thfm_ros.tasks import INSTANCES
+from thfm_ros.quantities import INSTANCES
 
 SHAPE = (144, 240)
 

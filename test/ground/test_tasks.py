@@ -14,9 +14,9 @@ def unit_normals(shape):
 
 
 PHYSICAL = {
-    "disparity": RNG.random((2, 4, 5), dtype=np.float32),
-    "alpha": RNG.random((2, 4, 5), dtype=np.float32),
-    "normal": unit_normals((2, 4, 5)),
+    "depth": RNG.random((2, 4, 5), dtype=np.float32),
+    "foreground": RNG.random((2, 4, 5), dtype=np.float32),
+    "normals": unit_normals((2, 4, 5)),
     "instances": RNG.random((2, 4, 5, 3), dtype=np.float32),
     "dense_pose": RNG.random((2, 4, 5, 3), dtype=np.float32),
 }

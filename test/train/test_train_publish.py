@@ -12,7 +12,6 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.tasks import TASKS
-from thfm_ros.train import publish as module
 from thfm_ros.train.publish import publish
 
 STAGE = {"stage": "pixel", "clip": "48x32, 5 frames", "steps": 7, "batch": 2, "tasks_per_clip": 3, "samples": 42}
@@ -87,8 +86,7 @@ def test_a_missing_file_is_named_before_anything_is_replaced(model: Path, tmp_pa
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 
-def test_too_many_weights_do_not_ship(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMIT_MB", 0)
+def test_too_many_weights_do_not_ship(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at most 0 MB"):
-        publish(model, tmp_path / "out")
+        publish(model, tmp_path / "out", limit_mb=0)
     assert not (tmp_path / "out").exists()

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from thfm_ros.instances import group
+from thfm_ros.quantities import INSTANCES
 from thfm_ros.synth.assets import load_assets
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip
-from thfm_ros.tasks import INSTANCES
 from thfm_ros.train.augment import View, augment
 from thfm_ros.train.losses import dense_loss
 from thfm_ros.train.samples import ClipBatch, TrainingClip

@@ -19,9 +19,8 @@ from thfm_ros.engine.golden import golden_inputs
 from thfm_ros.engine.manifest import WINDOWS
 from thfm_ros.engine.peak import peak_gflops, peak_kind
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.tasks import DEFAULT_TASKS
 
-# One of each kind of output: depth, normals, mask, dense pose from four decodes, 2D and 3D keypoints from one pass.
-ALL_KINDS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d")
 BASELINE = "eager diffusers"
 FEWEST_ROUNDS = 3  # however slow: a median needs them
 FEWEST_SAMPLES = {95: 20, 99: 100}  # percentile -> samples below which it would be the maximum under another name
@@ -158,7 +157,7 @@ def _ideal_ms(run: Run, stages: Sequence[str], gflop: dict[str, float], peak: di
 
 
 def stage_gflop(runs: Sequence[Run]) -> dict[str, float]:
-    """Of every stage, as the bundles' manifests say; all runs compute the same network."""
+    """Gives GFLOP of every stage, as the bundles' manifests say; all runs compute the same network."""
     return {name: s.gflop for run in runs for name, s in run.runtime.manifest.stages.items() if s.gflop}
 
 
@@ -210,7 +209,7 @@ def summary(runs: Sequence[Run], peaks: Sequence[dict[str, float]]) -> dict[str,
     m = runs[0].runtime.manifest
     return {
         "clip": {"preset": m.preset, "frames": m.frames, "height": m.height, "width": m.width, "fps": m.fps},
-        "all": list(ALL_KINDS),
+        "all": list(DEFAULT_TASKS),
         "machine": {"device": runs[0].runtime.info.get("device", ""), "peak_gflops": peak},
         "rounds": len(peaks),
         "runs": out,

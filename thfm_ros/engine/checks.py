@@ -148,8 +148,8 @@ def check_stages(m: Manifest) -> None:
 
 
 def required_stages(m: Manifest) -> list[str]:
-    """Of the tasks, one at a time; both calls of every stream of which there is one; one window where there are
-    several at once."""
+    """Lists the stages of every task, one at a time; both calls of every stream of which there is one; one window
+    where there are several at once."""
     kinds = {TASKS[task].kind for task in m.tasks}
     names = ["encode", *(["transform", "decode"] if "dense" in kinds else [])]
     names += ["keypoints"] if "sparse" in kinds else []
@@ -169,7 +169,7 @@ def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
 
 
 def _image(m: Manifest, expected: dict[tuple[str, str], tuple[int, ...]]) -> tuple[int, ...]:
-    """Of the frames that a stage speaks of, one image for all tasks."""
+    """Gives the shape of `image`: the frames that a stage speaks of, once for all tasks."""
     frames = expected["output", "video"][2] if ("output", "video") in expected else expected["output", "xy"][1]
     return (1, 3, frames, m.height, m.width)
 

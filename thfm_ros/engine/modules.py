@@ -78,7 +78,7 @@ class StageModule:
             return [y.float().numpy() for y in self.module(*tensors)]
 
     def gflop(self) -> float:
-        """Of one run, 2 FLOP a multiply-accumulate; nothing is computed."""
+        """Counts one run's GFLOP, 2 FLOP a multiply-accumulate; nothing is computed."""
         counter = FlopCounterMode(display=False)
         # Attention in its parts, whose arithmetic the counter knows.
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), sdpa_kernel(SDPBackend.MATH), counter:
@@ -110,7 +110,7 @@ def manifest_of(checkpoint: Checkpoint, clip: Clip, /, **rest: Any) -> Manifest:
 
 
 def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend: str) -> Manifest:
-    """Of a checkpoint folder that torch runs as it is: no files to check."""
+    """Describes a checkpoint folder that torch runs as it is: no files to check."""
     return manifest_of(
         checkpoint,
         clip,

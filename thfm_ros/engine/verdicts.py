@@ -25,7 +25,7 @@ RECHECK = "thfm doctor --recheck"
 
 @dataclass
 class Verdicts:
-    """Of one bundle on one device. passed: stages. refused: stage -> what differs. threads: of a CPU backend."""
+    """Holds what one bundle does on one device. passed: stages. refused: stage -> what differs. threads: of a CPU."""
 
     bundle: str
     manifest: str

@@ -212,7 +212,8 @@ def _keypoint_error(task: str, expected: Keypoints, found: Keypoints, size: tupl
 
 
 def _kind(task: str) -> str:
-    return next((k for k in ("depth", "normals") if task.endswith(k)), task)
+    """The row of the tables above that a task belongs to."""
+    return task if get_task(task).kind == "sparse" else get_task(task).quantity.name
 
 
 # --- clips

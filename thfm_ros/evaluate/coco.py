@@ -125,7 +125,7 @@ def _pairs(picture: Picture, results: Sequence[Result]) -> list[Pair]:
 
 
 def _best_pairs(data: CocoPeople, grouped: Mapping[int, list[Result]]) -> list[Pair]:
-    """Of each picture the person who was found best, by OKS; the largest one where nobody was."""
+    """Picks of each picture the person who was found best, by OKS; the largest one where nobody was."""
     pairs: list[Pair] = []
     for picture in data.pictures:
         people = sorted((p for p in picture.people if keypoint_scores.counts(p)), key=lambda p: -p.box[2] * p.box[3])

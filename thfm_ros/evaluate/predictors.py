@@ -13,6 +13,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.letterbox import Letterbox
+from thfm_ros.quantities import ALPHA, DENSE_POSE, DISPARITY, NORMALS
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import align_affine
 from thfm_ros.tasks import TASKS, get_task
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Runtime
 
 MEASURED = tuple(name for name in TASKS if name != "instances")  # people apart have a set of their own
-DISPARITY_TASKS = ("scene_depth", "human_depth")
 
 
 class Predictor(Protocol):
@@ -160,8 +160,8 @@ class THFMPredictor:
         """Disparity of a new window onto that of the last one, over the frames that both show."""
         if shared <= 0:
             return
-        for task in DISPARITY_TASKS:
-            if task in prediction:
+        for task in prediction.keys() & TASKS.keys():
+            if TASKS[task].quantity is DISPARITY:
                 current, reference = prediction[task][:shared], before[task][-shared:]
                 scale, shift = align_affine(current, reference, (reference != 0).astype(float))
                 prediction[task] = (scale * prediction[task] + shift).astype(np.float32)
@@ -189,13 +189,14 @@ class ConstantPredictor:
 
     @staticmethod
     def _prediction(task: str, t: int, h: int, w: int) -> np.ndarray:
-        if task.endswith("_depth"):
+        quantity = get_task(task).quantity
+        if quantity is DISPARITY:
             return np.broadcast_to(np.linspace(0.01, 1, h, dtype=np.float32)[:, None], (t, h, w))
-        if task.endswith("_normals"):
+        if quantity is NORMALS:
             return np.broadcast_to(np.array([0, 0, -1], np.float32), (t, h, w, 3))
-        if task == "foreground":
+        if quantity is ALPHA:
             return np.broadcast_to(np.float32(0), (t, h, w))
-        if task == "dense_pose":
+        if quantity is DENSE_POSE:
             return np.broadcast_to(np.float32(0.5), (t, h, w, 3))
         body = upright_skeleton()
         if task == "keypoints_3d":

@@ -37,7 +37,7 @@ def column(rows: Sequence[Row], *names: str) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float:
-    """Of what is known; NaN without anything."""
+    """Averages what is known; NaN without anything."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 

@@ -19,6 +19,7 @@ from thfm_ros.evaluate.runner import RowStore, key_of
 from thfm_ros.evaluate.temporal import change_error, seams
 from thfm_ros.files import write_text
 from thfm_ros.geometry import Intrinsics
+from thfm_ros.quantities import ALPHA, DENSE_POSE, DISPARITY, NORMALS
 from thfm_ros.skeleton import convert, get_joint_set
 from thfm_ros.tasks import TASKS
 
@@ -55,20 +56,21 @@ def score_clip(
     surface = np.linalg.norm(clip.normals, axis=-1) > 0.5
     for task in (t for t in TASKS if t in prediction):
         mask = people if TASKS[task].human else everywhere
-        if task.endswith("_depth"):
+        quantity = TASKS[task].quantity
+        if quantity is DISPARITY:
             limit = protocol.human_depth_limit_m if TASKS[task].human else protocol.scene_depth_limit_m
             found, change[task] = _depth(prediction[task], clip.depth, mask, limit)
-        elif task.endswith("_normals"):
+        elif quantity is NORMALS:
             mask = mask & surface
             errors = normals.angular_error(prediction[task], clip.normals, mask)
             found = normals.dsine(errors, (11.25, 22.5, 30.0))
             change[task] = change_error(prediction[task], clip.normals, mask)
-        elif task == "foreground":
+        elif quantity is ALPHA:
             columns = matting.clip_metrics(prediction[task], clip.alpha)
             found = {name: float(values.mean()) for name, values in columns.items()}
             found["iou"] = float(matting.iou(prediction[task], clip.alpha).mean())
             change[task] = change_error(prediction[task], clip.alpha, everywhere)
-        elif task == "dense_pose":
+        elif quantity is DENSE_POSE:
             error = np.linalg.norm(np.asarray(prediction[task], np.float64) - clip.dense_pose, axis=-1)
             found = {"epe": _mean(error[people])}
             change[task] = change_error(prediction[task], clip.dense_pose, people)

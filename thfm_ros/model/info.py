@@ -49,7 +49,7 @@ class Cost:
     stages: list[StageCost]
 
     def total_flops(self, dense: int = 1, sparse: int = 0) -> int:
-        """Of one clip: one encode, a transform for each task, a decode for each dense one."""
+        """Adds up one clip: one encode, a transform for each task, a decode for each dense one."""
         encode, transform, decode = (stage.flops for stage in self.stages)
         return encode + (dense + sparse) * transform + dense * decode
 

@@ -90,7 +90,7 @@ class KeypointTokens(nn.Module):
 
     @classmethod
     def of(cls, config: FrozenDict) -> KeypointTokens:
-        """Of a `THFMTransformer3DModel` with that config."""
+        """Makes the tokens of a `THFMTransformer3DModel` with that config."""
         return cls(
             config.num_attention_heads * config.attention_head_dim,
             config.attention_head_dim,

@@ -22,7 +22,8 @@ from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.model.vae import check_range, flat_decode, flat_encode, is_guided, stream_decode, stream_encode
 from thfm_ros.model.windows import merge_windows, window_frames, window_starts
-from thfm_ros.tasks import TASKS, Task, get_task
+from thfm_ros.quantities import DISPARITY
+from thfm_ros.tasks import TASKS, get_task
 from thfm_ros.video import VideoReader, stack
 
 FREE_TEXT = "prompt"  # the name of a free text's output
@@ -237,18 +238,14 @@ class THFMPipeline(DiffusionPipeline):
             video = decode(self.vae, latent[None].to(next(self.vae.parameters()).dtype), seen)[0]
             rgb = video.float().permute(1, 2, 3, 0).cpu().numpy()
             task = TASKS.get(name)
-            out[name] = task.codec.from_rgb(rgb) if task is not None and _is_depth(task) else rgb
+            out[name] = task.codec.from_rgb(rgb) if task is not None and task.quantity is DISPARITY else rgb
         return out
-
-
-def _is_depth(task: Task) -> bool:
-    return task.loss == "ssi_disparity"
 
 
 def _alignment(name: str) -> tuple[bool, bool]:
     """Whether windows of an output need an affine alignment, and whether its background is 0."""
     task = TASKS.get(name)
-    return (_is_depth(task), task.human) if task is not None else (False, False)
+    return (task.quantity is DISPARITY, task.human) if task is not None else (False, False)
 
 
 def _as_frames(video: np.ndarray | Tensor | str | Path) -> np.ndarray:
@@ -271,7 +268,7 @@ def _to_source(values: np.ndarray, name: str, place: Letterbox) -> np.ndarray:
     inside = place.crop(values[..., None] if values.ndim == 3 else values)
     resized = np.stack([cv2.resize(image, place.source, interpolation=cv2.INTER_LINEAR) for image in inside])
     task = TASKS.get(name)
-    return resized if task is None or _is_depth(task) else task.codec.from_rgb(resized)
+    return resized if task is None or task.quantity is DISPARITY else task.codec.from_rgb(resized)
 
 
 def _to_metres(prediction: THFMPrediction, person: Skeleton, intrinsics: Intrinsics) -> None:
@@ -282,7 +279,7 @@ def _to_metres(prediction: THFMPrediction, person: Skeleton, intrinsics: Intrins
     )
     z = person.xyz[..., 2] + person.root[:, None, 2]
     for name, disparity in prediction.maps.items():
-        if name not in TASKS or not _is_depth(TASKS[name]):
+        if name not in TASKS or TASKS[name].quantity is not DISPARITY:
             continue
         n, height, width = disparity.shape
         # One tall image of all frames gives one closed-form fit over the whole video, whose scale is shared.

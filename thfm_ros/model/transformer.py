@@ -127,7 +127,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         return transformer_from_wan(cls, source, **kwargs)
 
     def modulation(self, timestep: Tensor, like: Tensor) -> Modulation:
-        """Of a timestep (B,); in the type of `like`. A constant where the timestep is fixed."""
+        """Embeds a timestep (B,), in the type of `like`. A constant where the timestep is fixed."""
         embedder = self.condition_embedder
         sinusoid = embedder.timesteps_proj(timestep).to(embedder.time_embedder.linear_1.weight.dtype)
         temb = embedder.time_embedder(sinusoid).type_as(like)

@@ -93,7 +93,7 @@ class DepthImages:
         return depth
 
     def _intrinsics(self, msg: Image, rectified: bool) -> Intrinsics | None:
-        """Those of the depth camera, if they are known."""
+        """Gives the depth camera's intrinsics, if they are known."""
         if self._info is None:
             return None
         try:

@@ -170,7 +170,7 @@ class Outputs:
             self._publishers[name].wait_for_all_acked(Duration(seconds=ARRIVAL_S))
 
     def _transforms(self, people: Sequence[Person], header: Header) -> Any | None:
-        """Of everybody who has a place; None for nobody."""
+        """Collects everybody who has a place; None for nobody."""
         bodies = [(hri.body_id(p), body_of(p)) for p in people]
         found = [t for identity, body in bodies if body for t in body_transforms(body, identity, header)]
         return self._messages[TF].TFMessage(transforms=found) if found else None

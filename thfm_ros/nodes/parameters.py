@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from thfm_ros.errors import UserError
-from thfm_ros.tasks import TASKS
+from thfm_ros.tasks import DEFAULT_TASKS, TASKS
 
 Effect = Literal["start", "configure", "activate", "now"]
 
@@ -48,8 +48,6 @@ class Spec:
                 return f"{self.name} = '{item}': expected {'a list of ' if is_list else ''}" + ", ".join(self.choices)
         return _CHECKS[self.name](value) if self.name in _CHECKS else None
 
-
-DEFAULT_TASKS = ["scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_2d", "keypoints_3d"]
 
 PARAMETERS: dict[str, Spec] = {
     s.name: s
@@ -101,7 +99,7 @@ PARAMETERS: dict[str, Spec] = {
         ),
         Spec(
             "tasks",
-            DEFAULT_TASKS,
+            list(DEFAULT_TASKS),
             "now",
             "Tasks that may run, one depth and one normals task at most; those whose topics nobody listens to do not.",
             choices=tuple(TASKS),

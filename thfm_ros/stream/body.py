@@ -113,7 +113,7 @@ def _angle(y: float, x: float) -> float:
 
 
 def _head_angles(rotation: np.ndarray) -> dict[str, float]:
-    """Of rotation = about x (r), then z (y), then -y (p)."""
+    """Splits a rotation = about x (r), then z (y), then -y (p)."""
     return {
         "r_head": _angle(rotation[2, 1], rotation[1, 1]),
         "y_head": math.asin(float(np.clip(-rotation[0, 1], -1, 1))),

@@ -25,7 +25,7 @@ class Piece:
 
     @staticmethod
     def radius_of(mesh: Mesh) -> float:
-        """Of the part near the floor."""
+        """Gives the radius of the part near the floor."""
         low = mesh.vertices[mesh.vertices[:, 2] < 0.3, :2]
         return float(np.linalg.norm(low - mesh.vertices[:, :2].mean(0), axis=1).max()) + 0.03
 

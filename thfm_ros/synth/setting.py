@@ -25,7 +25,7 @@ PHOTOGRAPHED = ("things", "rest", "held", "worn")  # what may show the photograp
 
 
 def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
-    """Of what photographs decide: apart from the scene's own, which so stays the same with and without them."""
+    """Gives the random stream of what photographs decide. The scene's own stays the same with and without them."""
     return np.random.default_rng([seed, index, int(config.digest(), 16), 1])
 
 

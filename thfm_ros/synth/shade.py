@@ -147,7 +147,7 @@ def step(a: float, b: float, x: float):
 
 @wp.func
 def irradiance(n: wp.vec3, c: wp.array(dtype=wp.vec3)):
-    """Of the radiance's harmonics, divided by pi (Ramamoorthi and Hanrahan 2001)."""
+    """Evaluates the radiance's harmonics, divided by pi (Ramamoorthi and Hanrahan 2001)."""
     x = n[0]
     y = n[1]
     z = n[2]

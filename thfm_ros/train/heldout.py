@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from thfm_ros.quantities import ALPHA, DENSE_POSE, INSTANCES, NORMALS
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, convert
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
@@ -90,27 +91,27 @@ class HeldOut:
 
 
 def dense_metrics(task: str, rgb: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
-    """Of decoded RGB (B, 3, T, H, W), one value a clip; NaN where a clip shows nobody."""
-    kind, mask = get_task(task), batch.mask(task)
+    """Measures decoded RGB (B, 3, T, H, W), one value a clip; NaN where a clip shows nobody."""
+    quantity, mask = get_task(task).quantity, batch.mask(task)
     empty = ~mask.flatten(1).any(1)
 
     def mean(x: Tensor) -> Tensor:
         return masked_mean(x, mask).masked_fill(empty, float("nan"))
 
-    if task == "foreground":
+    if quantity is ALPHA:
         predicted = rgb.mean(1, keepdim=True) > 0
         union = (predicted | mask).flatten(1).sum(1)
         iou = (predicted & mask).flatten(1).sum(1) / union.clamp_min(1)
-        return {"iou/foreground": iou.masked_fill(empty, torch.nan)}
-    if kind.loss == "normal":
+        return {f"iou/{task}": iou.masked_fill(empty, torch.nan)}
+    if quantity is NORMALS:
         cosine = torch.nn.functional.cosine_similarity(rgb, batch.target(task), dim=1)[:, None]
         return {f"mean_deg/{task}": mean(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))}
-    if task == "instances":  # in the code's own measure (`thfm_ros.instances`)
-        return {"epe/instances": mean((rgb - batch.target(task))[:, :2].norm(dim=1, keepdim=True))}
-    if task == "dense_pose":
+    if quantity is INSTANCES:  # in the code's own measure (`thfm_ros.instances`)
+        return {f"epe/{task}": mean((rgb - batch.target(task))[:, :2].norm(dim=1, keepdim=True))}
+    if quantity is DENSE_POSE:
         error = (rgb / 2 + 0.5 - batch.dense_pose).norm(dim=1, keepdim=True)
-        return {"epe/dense_pose": mean(error)}
-    truth = (batch.human_disparity if kind.human else batch.scene_disparity).clamp(0, 1)
+        return {f"epe/{task}": mean(error)}
+    truth = (batch.human_disparity if get_task(task).human else batch.scene_disparity).clamp(0, 1)
     aligned = align(rgb.mean(1, keepdim=True) / 2 + 0.5, truth, mask)
     # Disparity is known up to the clip's own range; 0.5 .. 1.5 of it stands for the metric one.
     return {f"rel/{task}": mean((aligned - truth).abs() / (truth + 0.5))}

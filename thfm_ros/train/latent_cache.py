@@ -41,7 +41,7 @@ class LatentCache:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """Of its weights: latents of one VAE are never taken for those of another."""
+    """Digests a VAE's weights: latents of one VAE are never taken for those of another."""
     digest = hashlib.sha256()
     for value in network.state_dict().values():
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())

@@ -23,6 +23,7 @@ def publish(
     remarks: Path | None = None,
     frames: int = 0,
     real: Sequence[Path] = (),
+    limit_mb: float = LIMIT_MB,
 ) -> float:
     """`model` to `out` with weights in float16 (loading casts them back). Returns the weights' size in MB.
 
@@ -33,7 +34,7 @@ def publish(
             latent frame for itself (causal attention, window 1).
         real: folders of `thfm evaluate coco`, `views` and `nobody` (report.md); their tables come first.
     Raises:
-        UserError: above LIMIT_MB, or a file is missing; `out` stays as it was.
+        UserError: above `limit_mb`, or a file is missing; `out` stays as it was.
     """
     table = _read(report / "report.md", "run `thfm evaluate synthetic --out` first") if report else ""
     photographs = [_read(folder / "report.md", "run `thfm evaluate coco --out` first") for folder in real]
@@ -47,8 +48,8 @@ def publish(
     checkpoint.transformer.half()
     count = sum(p.numel() for m in (checkpoint.vae, checkpoint.transformer) for p in m.parameters())
     size = 2 * count / 1e6
-    if size > LIMIT_MB:
-        raise UserError(f"expected at most {LIMIT_MB} MB of weights, found {size:.1f} MB: train a smaller network")
+    if size > limit_mb:
+        raise UserError(f"expected at most {limit_mb} MB of weights, found {size:.1f} MB: train a smaller network")
     save_checkpoint(out, checkpoint)
     parts = [(out / "README.md").read_text().rstrip(), written.strip()]
     parts += [_section(text) for text in photographs]

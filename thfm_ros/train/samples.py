@@ -13,7 +13,8 @@ from torch.nn.functional import avg_pool3d
 
 from thfm_ros.instances import encode
 from thfm_ros.model.readout import Keypoints
-from thfm_ros.tasks import INSTANCES, get_task, normalise_disparity
+from thfm_ros.quantities import INSTANCES
+from thfm_ros.tasks import get_task, normalise_disparity
 
 if TYPE_CHECKING:
     from thfm_ros.synth.sample import Clip, Person
@@ -173,7 +174,7 @@ class ClipBatch:
         return cls(**{name: torch.cat(p) for name, p in parts.items()}, keypoints=points)
 
     def select(self, rows: Sequence[int]) -> ClipBatch:
-        """Those samples, in that order."""
+        """Selects those samples, in that order."""
         index = torch.tensor(rows, device=self.rgb.device)
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         points = Keypoints(*(v[index] for v in values.pop("keypoints")))

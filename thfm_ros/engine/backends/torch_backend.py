@@ -113,14 +113,14 @@ def _torch_tensorrt() -> Any:
 
 
 def open_runtime(manifest: Manifest, threads: int) -> TorchRuntime:
-    """Of the checkpoint inside a bundle."""
+    """Opens the checkpoint inside a bundle."""
     if not manifest.weights:
         raise UserError(f"{manifest.root}: expected the checkpoint inside the bundle, found none; use another backend")
     return _open(manifest.root / "checkpoint", manifest, threads)
 
 
 def open_checkpoint(root: Path, backend: str, threads: int | None) -> TorchRuntime:
-    """Of a checkpoint folder: its manifest holds the native clip and no files."""
+    """Opens a checkpoint folder: its manifest holds the native clip and no files."""
     return _open(root, None, threads, backend)
 
 

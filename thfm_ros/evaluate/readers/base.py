@@ -221,7 +221,7 @@ def _first_line(error: Exception) -> str:
 
 
 def opencv_intrinsics(matrix: np.ndarray, width: int, height: int) -> Intrinsics:
-    """Of a calibration whose integer coordinates are pixel centres (OpenCV's); ours count from the corner."""
+    """Converts a calibration whose integer coordinates are pixel centres (OpenCV's); ours count from the corner."""
     return Intrinsics(
         float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]) + 0.5, float(matrix[1, 2]) + 0.5, width, height
     )

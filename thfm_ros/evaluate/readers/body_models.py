@@ -102,7 +102,7 @@ def _load(path: Path) -> BodyModel:
 
 
 def _plain(value: Any) -> Any:
-    """Of what model files hold: arrays, sparse matrices, and the arrays inside chumpy's objects."""
+    """Makes plain values of what model files hold: arrays, sparse matrices, and the arrays inside chumpy's objects."""
     value = getattr(value, "x", value)
     return value.toarray() if hasattr(value, "toarray") else value
 

@@ -69,7 +69,7 @@ def load_calibration(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def find_gender(root: Path, subject: str, body: Path, table: Any) -> str:
-    """Of a subject: from rich_toolkit's table, which the published bodies need, or from `table`, the content of `body`.
+    """Finds a subject's gender in rich_toolkit's table, which the published bodies need, or in `table`, that of `body`.
 
     Another gender's model bends the same numbers into another body, so none is assumed.
     """
