@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate import synthetic
-from thfm_ros.evaluate.predictors import ConstantPredictor, THFMPredictor
+from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor, THFMPredictor
 from thfm_ros.synth.config import SynthConfig
-from thfm_ros.tasks import TASKS
 
 CONFIG = SynthConfig(frames=5, height=48, width=64, samples=1, empty=0.0, split="test")
 
@@ -40,7 +39,7 @@ def truth(clip) -> dict[str, np.ndarray]:
 
 def test_truth_is_perfect(clip) -> None:
     metrics, change = synthetic.score_clip(clip, truth(clip), "thfm32", synthetic.SyntheticProtocol())
-    assert {name.split("/")[0] for name in metrics} == set(TASKS)
+    assert {name.split("/")[0] for name in metrics} == set(MEASURED)
     for name, value in metrics.items():
         best = {"delta1": 1, "iou": 1, "detected": 1, "pck_0.05": 1}.get(name.split("/")[1])
         best = 100 if "within" in name else best
@@ -81,14 +80,14 @@ def test_empty_scene_has_no_human_metrics() -> None:
 
 def test_predictors_stand_side_by_side_and_rows_are_reused(tmp_path: Path) -> None:
     runtime = BrightnessRuntime(frames=3, width=64, height=48)
-    predictors = [THFMPredictor(runtime, tuple(TASKS), stride=2), ConstantPredictor()]
+    predictors = [THFMPredictor(runtime, MEASURED, stride=2), ConstantPredictor()]
     first = synthetic.evaluate(
         predictors, synthetic.GeneratedClips(CONFIG, 3), 2, tmp_path, "thfm evaluate synthetic ..."
     )
     passes = len(runtime.windows)
     assert passes == 4  # two windows for each of two clips
     assert set(first.results) == {"THFM fake", "constant"}
-    assert first.seam_ratios["THFM fake"].keys() == set(TASKS) - {"keypoints_2d"}
+    assert first.seam_ratios["THFM fake"].keys() == set(MEASURED) - {"keypoints_2d"}
     again = synthetic.evaluate(predictors, synthetic.GeneratedClips(CONFIG, 3), 2, tmp_path)
     assert len(runtime.windows) == passes
     assert json.dumps(again.results, sort_keys=True) == json.dumps(first.results, sort_keys=True)

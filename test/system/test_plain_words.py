@@ -37,7 +37,7 @@ TEXTS = sorted({*PAGES, *files(".yaml", ".py", ".sh", ".msg")})
 
 # What a word stands for is in the standard terms of the field, or in plain English.
 PRIVATE = {
-    r"told|said|heard|HEARD": "features, hidden, heatmap_logits, reported",
+    r"told(?! apart)|said|heard|HEARD": "features, hidden, heatmap_logits, reported",
     r"eyes|train_eyes": "pyramid",
     r"[Aa]nswers?": "prediction, result",
     r"(?:\w+ )?hours? \d+|\w+(?:st|nd|rd|th) hour": "run N",

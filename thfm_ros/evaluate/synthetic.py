@@ -19,7 +19,7 @@ from thfm_ros.evaluate.runner import RowStore, key_of
 from thfm_ros.evaluate.temporal import change_error, seams
 from thfm_ros.files import write_text
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.quantities import ALPHA, DENSE_POSE, DISPARITY, NORMALS
+from thfm_ros.quantities import ALPHA, DENSE_POSE, DISPARITY, INSTANCES, NORMALS
 from thfm_ros.skeleton import convert, get_joint_set
 from thfm_ros.tasks import TASKS
 
@@ -57,6 +57,8 @@ def score_clip(
     for task in (t for t in TASKS if t in prediction):
         mask = people if TASKS[task].human else everywhere
         quantity = TASKS[task].quantity
+        if quantity is INSTANCES:
+            continue  # people apart are measured on crowds (`crowd.py`)
         if quantity is DISPARITY:
             limit = protocol.human_depth_limit_m if TASKS[task].human else protocol.scene_depth_limit_m
             found, change[task] = _depth(prediction[task], clip.depth, mask, limit)
