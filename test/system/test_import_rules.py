@@ -168,7 +168,6 @@ def imported(path: Path) -> set[str]:
 
 # Longer than a screen or two. A Warp kernel is one function; the others may be split.
 LONG = {
-    "stream/commands.py": "run_video",
     "synth/resolve.py": "resolve",
     "synth/raster.py": "rasterise",
     "synth/assembly.py": "assemble",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from thfm_ros.tasks import DEFAULT_TASKS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from thfm_ros.offline.recording import Recording
     from thfm_ros.offline.run import Output
-
-DEFAULT_TASKS = "scene_depth,scene_normals,foreground,dense_pose,keypoints_3d"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def run(
     view: bool = typer.Option(False, "--view", help="Show everything in the Rerun viewer while it runs."),
     bundle: str = typer.Option("", help="Bundle or checkpoint folder; default: the weights that ship."),
     backend: str = typer.Option("auto", help="auto, openvino, onnxruntime, torch, tensorrt or torch_tensorrt."),
-    tasks: str = typer.Option(DEFAULT_TASKS, help="Comma-separated tasks."),
+    tasks: str = typer.Option(",".join(DEFAULT_TASKS), help="Comma-separated tasks."),
     stride: int = typer.Option(8, min=1, help="New frames a pass; smaller is slower and sees more past."),
     every_frame: bool | None = typer.Option(
         None,

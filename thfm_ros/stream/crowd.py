@@ -197,15 +197,9 @@ class Crowd:
             track.boxes = {stamp: box for stamp, box in track.boxes.items() if stamp >= oldest}
         predictions = runtime.predict_windows(np.stack([clip.cut(images) for clip in clips]), tasks)
         out = {}
-<<<<<<< HEAD
         for track, clip, found in zip(tracks, clips, predictions, strict=True):
             xy = clip.to_image(found.xy)
             joints = zip(xy, np.asarray(found.xyz, float), np.asarray(found.visibility, float), strict=True)
-=======
-        for track, clip, prediction in zip(tracks, clips, predictions, strict=True):
-            xy = clip.to_image(prediction.xy)
-            joints = zip(xy, np.asarray(prediction.xyz, float), np.asarray(prediction.visibility, float), strict=True)
->>>>>>> f627f82 (Tests of what is measured leave instances out; lines and words of what came by the rebase)
             out[track] = [Skeleton(*frame) for frame in joints]
         return out
 
