@@ -175,6 +175,17 @@ def test_without_the_task_instances_people_are_the_parts_of_the_mask(tasks: tupl
     assert all(of(r, b) is not None for i, r in enumerate(results) for b in three(i / 12))
 
 
+def test_by_the_mask_alone_two_who_meet_stay_two_where_they_were_two_before() -> None:
+    def scene(seconds: float) -> list[Block]:
+        return [Block(1, 180 + 12 * min(seconds, 2), 150, 160), Block(2, 270 - 12 * min(seconds, 2), 150, 150)]
+
+    manifest = CrowdManifest(tasks=("foreground", "keypoints_2d", "keypoints_3d"))
+    results = play(scene, 4, CrowdRuntime(manifest))  # from 1.4 s on the two touch
+    assert {len(r.people) for r in results} == {2}
+    assert len({p.id for r in results for p in r.people}) == 2
+    assert all(of(results[-1], block) is not None for block in scene(4))
+
+
 def test_without_windows_a_frame_has_one_skeleton_and_that_is_said() -> None:
     estimator = StreamEstimator(CrowdRuntime(CrowdManifest(windows=None)))
     (line,) = estimator.shortcomings

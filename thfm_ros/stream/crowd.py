@@ -7,7 +7,7 @@ frame. Without windows the one skeleton of the whole picture takes the place of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +139,8 @@ class Crowd:
         self,
         frames: Sequence[Frame],
         first: int,
-        detected: Mapping[int, Detected],
+        maps: np.ndarray,
+        detect: Callable[[np.ndarray, np.ndarray, list[np.ndarray]], Detected],
         runtime: Any,
         tasks: Sequence[str],
         size: tuple[int, int],
@@ -147,11 +148,14 @@ class Crowd:
     ) -> dict[int, InView]:
         """Everyone detected in frames `first` and later, with the skeletons of their windows.
 
-        runtime: gives them (`predict_windows`). size: width and height of the camera's image.
+        maps: (N, H, W, 3) of those frames, by which `detect` finds people in (map, pixels, boxes where they are
+        expected). runtime: gives skeletons (`predict_windows`). size: width and height of the camera's image.
         """
         self.tracker.absence_s = config.absence_s
         who: dict[int, dict[Track, Detection]] = {}
+        detected: dict[int, Detected] = {}
         for i in range(first, len(frames)):
+            detected[i] = detect(maps[i - first], frames[i].pixels, self.tracker.expected(frames[i].stamp_ns))
             people = detected[i].people
             who[i] = {track: people[n] for n, track in self.tracker.step(frames[i].stamp_ns, people).items()}
         nearest = self._nearest(frames[-1].stamp_ns, config.max_people)

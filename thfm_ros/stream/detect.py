@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,10 +10,11 @@ import numpy as np
 
 from thfm_ros.instances import Instances, group
 from thfm_ros.letterbox import Letterbox
+from thfm_ros.tasks import ALPHA, INSTANCES
 
 LEAST_PIXELS = 12  # of the network's map that somebody fills
 MOST = 20  # people of a frame
-ALPHA = 0.5  # above it a pixel of the mask is somebody's
+THERE = 0.5  # above it a pixel of the mask is somebody's
 BINS = 4  # of each colour channel, above and below a person's middle
 
 
@@ -39,23 +41,56 @@ class Detected:
     people: list[Detection]
 
 
+def detect(task: str, fit: Letterbox, rgb: np.ndarray, pixels: np.ndarray, expected: Sequence[np.ndarray]) -> Detected:
+    """Everybody in a frame by the map (H, W, 3) in [-1, 1] of a dense task, `instances` or `foreground`.
+
+    pixels: (H, W, 3) uint8 RGB of the letterboxed frame. expected: see `from_mask`.
+    """
+    if task == INSTANCES.name:
+        return from_instances(INSTANCES.from_rgb(rgb), pixels, fit)
+    return from_mask(ALPHA.from_rgb(rgb), pixels, fit, expected)
+
+
 def from_instances(code: np.ndarray, pixels: np.ndarray, fit: Letterbox) -> Detected:
     """code (H, W, 3) and pixels (H, W, 3) uint8 RGB of the letterboxed frame -> everybody in it."""
     return _detected(group(code, LEAST_PIXELS, MOST), pixels, fit)
 
 
-def from_mask(alpha: np.ndarray, pixels: np.ndarray, fit: Letterbox) -> Detected:
-    """alpha (H, W) in [0, 1] of all people: each connected part is one person, however many touch."""
-    count, parts, stats, centres = cv2.connectedComponentsWithStats((alpha > ALPHA).astype(np.uint8))
-    order = [n for n in np.argsort(-stats[:, cv2.CC_STAT_AREA]) if n and stats[n, cv2.CC_STAT_AREA] >= LEAST_PIXELS]
-    order = order[:MOST]
+def from_mask(alpha: np.ndarray, pixels: np.ndarray, fit: Letterbox, expected: Sequence[np.ndarray] = ()) -> Detected:
+    """alpha (H, W) in [0, 1] of all people: each connected part is one person, however many touch, but for those who
+    are `expected` in it: boxes (4,) in pixels of the camera's image. Each of its pixels is the nearest one's."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((alpha > THERE).astype(np.uint8))
+    places = [fit.points_to_target(box.reshape(2, 2)) for box in expected]
+    for part in range(1, count):
+        left, top, width, height = stats[part, :4]
+        middles = np.array([p.mean(0) for p in places]).reshape(-1, 2)
+        inside = ((middles >= (left, top)) & (middles < (left + width, top + height))).all(1)
+        if inside.sum() < 2:
+            continue
+        row, column = np.nonzero(parts == part)
+        sizes = np.array([np.maximum(p[1] - p[0], 1) for p in places])[inside]
+        away = (np.stack([column, row], -1)[:, None] + 0.5 - middles[inside]) / sizes
+        parts[row, column] = count + np.square(away).sum(-1).argmin(1)
+        count += int(inside.sum())
+    areas = np.bincount(parts.ravel(), minlength=count)
+    order = [n for n in np.argsort(-areas, kind="stable") if n and areas[n] >= LEAST_PIXELS][:MOST]
     number = np.zeros(count, np.uint8)
     number[order] = np.arange(1, len(order) + 1)
-    left, top, width, height = (stats[order, i] for i in range(4))
-    boxes = np.stack([left, top, left + width, top + height], 1).astype(np.float32)
-    sums = np.bincount(parts.ravel(), alpha.ravel(), count)[order]
-    scores = (sums / np.maximum(stats[order, cv2.CC_STAT_AREA], 1)).astype(np.float32)
-    return _detected(Instances(number[parts], boxes, centres[order] + 0.5, scores), pixels, fit)
+    labels = number[parts]
+    rows, columns = (np.broadcast_to(x, alpha.shape) for x in np.ogrid[: alpha.shape[0], : alpha.shape[1]])
+    boxes, centres = [], []
+    for n in range(1, len(order) + 1):
+        y, x = rows[labels == n], columns[labels == n]
+        boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+        centres.append((x.mean() + 0.5, y.mean() + 0.5))
+    scores = np.bincount(parts.ravel(), alpha.ravel(), count)[order] / np.maximum(areas[order], 1)
+    found = Instances(
+        labels,
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(centres, np.float32).reshape(-1, 2),
+        scores.astype(np.float32),
+    )
+    return _detected(found, pixels, fit)
 
 
 def _detected(found: Instances, pixels: np.ndarray, fit: Letterbox) -> Detected:

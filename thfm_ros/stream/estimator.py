@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -18,12 +19,12 @@ from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.crowd import SPARSE, Crowd, InView, Skeleton, detector, shortcomings
-from thfm_ros.stream.detect import from_instances, from_mask
+from thfm_ros.stream.detect import detect
 from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.lens import Lens
 from thfm_ros.stream.people import Person
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_people, metric_depth
-from thfm_ros.tasks import ALPHA, INSTANCES, TASKS
+from thfm_ros.tasks import TASKS
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Runtime
@@ -265,15 +266,10 @@ class StreamEstimator:
         sparse = [t for t in tasks if t in SPARSE and t in self.runtime.manifest.tasks]
         if not sparse:
             return {}
-        if name := self._detector:
-            codec, read = (INSTANCES, from_instances) if name == INSTANCES.name else (ALPHA, from_mask)
-            found = {
-                i: read(
-                    codec.from_rgb(np.asarray(prediction.dense[name][i - len(frames)])), frames[i].pixels, self._fit
-                )
-                for i in range(first, len(frames))
-            }
-            return self._crowd.see_all(frames, first, found, self.runtime, sparse, self._fit.source, self.config)
+        if self._detector:
+            maps = np.asarray(prediction.dense[self._detector])[first - len(frames) :]
+            find = partial(detect, self._detector, self._fit)
+            return self._crowd.see_all(frames, first, maps, find, self.runtime, sparse, self._fit.source, self.config)
         keypoints = prediction.keypoints
         xy = self._fit.points_to_source(np.asarray(keypoints.xy, float) * np.array(self.size))
         joints = zip(xy, np.asarray(keypoints.xyz, float), np.asarray(keypoints.visibility, float), strict=True)

@@ -121,9 +121,9 @@ class Tracker:
             self.tracks.append(who[i])
         return who
 
-    def drop(self, track: Track) -> None:
-        """Forgets one person: they were another one, or nobody."""
-        self.tracks = [t for t in self.tracks if t is not track]
+    def expected(self, stamp_ns: int) -> list[np.ndarray]:
+        """Boxes (4,) of those seen lately, where they should be now."""
+        return [t.at(stamp_ns) for t in self.tracks if stamp_ns - t.seen_ns <= LATELY_S * NS]
 
     def _cost(self, track: Track, stamp_ns: int, found: Detection) -> float:
         expected, box = track.at(stamp_ns), found.box
