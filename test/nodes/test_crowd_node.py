@@ -23,7 +23,7 @@ def of(people: PersonArray, block: Block) -> Person:
 
 
 def test_ids_stay_through_a_crossing(ros: System) -> None:
-    ros.perception(CrowdRuntime(), stride=1)
+    ros.perception(CrowdRuntime(), stride=1, gap_s=60.0)
     people = ros.listen(PersonArray, "people")
     for index in range(46):
         ros.play([index], people, image=picture(crossing(index)))
@@ -38,7 +38,7 @@ def test_ids_stay_through_a_crossing(ros: System) -> None:
 
 
 def test_labels_boxes_markers_and_counts_are_everyone_s(ros: System) -> None:
-    node = ros.perception(CrowdRuntime(), stride=1)
+    node = ros.perception(CrowdRuntime(), stride=1, gap_s=60.0)
     people, labels = ros.listen(PersonArray, "people"), ros.listen(Image, "instances/image")
     markers, overlays = ros.listen(MarkerArray, "skeleton/markers"), ros.listen(Image, "overlay/image")
     crowd = [Block(n + 1, 30 + 58 * n, 150, 70 + 12 * n) for n in range(8)]
@@ -63,7 +63,7 @@ def test_labels_boxes_markers_and_counts_are_everyone_s(ros: System) -> None:
 
 
 def test_nobody_in_view_is_an_empty_list(ros: System) -> None:
-    ros.perception(CrowdRuntime(), stride=1)
+    ros.perception(CrowdRuntime(), stride=1, gap_s=60.0)
     people = ros.listen(PersonArray, "people")
     ros.play(range(3), people, image=picture([]))
     assert all(not m.people and m.others == 0 for m in people)
