@@ -12,6 +12,7 @@ from thfm_ros.panels import draw_skeleton
 from thfm_ros.stream.people import Person
 
 STRENGTH = 0.4  # of the colour over a person's pixels
+MIN_CONFIDENCE = 0.3  # of joints that are drawn
 
 
 def number_of(identity: str) -> int:
@@ -42,8 +43,8 @@ def draw_people(
             own = labels == person.label
             canvas[own] = ((1 - STRENGTH) * canvas[own] + STRENGTH * np.array(color)).astype(np.uint8)
         factor = np.array([width, height]) / np.array(person.image_size)
-        canvas = draw_skeleton(canvas, person.xy * factor, person.confidence, person.joint_set, color=color)
-        if names:
+        canvas = draw_skeleton(canvas, person.xy * factor, person.confidence, person.joint_set, color, MIN_CONFIDENCE)
+        if names and (person.confidence > MIN_CONFIDENCE).any():
             left, top, _, _ = person.box()
             place = (int(left * factor[0]), max(int(top * factor[1]) - 2, round(24 * size)))
             text = str(number_of(person.id))
