@@ -46,15 +46,18 @@ def writable(file: Path) -> Path:
     return file
 
 
-def video_path(source: str) -> Path:
-    """The file that `source` names: a path, or the name of a shipped sample. UserError that lists the samples."""
+def video_path(source: str, kinds: str = "a video file") -> Path:
+    """The file that `source` names: a path, or the name of a shipped sample. UserError that lists the samples.
+
+    kinds: what else than a sample may be named, for that error.
+    """
     path = Path(os.path.expanduser(source))  # as it is, where this user has no home directory
     if path.suffix or path.exists():
         return path
     folder = resource("samples")
     samples = sorted(p.stem for p in folder.glob("*.mp4"))
     if source not in samples:
-        raise UserError(f"'{source}' is neither a video file nor a sample: the samples are {', '.join(samples)}")
+        raise UserError(f"'{source}' is neither {kinds} nor a sample: the samples are {', '.join(samples)}")
     return folder / f"{source}.mp4"
 
 

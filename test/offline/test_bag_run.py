@@ -208,9 +208,10 @@ def unreadable(folder: Path) -> Iterator[tuple[str, Path, str]]:
         (path / "metadata.yaml").write_text(text.replace("storage_identifier: mcap", "storage_identifier: cloud"))
 
     yield "nothing", folder / "nothing.mcap", "not found"
+    yield "no name", folder / "nothing", "is neither a video file, a bag nor a sample"
     yield "empty", write_bag(folder / "empty", []), "expected a bag with images"
     yield "no images", write_bag(folder / "talk", [e for e in camera(6) if "chatter" in e[0]]), "/chatter (std_msgs/msg"
-    yield "cut off", changed("cut", cut), "end magic is invalid: it was cut off"
+    yield "cut off", changed("cut", cut), "end magic is invalid: it was cut off: `mcap recover"
     yield "no metadata", changed("bare", lambda p: (p / "metadata.yaml").unlink()), "ros2 bag reindex"
     yield "broken metadata", changed("yaml", lambda p: (p / "metadata.yaml").write_text("{")), "Could not load YAML"
     yield "storage", changed("cloud", other_storage), "Storage plugin 'cloud' not supported"
@@ -318,6 +319,19 @@ def test_a_run_that_fails_before_its_first_frame_leaves_nothing(
     rerun = ("--rerun", tmp_path / "a.rrd") if find_spec("rerun") else ()
     assert refusal(bag, "-o", tmp_path / "out", *rerun) == "no such bundle"
     assert list(tmp_path.iterdir()) == [bag]
+
+
+def test_a_bag_that_is_damaged_in_the_middle_is_read_up_to_there(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "in", camera(300), Kind(mode=CompressionMode.STORAGE))
+    data = bytearray((bag / "in.mcap").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1000] = bytes(1000)
+    (bag / "in.mcap").write_bytes(data)
+    result = invoke(bag, "-o", tmp_path / "out", "--tasks", "foreground")
+    assert f"cannot read the bag {bag} after" in str(result.exception)
+    assert f"{tmp_path / 'out'} has" in result.output
+    topics = [topic for topic, *_ in read_bag(tmp_path / "out")]
+    assert 0 < topics.count("/foreground/image") <= topics.count("/cam/image_raw") < 300
 
 
 def test_images_without_stamps_have_the_times_of_their_record(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 MAGICS = {b"\x89MCAP0\r\n": "mcap", b"SQLite format 3\0": "sqlite3", b"#ROSBAG V": "rosbag1"}
 SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
-RECOVER = "it was cut off: ros2 bag convert or `mcap recover IN.mcap -o OUT.mcap` makes a whole one of it"
+RECOVER = {
+    "mcap": "it was cut off: `mcap recover IN.mcap -o OUT.mcap` makes a whole one of what is there",
+    "sqlite3": "it was cut off: `sqlite3 IN.db3 .recover | sqlite3 OUT.db3` makes a whole one of what is there",
+}
 
 
 def is_bag(path: Path) -> bool:
@@ -47,16 +50,16 @@ class BagFile:
 
     Attributes:
         connections: its topics; one of several publishers may be there several times.
-        storage: "mcap" or "sqlite3". compressed: it is, as a whole or message by message.
+        storage: "mcap" or "sqlite3".
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader = self._open(self._checked(path))
-        self.connections: list[Connection] = list(self._reader.connections)
-        self.compressed = bool(self._reader.compression_mode)
+        checked = self._checked(path)
         files = storage_files(path) if path.is_dir() else [path]
         self.storage = "sqlite3" if any(".db3" in file.suffixes for file in files) else "mcap"
+        self._reader = self._open(checked)
+        self.connections: list[Connection] = list(self._reader.connections)
 
     def _checked(self, path: Path) -> Path:
         if not path.exists():
@@ -119,7 +122,7 @@ class BagFile:
         cut_off = isinstance(error, (TypeError, EOFError)) or any(
             word in reason for word in ("end magic", "footer", "Truncated", "malformed", "missing")
         )
-        fix = RECOVER if cut_off else "name another bag"
+        fix = RECOVER[self.storage] if cut_off else "name another bag"
         return UserError(f"cannot read the bag {self.path}{where}: {reason}: {fix}")
 
     def seconds(self) -> float:

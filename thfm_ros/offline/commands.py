@@ -70,7 +70,7 @@ def run(
     from thfm_ros.offline.run import run as run_recording
     from thfm_ros.paths import video_path
 
-    path = video_path(source)
+    path = video_path(source, "a video file, a bag")
     path = path.parent if path.name == "metadata.yaml" else path
     from_bag = is_bag(path)
     to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
