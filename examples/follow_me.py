@@ -5,10 +5,12 @@ python3 follow_me.py --ros-args -r target_pose:=/perception/people/target_pose -
 It knows no obstacles: for simulation, or with nav2's collision monitor between it and the wheels.
 """
 
+import contextlib
 import math
 
 import rclpy
 from geometry_msgs.msg import PoseStamped, Twist
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
@@ -42,10 +44,7 @@ class FollowMe(Node):
         self._wheels.publish(command)
 
 
-def main():
-    rclpy.init()
-    rclpy.spin(FollowMe())
-
-
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        rclpy.spin(FollowMe())

@@ -3,9 +3,11 @@
 python3 listen.py --ros-args -r people:=/people
 """
 
+import contextlib
 import math
 
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 
@@ -27,5 +29,6 @@ class Listener(Node):
 
 
 if __name__ == "__main__":
-    rclpy.init()
-    rclpy.spin(Listener())
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
+        rclpy.spin(Listener())
