@@ -143,16 +143,16 @@ def test_boxes_and_places_for_those_who_know_no_skeletons(ros: System) -> None:
         assert [stamp_of(m) for m in messages[:2]] == stamps
         assert messages[1].header == people[1].header
     person = people[1].people[0]
-    points = np.array([(j.x, j.y) for j in person.joints])
     box = flat[1].detections[0].bbox
     half = np.array([box.size_x, box.size_y]) / 2
     middle = np.array([box.center.position.x, box.center.position.y])
-    np.testing.assert_allclose(middle - half, points.min(0), atol=1e-3)
-    np.testing.assert_allclose(middle + half, points.max(0), atol=1e-3)
+    np.testing.assert_allclose([*(middle - half), *(middle + half)], person.box, atol=1e-3)
     body = np.array([xyz(j.position) for j in person.joints])
     around = solid[1].detections[0].bbox
     np.testing.assert_allclose(xyz(around.center.position), (body.min(0) + body.max(0)) / 2, atol=1e-5)
     np.testing.assert_allclose(xyz(around.size), np.ptp(body, 0), atol=1e-5)
+    spread = solid[1].detections[0].results[0].pose.covariance.reshape(6, 6)
+    np.testing.assert_allclose(spread[:3, :3], person.root_covariance.reshape(3, 3), rtol=1e-6)
     for detection in (flat[1].detections[0], solid[1].detections[0]):
         assert detection.id == person.id
         assert detection.results[0].hypothesis.class_id == "person"

@@ -35,18 +35,21 @@ def boxes_2d(people: Iterable[Person], header: Header, msgs: Any) -> Any:
     return array
 
 
-def boxes_3d(placed: Iterable[tuple[Person, np.ndarray, Frame]], header: Header, msgs: Any) -> Any:
+def boxes_3d(placed: Iterable[tuple[Person, np.ndarray, Frame, np.ndarray]], header: Header, msgs: Any) -> Any:
     """vision_msgs/Detection3DArray: boxes along the axes of the header's frame, around the joints.
 
     Args:
-        placed: each person, with joints (K, 3) and body in the header's frame.
+        placed: each person, with joints (K, 3), body and the root's covariance (3, 3) in the header's frame.
     """
     array = msgs.Detection3DArray(header=header)
-    for person, joints, body in placed:
+    for person, joints, body, covariance in placed:
         low, high = joints.min(0), joints.max(0)
         box = msgs.BoundingBox3D(center=to_pose(Frame(np.eye(3), (low + high) / 2)), size=to_vector(high - low))
         found = msgs.ObjectHypothesisWithPose(hypothesis=_hypothesis(person, msgs))
         found.pose.pose = to_pose(body)
+        spread = np.zeros((6, 6))  # of the place; that of the orientation is not known
+        spread[:3, :3] = covariance
+        found.pose.covariance = spread.ravel()
         array.detections.append(msgs.Detection3D(header=header, results=[found], bbox=box, id=person.id))
     return array
 

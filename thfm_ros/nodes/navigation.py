@@ -64,7 +64,7 @@ class Navigation:
             moving = [(p, _seen_from(camera, p.root), self._velocity(p, header, camera)) for p in located]
             found[POSITIONS] = detections.positions(moving, there, self._msgs[POSITIONS])
         if BOXES in wanted:
-            placed = [(p, p.xyz @ camera.axes.T + camera.origin, self._pose(p, camera)) for p in located]
+            placed = [self._placed(p, camera) for p in located]
             found[BOXES] = detections.boxes_3d(placed, there, self._msgs[BOXES])
         return found
 
@@ -89,6 +89,10 @@ class Navigation:
             c, s = x / length, y / length
             axes = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         return Frame(axes, _seen_from(camera, person.root))
+
+    def _placed(self, person: Person, camera: Frame) -> tuple[Person, np.ndarray, Frame, np.ndarray]:
+        joints = person.xyz @ camera.axes.T + camera.origin
+        return person, joints, self._pose(person, camera), camera.axes @ person.covariance @ camera.axes.T
 
     def _velocity(self, person: Person, header: Header, camera: Frame) -> np.ndarray:
         if not self._frame.name:
