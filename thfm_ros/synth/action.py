@@ -72,8 +72,8 @@ def _held_out(name: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _motions(digest: str, split: str, bvh: BvhFolder | None) -> tuple[Motion, ...]:
-    assets = _ASSETS[digest]
+def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Motion, ...]:
+    """The motions of a split: a fixed part of the motion capture and a tenth of BVH files are held out for "test"."""
     names = sorted(k for k in assets.motions if not k.endswith(".loop"))
     found = [from_humanoid(n, assets.motions[n].astype(float), bool(assets.motions[f"{n}.loop"])) for n in names]
     arrays = assets.captures
@@ -91,15 +91,6 @@ def _motions(digest: str, split: str, bvh: BvhFolder | None) -> tuple[Motion, ..
             )
         held += own
     return tuple(held)
-
-
-_ASSETS: dict[str, Assets] = {}
-
-
-def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Motion, ...]:
-    """The motions of a split: a fixed part of the motion capture and a tenth of BVH files are held out for "test"."""
-    _ASSETS[assets.digest] = assets
-    return _motions(assets.digest, split, bvh)
 
 
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:

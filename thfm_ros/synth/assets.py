@@ -17,7 +17,7 @@ COMPONENT_STEP = 1e-5  # metres that a component's numbers are rounded to, for a
 FILES = ("body.npz", "motions.npz", "captures.npz", "environments.npz", "textures.npz")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Assets:
     """The artefact in memory. `body`: see docs/synth.md; `motions`: (N, 44) frames by name; `captures`: arrays of
     `motion.to_capture` by name and kind ("94_04.root"); `environments`: (256, 512, 3) float32 linear radiance by name;
@@ -30,6 +30,12 @@ class Assets:
     environments: dict[str, np.ndarray]
     textures: dict[str, np.ndarray]
     digest: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Assets) and self.digest == other.digest
+
+    def __hash__(self) -> int:  # what is made of assets once is kept by them
+        return hash(self.digest)
 
 
 def default_path() -> Path:

@@ -55,8 +55,8 @@ class Studio:
 
 
 @lru_cache(maxsize=2)
-def _studio(digest: str) -> Studio:
-    assets = _ASSETS[digest]
+def studio(assets: Assets) -> Studio:
+    """Body and wardrobe of these assets, made once."""
     body = Body(assets)
     points = body.template[np.unique(body.faces["body"])]
     low, high = points.min(0) - 0.05, points.max(0) + 0.05  # room for clothes and hair
@@ -64,19 +64,10 @@ def _studio(digest: str) -> Studio:
     return Studio(assets, body, Wardrobe(body), middle - edge / 2, 1 / edge)
 
 
-_ASSETS: dict[str, Assets] = {}
-
-
-def studio(assets: Assets) -> Studio:
-    """Cached by the artefact's digest."""
-    _ASSETS[assets.digest] = assets
-    return _studio(assets.digest)
-
-
 @lru_cache(maxsize=16)
-def _person(digest: str, key: tuple[int, ...], split: str, worn: float) -> tuple[Identity, Dressed]:
+def _person(assets: Assets, key: tuple[int, ...], split: str, worn: float) -> tuple[Identity, Dressed]:
     rng = np.random.default_rng(key)
-    s = _studio(digest)
+    s = studio(assets)
     identity = s.body.identity(rng)
     return identity, dress(s.body, s.wardrobe, identity, rng, split, worn)
 
@@ -117,7 +108,7 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
             return clip
     if config.frames == 1 and config.identities > 1:
         group, member = divmod(index, config.identities)
-        return _stills(config, seed, group, assets.digest, device)[member]
+        return _stills(config, seed, group, assets, device)[member]
     s = _scene(
         config, seed, index, index // config.identities, assets, device, np.arange(config.frames) / config.fps, False
     )
@@ -125,11 +116,11 @@ def generate_clip(config: SynthConfig, seed: int, index: int, assets: Assets, de
 
 
 @lru_cache(maxsize=2)
-def _stills(config: SynthConfig, seed: int, group: int, digest: str, device: str) -> list[Clip]:
+def _stills(config: SynthConfig, seed: int, group: int, assets: Assets, device: str) -> list[Clip]:
     count = config.identities
     rng = np.random.default_rng([seed, group, 7])
     times = np.cumsum(rng.uniform(0.25, 0.9, count))
-    scene = _scene(config, seed, group, group, _ASSETS[digest], device, times, True)
+    scene = _scene(config, seed, group, group, assets, device, times, True)
     return [scene.clip(slice(i, i + 1), group * count + i) for i in range(count)]
 
 
@@ -209,7 +200,7 @@ def stage(
     count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1 + crowded, config.people + 1)))
     people: list[tuple[Identity, Dressed, Action]] = []
     for n in range(max(count, 1)):
-        identity, dressed = _person(assets.digest, (seed, identity_index, code, n), config.split, config.worn)
+        identity, dressed = _person(assets, (seed, identity_index, code, n), config.split, config.worn)
         others = [] if crowded else [a.joints for _, _, a in people]
         people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, others)))
     if crowded:

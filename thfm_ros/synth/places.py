@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile
@@ -147,19 +147,14 @@ def _shrunk(folder: PictureFolder) -> np.ndarray:
     return np.stack([read_panorama(f) for f in folder.files]).astype(np.float16)
 
 
-_WITH: dict[tuple[str, str], Assets] = {}
-
-
+@cache
 def with_environments(assets: Assets, folder: PictureFolder) -> Assets:
     """The artefact with the folder's panoramas beside its own environments, under names of their own; made once."""
-    key = (assets.digest, folder.sha256)
-    if key not in _WITH:
-        path = Path(folder.folder)
-        names = [f"{folder.sha256[:6]}/{f.relative_to(path)}" for f in folder.files]
-        own = dict(zip(names, _panoramas(folder).astype(np.float32), strict=True))
-        digest = hashlib.sha256(" ".join(key).encode()).hexdigest()
-        _WITH[key] = replace(assets, environments=assets.environments | own, digest=digest)
-    return _WITH[key]
+    path = Path(folder.folder)
+    names = [f"{folder.sha256[:6]}/{f.relative_to(path)}" for f in folder.files]
+    own = dict(zip(names, _panoramas(folder).astype(np.float32), strict=True))
+    digest = hashlib.sha256(f"{assets.digest} {folder.sha256}".encode()).hexdigest()
+    return replace(assets, environments=assets.environments | own, digest=digest)
 
 
 @lru_cache(maxsize=256)

@@ -62,8 +62,8 @@ class Resources:
 
 
 @lru_cache(maxsize=4)
-def _resources(key: tuple[str, str]) -> Resources:
-    assets, device = _ASSETS[key[0]], key[1]
+def resources(assets: Assets, device: str) -> Resources:
+    """Textures, noise and environments on the device, uploaded once."""
     pictures = []
     for name in sorted(k for k in assets.textures if k.startswith("picture.")):
         image = assets.textures[name]
@@ -81,15 +81,6 @@ def _resources(key: tuple[str, str]) -> Resources:
         },
         len(pictures),
     )
-
-
-_ASSETS: dict[str, Assets] = {}
-
-
-def resources(assets: Assets, device: str) -> Resources:
-    """Cached by the artefact's digest and the device."""
-    _ASSETS[assets.digest] = assets
-    return _resources((assets.digest, device))
 
 
 @dataclass

@@ -73,9 +73,9 @@ def rotate_harmonics(c: np.ndarray, yaw: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def _light_of(assets_digest: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Harmonics, direction and colour of the brightest spot of an environment (cached by the artefact's digest)."""
-    image = _ENVIRONMENTS[assets_digest][name]
+def _light_of(assets: Assets, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Harmonics, direction and colour of the brightest spot of an environment."""
+    image = assets.environments[name]
     luminance = image.mean(-1)
     h, w = luminance.shape
     clamp = np.percentile(luminance, 99.5)
@@ -87,9 +87,6 @@ def _light_of(assets_digest: str, name: str) -> tuple[np.ndarray, np.ndarray, np
     direction = np.array([np.cos(theta) * np.sin(phi), -np.cos(theta) * np.cos(phi), np.sin(theta)])
     spot = image[max(row - 6, 0) : row + 7, max(column - 6, 0) : column + 7].reshape(-1, 3).mean(0)
     return c, direction, spot / max(spot.mean(), 1e-6)
-
-
-_ENVIRONMENTS: dict[str, dict[str, np.ndarray]] = {}
 
 
 def _rotz(v: np.ndarray, yaw: float) -> np.ndarray:
@@ -109,12 +106,11 @@ def make_surroundings(
 ) -> Surroundings:
     """Surroundings for camera positions (T, 3) and joints (T, N, 3), all of which stay free of walls and furniture;
     spreads (T,): tangents of half the cameras' fields of view."""
-    _ENVIRONMENTS[assets.digest] = assets.environments
     is_room = rng.random() > outdoor
     names = list(assets.environments)
     name = names[rng.integers(len(names))]
     yaw = rng.uniform(0, 2 * np.pi)
-    sh, sun, tint = _light_of(assets.digest, name)
+    sh, sun, tint = _light_of(assets, name)
     sh, sun = rotate_harmonics(sh, yaw), _rotz(sun, yaw)
     tint = 0.6 + 0.4 * tint
     sun = sun + np.array([0, 0, 0.25])
