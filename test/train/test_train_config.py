@@ -76,7 +76,7 @@ def test_files_and_overrides(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="key=value"):
         load_config(file, ["steps"])
     file.write_text("stage: [")
-    with pytest.raises(UserError, match="not YAML"):
+    with pytest.raises(UserError, match="expected YAML"):
         load_config(file)
 
 
