@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 Array = Any  # numpy.ndarray or torch.Tensor
-Loss = Literal["ssi_disparity", "normal", "l2", "keypoints"]
+Loss = Literal["ssi_disparity", "normal", "l2", "offsets", "keypoints"]
 
 
 def array_namespace(x: Array) -> Any:
@@ -74,5 +74,5 @@ DISPARITY = Quantity("depth", 1, "ssi_disparity", _unit_to_rgb, _unit_from_rgb)
 NORMALS = Quantity("normals", 3, "normal", lambda n: n, _normal_from_rgb)
 ALPHA = Quantity("foreground", 1, "l2", _unit_to_rgb, _unit_from_rgb)
 DENSE_POSE = Quantity("dense_pose", 3, "l2", lambda c: 2.0 * c - 1.0, lambda rgb: ((rgb + 1.0) / 2.0).clip(0.0, 1.0))
-INSTANCES = Quantity("instances", 3, "l2", _code_to_rgb, _code_from_rgb)  # `thfm_ros.instances` makes and reads them
+INSTANCES = Quantity("instances", 3, "offsets", _code_to_rgb, _code_from_rgb)  # `thfm_ros.instances` has them
 KEYPOINTS = Quantity("keypoints", 0, "keypoints", _no_rgb, _no_rgb)

@@ -107,6 +107,16 @@ def test_l2_is_the_mean_square() -> None:
     assert torch.allclose(l2_loss(a, b, mask), expected)
 
 
+def test_offsets_count_on_people_and_centre_ness_everywhere() -> None:
+    target, mask = torch.zeros(1, 3, 1, 2, 2), torch.tensor([[[[[True, False], [False, False]]]]])
+    on, off, centre = (target.clone() for _ in range(3))
+    on[0, :2, 0, 0, 0] = torch.tensor([0.3, -0.1])
+    off[0, :2, 0, 1, 1] = 0.5
+    centre[0, 2] = 0.5
+    values = [dense_loss("offsets", x, target, mask, True, 0.0, 0.0).item() for x in (target, on, off, centre)]
+    assert values == pytest.approx([0.0, 0.4, 0.0, 0.25])
+
+
 def test_overlap_is_one_minus_the_iou_of_frames_with_somebody() -> None:
     truth, told = -torch.ones(2, 3, 2, 6, 8), -torch.ones(2, 3, 2, 6, 8)
     truth[0, :, 0, 1:3, 1:3], told[0, :, 0, 1:3, 2:4] = 1, 1  # 2 of 6 pixels shared; nobody in the second frame

@@ -53,6 +53,15 @@ def l2_loss(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> T
     return square.flatten(1).mean(1) if mask is None else masked_mean(square, mask)
 
 
+def offset_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Distance of two channels of offsets over mask (B, 1, ...), and L2 of the third, centre-ness, everywhere, (B,).
+
+    Offsets are small numbers on few pixels: an L2 over the image hardly sees them (Cheng et al., CVPR 2020, take L1).
+    """
+    off = (prediction - target)[:, :2].abs().sum(1, keepdim=True)
+    return masked_mean(off, mask) + l2_loss(prediction[:, 2:], target[:, 2:])
+
+
 def overlap_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - IoU of soft masks in RGB space (B, 3, T, H, W): mean of the frames that show somebody, 0 without any, (B,).
 
@@ -77,6 +86,8 @@ def dense_loss(
     """
     if kind == "l2":
         return l2_loss(prediction, target)
+    if kind == "offsets":
+        return offset_loss(prediction, target, mask)
     if kind == "normal":
         loss = normal_loss(prediction, target, mask)
     else:  # the three channels repeat one quantity; 2 d - 1 has the same standard form as d
