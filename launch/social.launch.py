@@ -12,8 +12,14 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import SetRemap
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 from thfm_ros.nodes.launch_arguments import ARGUMENTS, passed_on, refuse_undeclared
+from thfm_ros.nodes.message_types import require
+
+
+def _require_people_msgs(context: LaunchContext) -> None:
+    """Without them the node would run, and have nothing to say on that topic."""
+    require("social.launch.py", "people_msgs")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -31,6 +37,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(a.name, default_value=a.default, description=a.description)
                 for a in ARGUMENTS["social.launch.py"]
             ),
+            OpaqueFunction(function=_require_people_msgs),
             GroupAction([SetRemap("people/positions", argument["people"]), perception]),
         ]
     )

@@ -242,7 +242,7 @@ def test_a_frame_needs_tf2(ros: System, monkeypatch: pytest.MonkeyPatch) -> None
     node = ros.perception(front(), autostart=False, target_frame="odom")
     node.trigger_configure()
     assert node.state == "unconfigured"
-    assert "target_frame: expected the package tf2_ros" in node.reason
+    assert "target_frame needs the package tf2_ros" in node.reason
 
 
 # Control

@@ -23,13 +23,13 @@ def message_type(name: str) -> type | None:
     return None if messages is None else getattr(messages, kind)
 
 
-def require(parameter: str, package: str) -> None:
-    """ParameterError where this parameter needs a package that is not installed."""
+def require(what: str, package: str) -> None:
+    """ParameterError where this parameter or launch file needs a package that is not installed."""
     try:
         import_module(package)
     except ModuleNotFoundError:
         name = package.replace("_", "-") + ("-py" if package == "tf2_ros" else "")
         raise ParameterError(
-            f"{parameter}: expected the package {package}, which is not installed: apt install ros-$ROS_DISTRO-{name}, "
-            "or leave the parameter at its default"
+            f"{what} needs the package {package}, which is not installed: apt install ros-$ROS_DISTRO-{name}, or build "
+            "it in the workspace"
         ) from None
