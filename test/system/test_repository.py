@@ -22,6 +22,6 @@ def test_tracked_files_are_at_most_40_mib() -> None:
     sizes = tracked()
     weights = sum(size for name, size in sizes.items() if name.startswith("weights/"))
     rest = sum(sizes.values()) - weights
-    assert rest <= 20 * MIB, sorted(sizes, key=sizes.__getitem__)[-5:]
+    assert rest <= 22 * MIB, sorted(sizes, key=sizes.__getitem__)[-5:]
     if weights < FIRST_NANO:
         assert rest + weights <= 40 * MIB
