@@ -34,6 +34,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import CompressionMode, Reader
 from sensor_msgs.msg import CompressedImage, Image
 
+from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.message_types import message_type
 from thfm_ros.nodes.topics import PUBLISHED
@@ -171,6 +172,37 @@ def test_without_a_calibration_there_are_no_metres_unless_a_field_of_view_stands
     succeed(bag, "-o", tmp_path / "fov", "--fov", 60, "--json", tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["with metric depth"] == 5
     assert "/depth/camera_info" in {topic for topic, *_ in read_bag(tmp_path / "fov")}
+
+
+def test_a_depth_camera_gives_the_metres(tmp_path: Path) -> None:
+    """The fake network's person is 3 m away by its size; the camera, whose images are recorded later, measures 2 m."""
+    entries = camera(12)
+    for topic, message, recorded in camera(12):
+        if topic == "/cam/image_raw":
+            depth = to_image(np.full((32, 48), 2.0, np.float32), "32FC1", message.header)
+            entries.append(("/cam/depth", depth, recorded + NS // 10))
+    bag = write_bag(tmp_path / "in", sorted(entries, key=lambda entry: entry[2]))
+    distance = {}
+    for name, options in {"size": (), "camera": ("--depth", "cam/depth")}.items():
+        succeed(bag, "-o", tmp_path / name, "--image", "/cam/image_raw", *options)
+        people = [deserialize_message(d, PersonArray) for t, _, _, d in read_bag(tmp_path / name) if t == "/people"]
+        distance[name] = [array.people[0].root.z for array in people]
+    np.testing.assert_allclose(distance["size"], 3.0, atol=0.05)
+    np.testing.assert_allclose(distance["camera"][-6:], 2.0, atol=0.3)
+    assert "no depth images on /no in" in refusal(
+        bag, "-o", tmp_path / "b", "--image", "/cam/image_raw", "--depth", "/no"
+    )
+
+
+def test_a_depth_image_that_is_not_registered_is_named_and_not_used(tmp_path: Path) -> None:
+    entries = camera(6)
+    for topic, message, recorded in camera(6):
+        if topic == "/cam/image_raw":
+            head = header(stamp_of(message), "depth_optical")
+            entries.append(("/cam/depth", to_image(np.full((32, 48), 2.0, np.float32), "32FC1", head), recorded))
+    output = succeed(write_bag(tmp_path / "in", entries), "-o", tmp_path / "a.mp4", "--depth", "/cam/depth")
+    assert "expected frame_id 'camera_optical', the colour image's, found 'depth_optical'" in output
+    assert "6 of 6 images have no depth image of their moment" in output
 
 
 def test_the_topics_are_found_where_one_can_be_meant(tmp_path: Path) -> None:

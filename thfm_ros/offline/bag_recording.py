@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
+from thfm_ros.offline.bag_depth import BagDepth
 from thfm_ros.offline.bag_files import BagFile
 from thfm_ros.stream.lens import Lens
 from thfm_ros.stream.offline import RecordedFrame
@@ -53,17 +55,21 @@ class BagRecording:
         image: the topic; "": the only one with colour images (the raw one of a raw and a compressed one).
         camera_info: the topic; "": that of image_transport's convention, else the only one of the image's frame.
         fov_deg: stands in for a camera_info that is missing; None: then there are no metres.
+        depth: the topic of a depth camera that is registered to the images; "": none is used.
     Raises:
         UserError: not readable; no such topic, or several that may be meant.
     """
 
     dated = True
 
-    def __init__(self, path: Path, image: str = "", camera_info: str = "", fov_deg: float | None = None) -> None:
+    def __init__(
+        self, path: Path, image: str = "", camera_info: str = "", fov_deg: float | None = None, depth: str = ""
+    ) -> None:
         from thfm_ros.nodes.bag import typestore
 
         self.path, self.notes, self.damaged = path, [], 0
         self.listener: Listener | None = None
+        self._depth: BagDepth | None = None
         self.bag = BagFile(path)
         self._types, self._fov_deg = typestore(), fov_deg
         self._counts: dict[str, int] = {}
@@ -72,6 +78,7 @@ class BagRecording:
         try:
             self.image = self._choose_image(image)
             self.camera_info = self._choose_info(camera_info)
+            self._depth = self._open_depth(depth)
         except BaseException:
             self.close()
             raise
@@ -80,6 +87,8 @@ class BagRecording:
 
     def close(self) -> None:
         self.bag.close()
+        if self._depth is not None:
+            self._depth.close()
 
     # Which topics.
 
@@ -142,6 +151,16 @@ class BagRecording:
         self.notes.append(f"expected the calibration of {self.image} on {sibling}, found none{others}: {stand_in}")
         return ""
 
+    def _open_depth(self, wanted: str) -> BagDepth | None:
+        if not wanted:
+            return None
+        topics = self._topics(IMAGE)
+        match = next((t for t in (wanted, f"/{wanted}") if t in topics), None)
+        if match is None:
+            listed = ", ".join(sorted(topics)) or "none"
+            raise UserError(f"no depth images on {wanted} in {self.path}: the topics with {IMAGE} are {listed}")
+        return BagDepth(self.path, match, partial(self._decoded, IMAGE), self._note)
+
     def _connections(self, topic: str) -> list[Connection]:
         return [c for c in self.bag.connections if c.topic == topic]
 
@@ -154,7 +173,9 @@ class BagRecording:
 
     def __iter__(self) -> Iterator[RecordedFrame]:
         info = self._first_info()
-        self.damaged, images = 0, 0
+        self.damaged = images = measured = 0
+        if self._depth is not None:
+            self._depth.start()
         wanted = [] if self.listener else [*self._connections(self.image), *self._connections(self.camera_info)]
         for connection, recorded_ns, data in self.bag.messages(wanted):
             if self.listener:
@@ -180,8 +201,13 @@ class BagRecording:
             if self.listener:
                 used = info if camera.known else None
                 self.listener.frame(Origin(stamp_ns, recorded_ns, message.header.frame_id, used))
-            yield RecordedFrame(stamp_ns, image, camera.intrinsics, lens=camera.lens)
+            frame_id, size = message.header.frame_id, (image.shape[1], image.shape[0])
+            depth = self._depth.of(stamp_ns, recorded_ns, frame_id, size) if self._depth else None
+            measured += depth is not None
+            yield RecordedFrame(stamp_ns, image, camera.intrinsics, depth, camera.lens)
 
+        if self._depth is not None and measured < images - self.damaged:
+            self._note(f"{images - self.damaged - measured} of {images} images have no depth image of their moment")
         if images != self.frames:
             self._note(f"metadata.yaml has {self.frames} images on {self.image}, its files have {images}")
 

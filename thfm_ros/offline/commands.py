@@ -52,6 +52,9 @@ def run(
     ),
     image: str = typer.Option("", metavar="TOPIC", help="Of a bag: the images. Default: the only colour images."),
     camera_info: str = typer.Option("", metavar="TOPIC", help="Of a bag: their calibration. Default: beside them."),
+    depth: str = typer.Option(
+        "", metavar="TOPIC", help="Of a bag: depth that is registered to the images, for metres."
+    ),
     namespace: str = typer.Option("", help="In front of the outputs' topics in an annotated bag."),
     storage: str = typer.Option("", help="Of an annotated bag: mcap or sqlite3. Default: the input's."),
     zstd: bool = typer.Option(False, "--zstd", help="Compress an annotated bag."),
@@ -74,7 +77,7 @@ def run(
     path = path.parent if path.name == "metadata.yaml" else path
     from_bag = is_bag(path)
     to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
-    bag = _BagOptions(image, camera_info, namespace, storage, zstd)
+    bag = _BagOptions(image, camera_info, depth, namespace, storage, zstd)
     names = tasks.split(",")
     _check_tasks(names)
     _check_places(path, from_bag, out, rerun, view, json_file)
@@ -97,6 +100,7 @@ class _BagOptions:
 
     image: str
     camera_info: str
+    depth: str
     namespace: str
     storage: str
     zstd: bool
@@ -105,8 +109,8 @@ class _BagOptions:
         """Raises UserError for options that would change nothing."""
         from thfm_ros.errors import UserError
 
-        given = {"--image": self.image, "--camera-info": self.camera_info} if not from_bag else {}
-        if idle := [name for name, value in given.items() if value]:
+        topics = {"--image": self.image, "--camera-info": self.camera_info, "--depth": self.depth}
+        if idle := [name for name, value in topics.items() if value and not from_bag]:
             raise UserError(f"{', '.join(idle)} choose topics of a bag, found a video: leave them out")
         given = {"--namespace": self.namespace, "--storage": self.storage, "--zstd": self.zstd} if not to_bag else {}
         if idle := [name for name, value in given.items() if value]:
@@ -156,7 +160,7 @@ def _open(path: Path, from_bag: bool, bag: _BagOptions, fov: float | None) -> Re
     if from_bag:
         from thfm_ros.offline.bag_recording import BagRecording
 
-        return BagRecording(path, bag.image, bag.camera_info, fov)
+        return BagRecording(path, bag.image, bag.camera_info, fov, bag.depth)
     from thfm_ros.offline.recording import VideoRecording
 
     return VideoRecording(path, 60.0 if fov is None else fov)

@@ -31,7 +31,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    engines = [_cpu(), *_network(), *_refused(), _gpu(), _tensorrt(), _torch_tensorrt()]
+    engines = [_cpu(), *_libraries(), *_refused(), _gpu(), _tensorrt(), _torch_tensorrt()]
     return [_python(), _compiler(), *_ros(), *engines, _weights(), _cache()]
 
 
@@ -101,13 +101,15 @@ def _ros() -> list[Finding]:
     return findings
 
 
-def _network() -> list[Finding]:
+def _libraries() -> list[Finding]:
     findings = []
-    for distribution, use in (
-        ("openvino", "runs bundles on the CPU"),
-        ("onnxruntime", "the other CPU runtime"),
-        ("torch", "export, training, the torch backend"),
-        ("diffusers", "export, training"),
+    for distribution, extra, use in (
+        ("openvino", "cpu", "runs bundles on the CPU"),
+        ("onnxruntime", "cpu", "the other CPU runtime"),
+        ("torch", "model", "export, training, the torch backend"),
+        ("diffusers", "model", "export, training"),
+        ("rosbags", "bags", "thfm run BAG, bags of the recorder"),
+        ("rerun-sdk", "rerun", "thfm run --rerun"),
     ):
         version = _version(distribution)
         if version and distribution in ("openvino", "onnxruntime") and (problem := _import_problem(distribution)):
@@ -116,7 +118,6 @@ def _network() -> list[Finding]:
         elif version:
             findings.append(Finding("ok", distribution, version))
         else:
-            extra = "cpu" if distribution in ("openvino", "onnxruntime") else "model"
             findings.append(Finding("optional", distribution, f"none ({use})", f"pip install 'thfm_ros[{extra}]'"))
     return findings
 
