@@ -175,7 +175,6 @@ LONG = {
     "synth/commands.py": "generate",
     "synth/furniture.py": "make_piece",
     "synth/hair.py": "add_hair",
-    "synth/outfit.py": "dress",
     "synth/render.py": "render",
 }
 

@@ -43,17 +43,37 @@ def dress(
     worn: float = 0.0,
 ) -> Dressed:
     """A random outfit for the person; worn: chance of sober clothes, of what is worn over them and on the head."""
-    w, faces = wardrobe, body.faces
-    rest = identity.vertices
+    w, rest = wardrobe, identity.vertices
     out = Builder(body, identity)
-    normals = {k: vertex_normals(rest, faces[k]) for k in ("body", "tights", "skirt")}
+    normals = {k: vertex_normals(rest, body.faces[k]) for k in ("body", "tights", "skirt")}
     tags: dict[str, str] = {}
-    stature = float(np.ptp(rest[faces["body"].ravel()[::7], 2])) / 1.84
+    stature = float(np.ptp(rest[body.faces["body"].ravel()[::7], 2])) / 1.84
     equipped = worn > 0 and rng.random() < worn
-
     # Garments first: what they cover of the skin is left out.
+    covered = _add_garments(out, w, rng, split, normals, stature, equipped, tags)
+    sole, below = _add_shoes(out, w, rng, normals, stature)
+    hair = _add_skin(out, w, rng, np.maximum(covered, below))
+    headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
+    add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
+    if equipped:
+        add_headgear(out, w, rng, split, normals["body"], headgear, tags)
+    return out.build(sole, tags)
+
+
+def _add_garments(
+    out: Builder,
+    w: Wardrobe,
+    rng: np.random.Generator,
+    split: str,
+    normals: dict[str, np.ndarray],
+    stature: float,
+    equipped: bool,
+    tags: dict[str, str],
+) -> np.ndarray:
+    """Adds top, bottom, and what is worn over them. Returns (V,) where the template is covered: above 0."""
+    faces, rest, t = out.body.faces, out.identity.vertices, out.body.template
     covered = np.full(len(rest), -1.0, np.float32)
-    female = identity.gender > 0.5
+    female = out.identity.gender > 0.5
     kind = rng.choice(
         ["trousers", "shorts", "skirt", "dress"], p=[0.55, 0.15, 0.15, 0.15] if female else [0.76, 0.24, 0, 0]
     )
@@ -71,7 +91,6 @@ def dress(
     bottom_cut = w.bottom(max(waist, hem + 0.04) if kind != "dress" else 0.2, leg_end)
     tight_bottom = rng.choice([0.004, 0.012, 0.022], p=[0.35, 0.4, 0.25]) if kind in ("trousers", "shorts") else 0.003
     flare = rng.uniform(0, 0.02) if kind == "trousers" and rng.random() < 0.5 else 0.0
-    t = body.template
     z = t[:, 2]
     top_material = random_cloth(rng, split)
     bottom_material = random_cloth(rng, split, {"denim": 14.0, "floral": 0.3, "dots": 0.3, "print": 0.2, "knit": 0.3})
@@ -97,8 +116,8 @@ def dress(
     if rng.random() < 0.22:  # an open jacket
         opening = rng.uniform(0.03, 0.09)
         cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.085, 0.0)
-        front = (body.template[:, 1] < -0.02) & (z < 0.75)
-        cut = np.where(front, np.minimum(cut, np.abs(body.template[:, 0]) - opening), cut).astype(np.float32)
+        front = (t[:, 1] < -0.02) & (z < 0.75)
+        cut = np.where(front, np.minimum(cut, np.abs(t[:, 0]) - opening), cut).astype(np.float32)
         out.add(
             faces["tights"],
             random_cloth(rng, split, {"floral": 0.1}),
@@ -109,31 +128,41 @@ def dress(
     if equipped:
         covered = np.maximum(covered, add_outerwear(out, w, rng, split, normals, offset, stature, tags) - 0.03)
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
+    return covered
 
-    sole = 0.0
-    if rng.random() < 0.9:
-        sole = rng.uniform(0.012, 0.035)
-        height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
-        shoe_cut = w.shoe(height)
-        colour = random_colour(rng)
-        band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
-        leather = Material(
-            "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
-        )
-        feet = body.parts[w.shoes_source[w.shoes_faces[:, 0]]]
-        shape = rest[w.shoes_source] + (w.shoes - t[w.shoes_source]) * stature
-        base = t[w.shoes_source][:, 2].min()
-        shape[:, 2] -= sole * np.clip((base + 0.03 - w.shoes[:, 2]) / 0.02, 0, 1)
-        out.sheet(w.shoes_faces, leather, shape, w.shoes_source, w.shoes, np.ones(len(shape)), feet)
-        if height > -0.72:  # a boot's or a sock's shaft
-            shaft = np.minimum(shoe_cut, z + 0.75)
-            out.add(
-                faces["body"], leather, (rest + normals["body"] * 0.009).astype(np.float32), shaft.astype(np.float32)
-            )
-        shoe_cut = np.minimum(shoe_cut, height - z) if height > -0.72 else -0.745 - z
-        covered = np.maximum(covered, shoe_cut - 0.015)
 
-    # Skin, eyes, mouth.
+def _add_shoes(
+    out: Builder, w: Wardrobe, rng: np.random.Generator, normals: dict[str, np.ndarray], stature: float
+) -> tuple[float, np.ndarray]:
+    """Adds shoes to most. Returns the height of the soles, and (V,) where the template is covered: above 0."""
+    faces, rest, t = out.body.faces, out.identity.vertices, out.body.template
+    z = t[:, 2]
+    if rng.random() >= 0.9:
+        return 0.0, np.full(len(rest), -1.0, np.float32)
+    sole = rng.uniform(0.012, 0.035)
+    height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
+    shoe_cut = w.shoe(height)
+    colour = random_colour(rng)
+    band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
+    leather = Material(
+        "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
+    )
+    feet = out.body.parts[w.shoes_source[w.shoes_faces[:, 0]]]
+    shape = rest[w.shoes_source] + (w.shoes - t[w.shoes_source]) * stature
+    base = t[w.shoes_source][:, 2].min()
+    shape[:, 2] -= sole * np.clip((base + 0.03 - w.shoes[:, 2]) / 0.02, 0, 1)
+    out.sheet(w.shoes_faces, leather, shape, w.shoes_source, w.shoes, np.ones(len(shape)), feet)
+    if height > -0.72:  # a boot's or a sock's shaft
+        shaft = np.minimum(shoe_cut, z + 0.75)
+        out.add(faces["body"], leather, (rest + normals["body"] * 0.009).astype(np.float32), shaft.astype(np.float32))
+    shoe_cut = np.minimum(shoe_cut, height - z) if height > -0.72 else -0.745 - z
+    return sole, shoe_cut - 0.015
+
+
+def _add_skin(out: Builder, w: Wardrobe, rng: np.random.Generator, covered: np.ndarray) -> np.ndarray:
+    """Adds skin, eyes, lashes and teeth. Returns the hair's colour, which brows and stubble share."""
+    faces, identity = out.body.faces, out.identity
+    rest, female = identity.vertices, identity.gender > 0.5
     skin = _skin(rng, identity)
     lips = skin * np.array([0.95, 0.55, 0.52])
     if female and rng.random() < 0.4:
@@ -164,10 +193,10 @@ def dress(
         aux=aux,
     )
     eye_aux = np.zeros((len(rest), 3), np.float32)
-    radius = 0.5 * float(np.ptp(body.template[np.unique(faces["eyes"][:140])][:, 2]))
+    radius = 0.5 * float(np.ptp(out.body.template[np.unique(faces["eyes"][:140])][:, 2]))
     for side in "LR":
-        own = (body.template[:, 0] > 0) == (side == "L")
-        eye_aux[own] = ((body.template - w.eye_centres[side]) / radius)[own]
+        own = (out.body.template[:, 0] > 0) == (side == "L")
+        eye_aux[own] = ((out.body.template - w.eye_centres[side]) / radius)[own]
     head = PARTS.index("head")
     out.add(
         faces["eyes"],
@@ -182,7 +211,7 @@ def dress(
         aux=eye_aux,
         part=head,
     )
-    upper = body.template[:, 2] > w.eye_centres["L"][2] - 0.002
+    upper = out.body.template[:, 2] > w.eye_centres["L"][2] - 0.002
     lashes = np.where(upper, 0.001 if female else -0.002, -0.005).astype(np.float32)
     out.add(
         faces["lashes"],
@@ -193,11 +222,7 @@ def dress(
         clip=0.005,
     )
     out.add(faces["teeth"], Material("mouth", linear([0.85, 0.82, 0.76]), linear([0.6, 0.25, 0.25])), rest, part=head)
-    headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
-    add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
-    if equipped:
-        add_headgear(out, w, rng, split, normals["body"], headgear, tags)
-    return out.build(sole, tags)
+    return hair
 
 
 def material_rows(materials: list[Material]) -> dict[str, np.ndarray]:
