@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -375,6 +376,13 @@ def test_images_without_stamps_have_the_times_of_their_record(tmp_path: Path) ->
     assert "images without a stamp" in output
     masks = [(at, deserialize_message(data, Image)) for t, _, at, data in read_bag(tmp_path / "out") if "fore" in t]
     assert [stamp_of(m) for _, m in masks] == [at for at, _ in masks]
+
+
+def test_without_its_library_a_bag_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = write_bag(tmp_path / "in", camera(2))
+    monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
+    monkeypatch.delitem(sys.modules, "thfm_ros.nodes.bag")
+    assert "bags need rosbags, found" in refusal(bag, "-o", tmp_path / "out")
 
 
 def test_a_video_has_no_topics(tmp_path: Path) -> None:

@@ -65,12 +65,12 @@ class BagRecording:
     def __init__(
         self, path: Path, image: str = "", camera_info: str = "", fov_deg: float | None = None, depth: str = ""
     ) -> None:
-        from thfm_ros.nodes.bag import typestore
-
         self.path, self.notes, self.damaged = path, [], 0
         self.listener: Listener | None = None
         self._depth: BagDepth | None = None
-        self.bag = BagFile(path)
+        self.bag = BagFile(path)  # before what needs its library: it says where that is missing
+        from thfm_ros.nodes.bag import typestore
+
         self._types, self._fov_deg = typestore(), fov_deg
         self._counts: dict[str, int] = {}
         for connection in self.bag.connections:
