@@ -46,14 +46,15 @@ def _unit_to_rgb(x: Array) -> Array:
 
 
 def _unit_from_rgb(rgb: Array) -> Array:
-    return ((rgb.mean(-1) + 1.0) / 2.0).clip(0.0, 1.0)
+    mean = (rgb[..., 0] + rgb[..., 1] + rgb[..., 2]) / 3.0  # twice as fast in numpy as mean(-1)
+    return ((mean + 1.0) / 2.0).clip(0.0, 1.0)
 
 
 def _normal_from_rgb(rgb: Array) -> Array:
     """Unit length again; vectors shorter than 0.5 are background and become exactly 0."""
     xp = array_namespace(rgb)
     length = (rgb * rgb).sum(-1)[..., None] ** 0.5
-    return xp.where(length >= 0.5, rgb / length.clip(1e-6, None), rgb * 0.0)
+    return rgb * xp.where(length >= 0.5, 1.0 / length.clip(1e-6, None), length * 0.0)
 
 
 def _code_to_rgb(code: Array) -> Array:

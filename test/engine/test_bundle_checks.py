@@ -55,7 +55,7 @@ def test_manifest_that_is_no_json(bundle: Path) -> None:
 
 def test_wrong_format_version(bundle: Path) -> None:
     edit(bundle, lambda d: d.update(format=99))
-    assert "bundle format: expected 4, found 99" in refusal(bundle)
+    assert "bundle format: expected 5, found 99" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_tampered_file(bundle: Path) -> None:
     [
         (lambda d: d.update(frames=6), "frames of a clip: expected 4k + 1, found 6"),
         (lambda d: d.update(frames=9), "latent frames of a clip: expected 3, found 2"),
-        (lambda d: d.update(height=64), "input 'video' of stage encode: expected (1, 3, 5, 64, 48)"),
+        (lambda d: d.update(height=64), "input 'frames' of stage encode: expected (1, 5, 64, 48, 3)"),
         (
             lambda d: d["stages"]["decode"]["outputs"][0].update(shape=[1, 3, 5, 32, 32]),
             "output 'video' of stage decode",
@@ -198,7 +198,7 @@ def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
         ),
         (
             lambda d: d["stages"]["encode"]["inputs"][0].update(dtype="float16"),
-            "dtype of input 'video' of stage encode: expected one of float32, found float16",
+            "dtype of input 'frames' of stage encode: expected one of uint8, found float16",
         ),
         (
             lambda d: d["stages"]["encode_init"]["outputs"][1].update(dtype="object"),

@@ -12,7 +12,7 @@ from engine_checkpoints import make_checkpoint
 
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.runtime import StageRuntime, to_video
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -54,7 +54,7 @@ def exported_guided(guided: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
-    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    return np.random.default_rng(5).integers(0, 256, (5, 32, 48, 3), np.uint8)
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
@@ -72,7 +72,7 @@ def test_the_bundle_equals_torch_and_looks_at_the_image(runtime: StageRuntime, g
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
     assert expected.keypoints.xy.std() > 0.05
     encoded = reference.encode(clip)
-    other = replace(encoded, context={"image": -clip})
+    other = replace(encoded, context={"image": -to_video(clip)})
     assert np.abs(runtime.decode(encoded.latents, encoded) - runtime.decode(encoded.latents, other)).max() > 1e-3
     points = [runtime.transform(e, ["keypoints_2d"]).keypoints.xy for e in (encoded, other)]
     assert np.abs(points[0] - points[1]).max() > 1e-3
@@ -80,9 +80,9 @@ def test_the_bundle_equals_torch_and_looks_at_the_image(runtime: StageRuntime, g
 
 def test_streams_equal_the_whole_clip(runtime: StageRuntime, clip: np.ndarray) -> None:
     encoded, decoder = runtime.encode(clip), runtime.open_stream("decode")
-    latents = encoded.latents
+    latents, video = encoded.latents, to_video(clip)
     for _ in range(2):
-        parts = [decoder.push(latents[:, :, :1], clip[:, :, :1]), decoder.push(latents[:, :, 1:], clip[:, :, 1:])]
+        parts = [decoder.push(latents[:, :, :1], video[:, :, :1]), decoder.push(latents[:, :, 1:], video[:, :, 1:])]
         np.testing.assert_allclose(np.concatenate(parts, 2), runtime.decode(latents, encoded), atol=1e-5)
         decoder.reset()
 
@@ -109,7 +109,7 @@ def test_a_forgotten_image_is_named(runtime: StageRuntime, clip: np.ndarray) -> 
     with pytest.raises(UserError, match="expected image of the encoded clip for decode"):
         runtime.decode(latents, blind)
     with pytest.raises(UserError, match="expected image of shape"):
-        runtime.decode(latents, replace(encoded, context={"image": clip[:, :, :1]}))
+        runtime.decode(latents, replace(encoded, context={"image": to_video(clip[:1])}))
     with pytest.raises(UserError, match="expected image of the encoded clip for keypoints"):
         runtime.transform(blind, ["keypoints_2d"])
     with pytest.raises(UserError, match="expected latents and image for decode_init, found 1 arrays"):

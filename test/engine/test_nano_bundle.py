@@ -55,7 +55,7 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
-    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    return np.random.default_rng(5).integers(0, 256, (5, 32, 48, 3), np.uint8)
 
 
 def test_features_are_made_once_and_named_alike(bundle: Path) -> None:

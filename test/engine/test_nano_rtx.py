@@ -36,7 +36,7 @@ def test_nano_becomes_engines(tmp_path: Path) -> None:
     streams = STREAM if manifest.window else [s for s in STREAM if s.startswith(("encode", "decode"))]
     assert set(manifest.stages) == {*WHOLE_CLIP, *streams}
     precisions = {name: stage.precision for name, stage in manifest.stages.items()}
-    assert precisions["encode"] == precisions["encode_step"] == "tf32"
+    assert precisions["encode"] == precisions["encode_step"] == "fp16"
     assert precisions["decode"] == precisions["decode_step"] == "fp16"
     assert {p for name, p in precisions.items() if name.startswith(("transform", "keypoints"))} == {"fp16"}
     for stage in manifest.stages.values():

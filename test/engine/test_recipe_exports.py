@@ -11,14 +11,15 @@ import torch
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import current_gpu
-from thfm_ros.engine.export import export_bundle
+from thfm_ros.engine.export import export_bundle, stage_modules
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
-from thfm_ros.engine.modules import StageModule
+from thfm_ros.engine.modules import Clip, StageModule
 from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import load_checkpoint
 
 RECIPES = Path(__file__).parents[2] / "engines"
 
@@ -63,7 +64,7 @@ def test_recipe_for_onnx_runtime(int8: bool, tiny_checkpoint: Path, tmp_path: Pa
     runtime = load_runtime(tmp_path / "bundle", check="never" if int8 else "always")
     reference = load_runtime(tiny_checkpoint)
     assert runtime.manifest.backend == "onnxruntime"
-    clip = np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    clip = np.random.default_rng(5).integers(0, 256, (5, 32, 48, 3), np.uint8)
     found, expected = (r.predict(clip, ["foreground"]).dense["foreground"] for r in (runtime, reference))
     difference = np.abs(found - expected).max()
     if int8:
@@ -135,3 +136,49 @@ def test_rounding_keeps_as_many_bits_as_the_type() -> None:
         rounded = x + 0.0
     assert (rounded == x.bfloat16().float()).float().mean() > 0.99  # but for ties, which go up
     assert ((rounded - x).abs() <= x.abs() * 2.0**-8).all()
+
+
+class Scaled(torch.nn.Module):
+    """Counts its runs."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.runs = factor, 0
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        self.runs += 1
+        return ((x * self.factor) / self.factor,)
+
+
+def test_a_stage_that_float16_cannot_hold_is_refused() -> None:
+    """By what it computes on the way, not by what comes out."""
+    spec = TensorSpec("latents", (1, 1, 1, 4, 4))
+
+    def chosen(factor: float, precision: str) -> object:
+        stage = StageModule(Scaled(factor), (spec,), (TensorSpec("target", spec.shape),))
+        return choose_golden({"transform": stage}, {}, lambda name: precision)
+
+    assert chosen(1e3, "fp16")
+    assert chosen(1e5, "bf16")
+    with pytest.raises(UserError, match=r"transform in fp16: expected values below 30000, found \S+, .*bf16 or tf32"):
+        chosen(1e5, "fp16")
+
+
+def test_where_nothing_can_jump_a_stage_runs_once() -> None:
+    """Its golden output is all that is wanted: a run of a large network takes a CPU minutes."""
+    spec, runs = TensorSpec("latents", (1, 1, 1, 4, 4)), {}
+    for jumps in (False, True):
+        module = Scaled(2.0)
+        stage = StageModule(module, (spec,), (TensorSpec("target", spec.shape),))
+        choose_golden({"transform": stage}, {}, lambda name: "bf16", jumps)
+        runs[jumps] = module.runs
+    assert runs[False] == 1 < runs[True]
+
+
+def test_clips_that_fill_a_machine_have_no_batches(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, recipe = load_checkpoint(tiny_checkpoint), load_recipe(RECIPES / "rtx.yaml")
+    clip = Clip.of(checkpoint)  # 2 latent frames of 2 x 3
+    monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 12)
+    assert {"transform_x4", "decode_x4"} <= set(stage_modules(checkpoint, clip, recipe))
+    monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 11)
+    assert set(stage_modules(checkpoint, clip, recipe)) == {"encode", "transform", "keypoints", "decode"}

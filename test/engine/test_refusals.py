@@ -117,7 +117,7 @@ def test_streams_that_nobody_opens_refuse_nothing(bundle: Path) -> None:
 
 def test_stages_of_other_tasks_refuse_nothing_until_they_are_used(bundle: Path) -> None:
     falsify(bundle, "keypoints", "decode_x4")
-    clip = np.zeros((1, 3, 5, 32, 48), np.float32)
+    clip = np.zeros((5, 32, 48, 3), np.uint8)
     runtime = load_runtime(bundle, "auto", tasks=["scene_depth", "foreground"])
     assert (runtime.manifest.backend, runtime.refused) == ("openvino", [])
     assert set(runtime.predict(clip, ["foreground"]).dense) == {"foreground"}
@@ -191,7 +191,7 @@ def test_a_better_backend_that_does_not_work_is_named(
     assert "running ONNX Runtime in fp32 instead" in line
     assert "\n" not in line
     with pytest.raises((UserError, RuntimeError)):  # asked for by name, nothing else is taken
-        load_runtime(bundle, "openvino").predict(np.zeros((1, 3, 5, 32, 48), np.float32), ["foreground"])
+        load_runtime(bundle, "openvino").predict(np.zeros((5, 32, 48, 3), np.uint8), ["foreground"])
 
 
 def test_nothing_is_said_where_the_best_backend_runs(bundle: Path) -> None:
@@ -278,4 +278,4 @@ def test_doctor_finds_a_runtime_that_is_installed_and_cannot_be_loaded(monkeypat
 
 def test_all_tasks_are_stages(exported: Path) -> None:
     runtime = load_runtime(exported, "onnxruntime", check="always")
-    runtime.predict(np.zeros((1, 3, 5, 32, 48), np.float32), tuple(TASKS))
+    runtime.predict(np.zeros((5, 32, 48, 3), np.uint8), tuple(TASKS))

@@ -15,7 +15,7 @@ from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden import check_stage, difference, golden_inputs, statistics
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import WHOLE_CLIP, TensorSpec, base_name, read_prompts, write_manifest
-from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.runtime import StageRuntime, to_video
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, dense_task_names
 
@@ -27,7 +27,7 @@ def reference(tiny_checkpoint: Path) -> StageRuntime:
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
-    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    return np.random.default_rng(5).integers(0, 256, (5, 32, 48, 3), np.uint8)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -55,7 +55,7 @@ def test_torch_equals_the_model(tiny_checkpoint: Path, reference: StageRuntime, 
     config = loaded.vae.config
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
     with torch.inference_mode():
-        latents = (loaded.vae.encode(torch.from_numpy(clip)).latent_dist.mode() - mean) / std
+        latents = (loaded.vae.encode(torch.from_numpy(to_video(clip))).latent_dist.mode() - mean) / std
         out = -loaded.transformer(latents, loaded.prompts["dense_pose"][:1]).sample
         video = loaded.vae.decode(out * std + mean).sample.clamp(-1, 1)
         points = loaded.transformer(latents, loaded.prompts["keypoints_3d"][:1], keypoints=True).keypoints
@@ -74,17 +74,17 @@ def test_prompts_select_the_task(reference: StageRuntime, clip: np.ndarray) -> N
 def test_streams_equal_the_whole_clip(backend: str, exported: Path, clip: np.ndarray) -> None:
     runtime = load_runtime(exported, backend)
     encoder, decoder = runtime.open_stream("encode"), runtime.open_stream("decode")
-    encoded = runtime.encode(clip)
+    encoded, video = runtime.encode(clip), to_video(clip)
     whole = encoded.latents
     for _ in range(2):  # the second round shows that reset forgets
-        parts = [encoder.push(clip[:, :, :1]), encoder.push(clip[:, :, 1:])]
+        parts = [encoder.push(video[:, :, :1]), encoder.push(video[:, :, 1:])]
         np.testing.assert_allclose(np.concatenate(parts, 2), whole, atol=1e-5)
         video = np.concatenate([decoder.push(whole[:, :, :1]), decoder.push(whole[:, :, 1:])], 2)
         np.testing.assert_allclose(video, runtime.decode(whole, encoded), atol=1e-5)
         encoder.reset()
         decoder.reset()
     with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 1, 32, 48\) for encode_init"):
-        encoder.push(clip[:, :, 1:])
+        encoder.push(video[:, :, 1:])
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -156,7 +156,7 @@ def test_decode_takes_any_number_of_tasks(exported: Path) -> None:
     runtime = load_runtime(exported, "onnxruntime", check="never")
     latents = np.random.default_rng(1).normal(size=(3, *runtime.manifest.latent_shape)).astype(np.float32)
     m = runtime.manifest
-    encoded = runtime.encode(np.zeros((1, 3, m.frames, m.height, m.width), np.float32))
+    encoded = runtime.encode(np.zeros((m.frames, m.height, m.width, 3), np.uint8))
     one_by_one = np.concatenate([runtime.decode(latents[i : i + 1], encoded) for i in range(3)])
     np.testing.assert_allclose(runtime.decode(latents, encoded), one_by_one, atol=1e-6)
 
@@ -189,10 +189,10 @@ def test_wrong_requests(bundle: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(UserError, match="is a checkpoint, which only torch runs"):
         load_runtime(tiny_checkpoint, "openvino")
     runtime = load_runtime(bundle, "onnxruntime", check="never")
-    with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 5, 32, 48\), found \(1, 3, 5, 32, 40\)"):
-        runtime.encode(np.zeros((1, 3, 5, 32, 40), np.float32))
+    with pytest.raises(UserError, match=r"expected frames of shape \(5, 32, 48, 3\), found \(5, 32, 40, 3\)"):
+        runtime.encode(np.zeros((5, 32, 40, 3), np.uint8))
     with pytest.raises(UserError, match="unknown task 'smell'"):
-        runtime.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ["smell"])
+        runtime.predict(np.zeros((5, 32, 48, 3), np.uint8), ["smell"])
 
 
 def test_golden_check_runs_once_and_notices_wrong_numbers(
@@ -238,7 +238,7 @@ def test_a_robot_needs_neither_torch_nor_diffusers(exported: Path) -> None:
         "from thfm_ros.engine.load import load_runtime\n"
         f"for b in ('openvino', 'onnxruntime'):\n"
         f"    r = load_runtime({str(exported)!r}, b, check='never')\n"
-        "    r.predict(np.zeros((1, 3, 5, 32, 48), np.float32), ['foreground', 'keypoints_3d'])\n"
+        "    r.predict(np.zeros((5, 32, 48, 3), np.uint8), ['foreground', 'keypoints_3d'])\n"
         "print(json.dumps([m for m in ('torch', 'diffusers', 'transformers', 'rclpy') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from thfm_ros.engine.backends.tensorrt_backend import deserialise
+from thfm_ros.engine.backends.tensorrt_executor import deserialise
 from thfm_ros.engine.build_trt import build_bundle, check_network, compile_onnx, workspace_limit
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import current_gpu, platform_name
@@ -144,9 +144,9 @@ def test_failures_of_the_child_process_are_told(engines: Path) -> None:
 
 def test_workspace_leaves_room() -> None:
     assert workspace_limit("decode", 100 << 20, 4096, 16000) == 4096
-    assert workspace_limit("decode", 100 << 20, 4096, 2000) == 2000 - 200 - 512
-    assert workspace_limit("decode", 100 << 20, None, 2712) == 1000
-    with pytest.raises(UserError, match="expected 776 MB of free memory, found 700: close programs or add swap"):
+    assert workspace_limit("decode", 100 << 20, 4096, 2000) == 2000 - 320 - 512
+    assert workspace_limit("decode", 100 << 20, None, 2832) == 1000
+    with pytest.raises(UserError, match="expected 896 MB of free memory, found 700: close programs or add swap"):
         workspace_limit("decode", 100 << 20, 4096, 700)
 
 

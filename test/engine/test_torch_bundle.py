@@ -6,6 +6,8 @@ import importlib.util
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,9 +35,36 @@ def test_it_says_what_is_missing_and_falls_back_to_torch(torch_bundle: Path, tin
     runtime = load_runtime(torch_bundle)
     assert runtime.manifest.backend == "torch"
     assert runtime.notes[0].startswith("torch_tensorrt: the torch-tensorrt target needs")
-    clip = np.random.default_rng(2).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    clip = np.random.default_rng(2).integers(0, 256, (5, 32, 48, 3), np.uint8)
     expected = load_runtime(tiny_checkpoint).predict(clip, ["foreground"]).dense["foreground"]
     np.testing.assert_array_equal(runtime.predict(clip, ["foreground"]).dense["foreground"], expected)
+
+
+def test_torch_tensorrt_compiles_the_bundles_own_precision(
+    torch_bundle: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a compiler that compiles nothing: what it is given, and that it computes what torch does."""
+    import torch
+
+    given: list[tuple[str, dict[str, Any]]] = []
+
+    def compile_(program: Any, **options: Any) -> Any:
+        types = {p.dtype for p in program.parameters()}
+        given.append((str(min(types, key=str)), options))
+        return program.module()
+
+    fake = SimpleNamespace(__version__="fake", dynamo=SimpleNamespace(compile=compile_))
+    monkeypatch.setattr("thfm_ros.engine.backends.torch_backend._torch_tensorrt", lambda: fake)
+    runtime = load_runtime(torch_bundle, "torch_tensorrt", check="never")
+    clip = np.random.default_rng(2).integers(0, 256, (5, 32, 48, 3), np.uint8)
+    found = runtime.predict(clip, ["foreground"]).dense["foreground"]
+    assert [kind for kind, _ in given] == ["torch.float16", "torch.bfloat16", "torch.bfloat16"]
+    assert all(options["require_full_compilation"] for _, options in given)
+    assert all(torch.is_tensor(x) for _, options in given for x in options["arg_inputs"])
+    expected = load_runtime(tiny_checkpoint).predict(clip, ["foreground"]).dense["foreground"]
+    assert 0 < np.abs(found - expected).mean() < 0.05
+    runtime.predict(clip, ["foreground"])
+    assert len(given) == 3  # once a stage
 
 
 def test_the_checkpoint_inside_is_checked(torch_bundle: Path) -> None:

@@ -17,8 +17,8 @@ from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import base_name
 from thfm_ros.engine.peak import peak_gflops, peak_kind, torch_peak_gflops
 from thfm_ros.engine.results import Keypoints, Prediction
-from thfm_ros.engine.runtime import StageRuntime
-from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, to_video, verify
+from thfm_ros.engine.runtime import StageRuntime, to_video
+from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, verify
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -30,7 +30,7 @@ def reference(tiny_checkpoint: Path) -> StageRuntime:
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
-    return np.random.default_rng(5).uniform(-1, 1, (1, 3, 5, 32, 48)).astype(np.float32)
+    return np.random.default_rng(5).integers(0, 256, (5, 32, 48, 3), np.uint8)
 
 
 class Worse(StageRuntime):

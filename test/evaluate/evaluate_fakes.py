@@ -36,11 +36,11 @@ class BrightnessRuntime:
         self.windows: list[np.ndarray] = []
         self.jump = jump
 
-    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction:
-        assert video.shape == (1, 3, self.manifest.frames, self.manifest.height, self.manifest.width)
-        self.windows.append(video)
+    def predict(self, frames: np.ndarray, tasks: Sequence[str]) -> Prediction:
+        assert frames.shape == (self.manifest.frames, self.manifest.height, self.manifest.width, 3)
+        self.windows.append(frames)
         n = len(self.windows)
-        rgb = video[0].transpose(1, 2, 3, 0)
+        rgb = frames.astype(np.float32) / 127.5 - 1.0
         gray = np.repeat(rgb.mean(-1, keepdims=True), 3, -1)
         dense = {t: (0.5 / n * gray - 0.1 * n).astype(np.float32) for t in tasks if t.endswith("_depth")}
         dense |= {t: rgb for t in tasks if TASKS[t].kind == "dense" and not t.endswith("_depth")}

@@ -49,9 +49,9 @@ def test_keypoints_come_in_the_videos_pixels() -> None:
 def test_short_videos_are_filled_with_their_last_frame() -> None:
     p = predictor()
     p.predict(video(3))
-    window = p.runtime.windows[0][0]
-    assert np.array_equal(window[:, 2], window[:, 3])
-    assert np.array_equal(window[:, 2], window[:, 4])
+    window = p.runtime.windows[0]
+    assert np.array_equal(window[2], window[3])
+    assert np.array_equal(window[2], window[4])
 
 
 def test_bad_stride_and_task() -> None:

@@ -5,7 +5,7 @@ So what everyone's id, box, mask and joints have to be follows from the picture 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -86,10 +86,11 @@ class CrowdRuntime(FakeRuntime):
     blind: bool = False
     looked_at: list[int] = field(default_factory=list)
 
-    def predict(self, video: np.ndarray, tasks: Sequence[str], *options: object) -> SimpleNamespace:
+    def predict(
+        self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None
+    ) -> SimpleNamespace:
         plain = [t for t in tasks if t != "instances"]
-        found = super().predict(video, plain, *options)
-        frames = frames_of(video)
+        found = super().predict(frames, plain, first)
         ids = np.stack([numbers_in(f) for f in frames])
         if self.blind:
             ids[:] = 0
@@ -132,10 +133,3 @@ def _largest_part(mask: np.ndarray) -> tuple[int, ...]:
     """left, top, width, height: edges of others may have this colour, too."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return tuple(stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax(), :4])
-
-
-def frames_of(video: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) uint8 of what the estimator gives a network."""
-    if video.dtype == np.uint8:
-        return video
-    return np.rint(127.5 * (video[0].transpose(1, 2, 3, 0) + 1.0)).astype(np.uint8)

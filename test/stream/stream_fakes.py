@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -54,10 +54,12 @@ class FakeRuntime:
     gate: threading.Event | None = None  # a pass waits for it
     body: np.ndarray = field(default_factory=skeleton)  # (32, 3) relative to the pelvis, camera axes
 
-    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> SimpleNamespace:
+    def predict(
+        self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None
+    ) -> SimpleNamespace:
         m = self.manifest
-        assert video.shape == (1, 3, m.frames, m.height, m.width)
-        assert video.dtype == np.float32
+        assert frames.shape == (m.frames, m.height, m.width, 3)
+        assert frames.dtype == np.uint8
         self.passes += 1
         self.last_tasks = tuple(tasks)
         if self.gate is not None:
@@ -67,7 +69,7 @@ class FakeRuntime:
         if self.failures > 0:
             self.failures -= 1
             raise RuntimeError("CUDA error: device lost (as the test asked for)")
-        rgb = video[0].transpose(1, 2, 3, 0)
+        rgb = frames.astype(np.float32) / 127.5 - 1.0
         luminance = rgb.mean(-1)
         low, high = luminance.min(), luminance.max()
         disparity = (luminance - low) / max(float(high - low), 1e-6)
@@ -92,6 +94,7 @@ class FakeRuntime:
                 xyz=np.repeat(self.body[None], m.frames, 0).astype(np.float32),
                 visibility=np.full((m.frames, len(JOINT_SETS[m.joint_set])), self.visibility, np.float32),
             )
+        dense = {name: rgb[(first or {}).get(name, 0) :] for name, rgb in dense.items()}
         return SimpleNamespace(
             dense=dense, keypoints=keypoints, timings_ms={"encode": 1.0, "transform": 2.0, "decode": 3.0}
         )

@@ -178,8 +178,8 @@ def test_joints_are_smoothed_from_pass_to_pass_but_not_from_one_person_to_the_ne
     rng = np.random.default_rng(0)
 
     class Trembling(FakeRuntime):
-        def predict(self, video: np.ndarray, tasks: Sequence[str]) -> SimpleNamespace:
-            found = super().predict(video, tasks)
+        def predict(self, frames: np.ndarray, tasks: Sequence[str], *first: object) -> SimpleNamespace:
+            found = super().predict(frames, tasks, *first)
             found.keypoints.xyz += rng.normal(0, 0.03, found.keypoints.xyz.shape)
             return found
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +22,17 @@ from typing import Any
 from thfm_ros import processes
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import available_memory_mb, current_gpu, platform_name
-from thfm_ros.engine.manifest import EngineInfo, FileEntry, Manifest, TensorSpec, file_entry, write_manifest
+from thfm_ros.engine.manifest import (
+    WHOLE_CLIP,
+    WINDOWS,
+    EngineInfo,
+    Manifest,
+    Stage,
+    TensorSpec,
+    base_name,
+    file_entry,
+    write_manifest,
+)
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.paths import optional_cache_folder
@@ -35,18 +47,26 @@ DTYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
 }
+OLDEST = (10, 3)
+WEIGHTS_TIMES = 3.2  # of an ONNX file's size: parsed, packed and serialised; measured with the builder of RTX
 BUILDER_MB = 512  # what a builder takes besides the weights and its workspace
+MEMORY = re.compile(r"Total (Weights|Activation) Memory: (\d+) bytes")
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Built:
-    """An engine and what its network takes and gives, as the parser understood the ONNX file."""
+    """An engine and what its network takes and gives, as the parser understood the ONNX file.
+
+    weights, scratch: bytes that it will take on a GPU, as the builder says; 0 where it does not.
+    """
 
     engine: Any  # memoryview-able
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     version: str
+    weights: int = 0
+    scratch: int = 0
 
 
 def load_tensorrt(flavor: str) -> Any:
@@ -62,6 +82,16 @@ def load_tensorrt(flavor: str) -> Any:
         raise UserError(f"expected the package {flavor}, found {error}: {hint}") from None
 
 
+def check_version(flavor: str, version: str) -> None:
+    """UserError for a full TensorRT that would build another network without a word."""
+    numbers = tuple(int(n) for n in version.split(".")[:2])
+    if flavor == "tensorrt" and numbers < OLDEST:
+        raise UserError(
+            f"expected TensorRT {OLDEST[0]}.{OLDEST[1]} or newer, whose networks are strongly typed (JetPack 6.1), "
+            f"found {version}: update it"
+        )
+
+
 def compile_onnx(
     path: Path,
     flavor: str,
@@ -69,19 +99,22 @@ def compile_onnx(
     workspace_mb: int | None = None,
     timing_cache: Path | None = None,
     tf32: bool = False,
+    listen: Report | None = None,
 ) -> Built:
     """One ONNX file to one engine. UserError with TensorRT's own words where it parses or builds nothing.
 
     compute_capabilities: of tensorrt_rtx, such as SM89. timing_cache: of full TensorRT; makes later builds faster.
+    listen: hears all that the builder says, the engine's layers among it.
     """
     trt = load_tensorrt(flavor)
-    logger = _logger(trt)
+    check_version(flavor, trt.__version__)
+    logger = error_log(trt, listen)
     builder = trt.Builder(logger)
     flags = trt.NetworkDefinitionCreationFlag
     # TensorRT 11 and TensorRT for RTX are always strongly typed; 10 needs the flag.
     network = builder.create_network(1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0)
     if network is None:
-        raise UserError(f"{flavor}: expected an empty network, found none{_because(logger)}")
+        raise UserError(f"{flavor}: expected an empty network, found none{because(logger)}")
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):
         errors = "; ".join(str(parser.get_error(i)).strip() for i in range(parser.num_errors))
@@ -90,11 +123,15 @@ def compile_onnx(
     outputs = _specs(network.num_outputs, network.get_output)
     config = builder.create_builder_config()
     if config is None:
-        raise UserError(f"{flavor}: expected a builder configuration, found none{_because(logger)}")
+        raise UserError(f"{flavor}: expected a builder configuration, found none{because(logger)}")
+    if listen is not None:
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if tf32:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; a stage in fp32 is one because it needs it
+    # Nano's small kernels spend more time on waiting for each other's streams than they gain by running side by side.
+    config.max_aux_streams = 0
     if workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
     if compute_capabilities:
@@ -107,10 +144,11 @@ def compile_onnx(
             config.set_timing_cache(cache, ignore_mismatch=False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise UserError(f"{flavor} built nothing from {path} for {_targets(compute_capabilities)}{_because(logger)}")
+        raise UserError(f"{flavor} built nothing from {path} for {_targets(compute_capabilities)}{because(logger)}")
     if cache is not None and timing_cache is not None:
         _write(timing_cache, config.get_timing_cache().serialize())
-    return Built(engine, inputs, outputs, trt.__version__)
+    memory = logger.memory
+    return Built(engine, inputs, outputs, trt.__version__, memory["Weights"], memory["Activation"])
 
 
 def _set_targets(trt: Any, config: Any, flavor: str, wanted: tuple[str, ...]) -> None:
@@ -133,22 +171,28 @@ def _specs(count: int, get: Callable[[int], Any]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(t.name, tuple(t.shape), DTYPES[t.dtype.name]) for t in tensors)
 
 
-def _logger(trt: Any) -> Any:
-    """Keeps errors for the message; TensorRT would print them and return None."""
+def error_log(trt: Any, listen: Report | None = None) -> Any:
+    """A logger that keeps errors for the message; TensorRT would print them and return None. And what memory an engine
+    will take, which the builder says in passing."""
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []
+            self.memory = {"Weights": 0, "Activation": 0}
 
         def log(self, severity: Any, message: str) -> None:
+            if found := MEMORY.match(message):
+                self.memory[found[1]] = int(found[2])
+            if listen is not None:
+                listen(message)
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message)
 
     return Logger()
 
 
-def _because(logger: Any) -> str:
+def because(logger: Any) -> str:
     return f": {_one_line(logger.errors[-1])}" if logger.errors else ""
 
 
@@ -180,7 +224,7 @@ def build_bundle(root: str | Path, force: bool = False, report: Report = lambda 
     for name, stage in manifest.stages.items():
         if stage.engine is None:
             report(f"build {name}")
-            done = dataclasses.replace(stage, engine=build_stage(manifest, name, info))
+            done = build_stage(manifest, name, info)
             manifest = dataclasses.replace(manifest, stages={**manifest.stages, name: done}, engine=info)
             write_manifest(manifest)
     return open_bundle(root)
@@ -197,7 +241,7 @@ def _this_machine(info: EngineInfo) -> dict[str, Any]:
     return {"version": version, "compute_capabilities": capabilities, "platform": platform_name()}
 
 
-def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> FileEntry:
+def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> Stage:
     """One stage in a child process; its engine beside its ONNX file."""
     stage = manifest.stages[name]
     if stage.onnx is None:
@@ -215,17 +259,31 @@ def build_stage(manifest: Manifest, name: str, info: EngineInfo) -> FileEntry:
     }
     done = processes.run("thfm_ros.engine.build_trt", json.dumps(request))
     if done.returncode in (-9, 137):
+        room = builder_mb(size) + workspace
         raise UserError(
             f"the builder of {name} was killed, as the kernel does when memory runs out: expected room for "
-            f"{size // 2**20 + workspace + BUILDER_MB} MB, found {available_memory_mb()} MB free now: close programs, "
-            "add swap, or lower workspace_mb in the recipe; finished stages are kept, so run thfm build again"
+            f"{room} MB, found {available_memory_mb()} MB free now: close programs, add swap, or lower workspace_mb in "
+            "the recipe; finished stages are kept, so run thfm build again"
         )
     reply = _last_line(done.stdout)
     if done.returncode != 0 or reply is None:
         reason = (reply or {}).get("error") or _one_line(done.stderr[-400:]) or f"exit code {done.returncode}"
         raise UserError(f"building {name} failed: {reason}")
     check_network(manifest, name, reply)
-    return file_entry(manifest.root, engine)
+    memory = {what: reply[what] for what in ("weights", "scratch")}
+    return dataclasses.replace(stage, engine=file_entry(manifest.root, engine), **memory)
+
+
+def gpu_memory(manifest: Manifest) -> dict[str, int]:
+    """Bytes on the GPU of a bundle with engines: weights, what lies between the layers (once for all stages, which
+    run in turn) and the buffers of whole clips. 0 of what the builder did not say."""
+    stages = {name: s for name, s in manifest.stages.items() if base_name(name) in (*WHOLE_CLIP, WINDOWS)}
+    outputs = {(name, t.name): t for name, s in stages.items() for t in s.outputs}
+    return {
+        "weights": sum(s.weights for s in stages.values()),
+        "scratch": max((s.scratch for s in stages.values()), default=0),
+        "buffers": sum(4 * math.prod(t.shape) for t in outputs.values()),
+    }
 
 
 def check_network(manifest: Manifest, name: str, reply: dict[str, Any]) -> None:
@@ -241,13 +299,18 @@ def check_network(manifest: Manifest, name: str, reply: dict[str, Any]) -> None:
             )
 
 
+def builder_mb(size: int) -> int:
+    """What a builder takes besides its workspace, for an ONNX file of `size` bytes with its weights."""
+    return round(WEIGHTS_TIMES * (size >> 20)) + BUILDER_MB
+
+
 def workspace_limit(name: str, size: int, wanted_mb: int | None, free_mb: int) -> int:
-    """Workspace in MB that leaves room for the weights (twice: parsed and serialised) and the builder itself."""
-    room = free_mb - 2 * (size >> 20) - BUILDER_MB
+    """Workspace in MB that leaves room for the weights (several times) and the builder itself."""
+    taken = builder_mb(size)
+    room = free_mb - taken
     if room < 64:
         raise UserError(
-            f"building {name}: expected {2 * (size >> 20) + BUILDER_MB + 64} MB of free memory, found {free_mb}: "
-            "close programs or add swap"
+            f"building {name}: expected {taken + 64} MB of free memory, found {free_mb}: close programs or add swap"
         )
     return min(room, wanted_mb) if wanted_mb is not None else room // 2
 
@@ -283,7 +346,8 @@ def main() -> int:
         print(json.dumps({"error": str(error)}))
         return 1
     specs = {"inputs": built.inputs, "outputs": built.outputs}
-    print(json.dumps({side: [dataclasses.asdict(s) for s in given] for side, given in specs.items()}))
+    reply = {side: [dataclasses.asdict(s) for s in given] for side, given in specs.items()}
+    print(json.dumps({**reply, "weights": built.weights, "scratch": built.scratch}))
     return 0
 
 

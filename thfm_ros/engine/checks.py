@@ -140,7 +140,8 @@ def check_stages(m: Manifest) -> None:
             what = f"{direction} '{tensor}' of stage {name}"
             if any(n < 1 for n in spec.shape):
                 _refuse(m, what, "positive sizes", spec.shape)
-            _one_of(m, f"dtype of {what}", CACHE_TYPES if is_cache(spec) else ("float32",), spec.dtype)
+            usual = ("uint8",) if tensor == "frames" else ("float32",)
+            _one_of(m, f"dtype of {what}", CACHE_TYPES if is_cache(spec) else usual, spec.dtype)
         if kind.endswith("_step"):
             _expect(m, f"caches out of stage {name}", _caches(stage.inputs), _caches(stage.outputs))
             init = m.stages[name.replace("_step", "_init")]
@@ -176,6 +177,7 @@ def _image(m: Manifest, expected: dict[tuple[str, str], tuple[int, ...]]) -> tup
 
 def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
     c, _, h, w = m.latent_shape
+    rgb = (batch, m.frames, m.height, m.width, 3)
     video, latents = (batch, 3, m.frames, m.height, m.width), (batch, *m.latent_shape)
     start = kind.endswith("_init")
     # Frames of a VAE stream's call, of one latent frame; a transform stream starts with its window full.
@@ -189,10 +191,10 @@ def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tu
     }
     window_width, window_height = m.windows or (0, 0)
     tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
-        "encode": {("input", "video"): video, ("output", "latents"): latents},
+        "encode": {("input", "frames"): rgb, ("output", "latents"): latents},
         "transform": {("input", "latents"): latents, ("output", "target"): latents},
         "keypoints": {("input", "latents"): latents, **points},
-        WINDOWS: {("input", "video"): (batch, 3, m.frames, window_height, window_width), **points},
+        WINDOWS: {("input", "frames"): (batch, m.frames, window_height, window_width, 3), **points},
         "decode": {("input", "latents"): latents, ("output", "video"): video},
         "encode_init": {("input", "video"): few, ("output", "latents"): latent},
         "decode_init": {("input", "latents"): latent, ("output", "video"): few},

@@ -55,13 +55,17 @@ def build(
     force: bool = typer.Option(False, help="also stages that have an engine"),
 ) -> None:
     """Compiles the engines of a TensorRT bundle on this machine, offline."""
-    from thfm_ros.engine.build_trt import build_bundle
+    from thfm_ros.engine.build_trt import build_bundle, gpu_memory
 
     with _progress() as report:
         manifest = build_bundle(bundle, force, report)
     assert manifest.engine is not None
     info = manifest.engine
     typer.echo(f"{bundle}: {info.flavor} {info.version} for {', '.join(info.compute_capabilities)}")
+    memory = gpu_memory(manifest)
+    if memory["weights"]:
+        parts = ", ".join(f"{what} {size / 2**20:.0f}" for what, size in memory.items())
+        typer.echo(f"on the GPU: {sum(memory.values()) / 2**20:.0f} MB ({parts})")
 
 
 @contextmanager

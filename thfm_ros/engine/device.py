@@ -83,6 +83,9 @@ def device_rebuild(manifest: Manifest) -> str:
     return f"thfm build {manifest.root} --force"
 
 
+CUDA_DRIVER = "libcuda.so.1"  # comes with every NVIDIA driver
+
+
 @dataclass(frozen=True)
 class Gpu:
     """The first NVIDIA GPU. capability: "SM87". memory_mb: of the GPU, on a Jetson the system's."""
@@ -95,7 +98,7 @@ class Gpu:
 def current_gpu() -> Gpu | None:
     """Asks the CUDA driver itself, so that a robot needs no torch to build; None without a driver or a GPU."""
     try:
-        cuda = ctypes.CDLL("libcuda.so.1")
+        cuda = ctypes.CDLL(CUDA_DRIVER)
     except OSError:
         return None
     device, value, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(128)

@@ -58,6 +58,7 @@ class EagerDiffusers(StageRuntime):
             x = torch.from_numpy(inputs[0])
             match stage:
                 case "encode":
+                    x = (x.float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3)
                     out = (self._vae.encode(x).latent_dist.mode() - self._mean) / self._std
                 case "transform":
                     time = torch.full((len(x),), self._end)

@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.numpy import save_file
 
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
-from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Manifest, Stage, file_entry, sha256, write_manifest
+from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Golden, Manifest, Stage, file_entry, sha256, write_manifest
 from thfm_ros.engine.modules import (
     Clip,
     StageModule,
@@ -36,6 +37,9 @@ DTYPES = dict.fromkeys(("fp32", "tf32", "auto", "int8"), torch.float32) | {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
+# Of a task's clip, up to which several tasks at once are faster. Wan's 7800 fill a GPU alone, and a batch would have
+# its own copy of 2.7 GB of weights.
+MOST_TOKENS = 4096
 ONNX_LIMIT = 1_800_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
 Report = Callable[[str], None]  # called with what begins
 
@@ -103,6 +107,8 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
     save_file(prompts, folder / "prompts.safetensors")
     (folder / "prompts.safetensors").chmod(0o644)  # written 0600: another user runs the robot
     modules = stage_modules(reference, clip, recipe)
+    if left := [n for n in recipe.batch if n > 1 and f"transform_x{n}" not in modules]:
+        report(f"without batches of {left}: a clip of one task fills the machine")
     stages, weights = {}, ()
     if recipe.format == "torch":
         shutil.copytree(root, folder / "checkpoint")
@@ -120,7 +126,7 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
     report("count the arithmetic")
     stages = {name: dataclasses.replace(s, gflop=modules[name].gflop()) for name, s in stages.items()}
     report("golden outputs")
-    golden = choose_golden(modules, prompts, recipe.precision_of)
+    golden = golden_outputs(reference, modules, prompts, recipe.precision_of)
     options = recipe.tensorrt
     engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
     return manifest_of(
@@ -140,9 +146,34 @@ def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder
     )
 
 
+def golden_outputs(
+    reference: Checkpoint,
+    modules: dict[str, StageModule],
+    prompts: dict[str, np.ndarray],
+    precision_of: Callable[[str], str],
+) -> Golden:
+    """On a GPU where there is one: a large network's take a CPU an hour. In float32 all the same."""
+    jumps = reference.transformer.config.readout != "token"
+    if not torch.cuda.is_available():
+        return choose_golden(modules, prompts, precision_of, jumps)
+    exact = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        for stage in modules.values():
+            stage.module.to("cuda")
+        return choose_golden(modules, prompts, precision_of, jumps)
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = exact
+        for stage in modules.values():
+            stage.module.to("cpu")
+
+
 def stage_modules(checkpoint: Checkpoint, clip: Clip, recipe: Recipe) -> dict[str, StageModule]:
-    """Every stage that the recipe asks for."""
-    modules = whole_clip_modules(checkpoint, clip, recipe.batch)
+    """Every stage that the recipe asks for; batches only of clips that leave a machine idle one by one."""
+    patch = checkpoint.transformer.config.patch_size
+    _, t, h, w = clip.latent_shape
+    tokens = t * h * w // (patch[0] * patch[1] * patch[2])
+    modules = whole_clip_modules(checkpoint, clip, recipe.batch if tokens <= MOST_TOKENS else (1,))
     if recipe.windows is not None:
         modules |= window_modules(checkpoint, clip.frames, recipe.windows.size, recipe.windows.batch)
     return modules | stream_modules(checkpoint, clip) if recipe.stream else modules

@@ -15,7 +15,7 @@ from thfm_ros.engine.manifest import IMAGE, WINDOWS, Manifest, Stage, Statistics
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
-CHECK = 2  # changes with what is compared and how: what an older check found is not remembered then
+CHECK = 3  # changes with what is compared and how: what an older check found is not remembered then
 SEED = 20260521
 BLOCKS = 64
 OVERALL = 3  # times as strict with mean and deviation as with blocks: rounding averages out there, a factor does not
@@ -39,7 +39,8 @@ def reads_joints(base: str) -> bool:
 def golden_inputs(
     name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
 ) -> list[np.ndarray]:
-    """Seeded float32 inputs: smooth pictures in [-1, 1], latents and caches with unit variance, real prompts.
+    """Seeded inputs: smooth pictures (uint8 for frames, else [-1, 1]), latents and caches with unit variance, real
+    prompts; float32 but for frames.
 
     Smooth, because on noise a trained network shows nothing: its decoder paints black, its joints are nowhere. Every
     item of a batch, every channel and every frame has a level of its own, and every item another task's prompt,
@@ -58,12 +59,17 @@ def golden_inputs(
                 continue
             rng = np.random.default_rng([seed, key, item])
             shape = spec.shape[1:]
+            if spec.name == "frames":
+                shape = (shape[3], *shape[:3])  # channels first, as below
             level = 2 * rng.random((*shape[:2], *(1,) * (len(shape) - 2))) - 1
-            if spec.name in ("video", IMAGE):
-                items.append(0.25 * level + 0.75 * _picture(rng, shape))
+            if spec.name in ("frames", "video", IMAGE):
+                picture = 0.25 * level + 0.75 * _picture(rng, shape)
+                if spec.name == "frames":
+                    picture = np.rint(127.5 * (picture.transpose(1, 2, 3, 0) + 1))
+                items.append(picture)
             else:
                 items.append(1.5**0.5 * (level + 2 * rng.random(shape) - 1))
-        arrays.append(np.stack(items).astype(np.float32))
+        arrays.append(np.stack(items).astype("uint8" if spec.dtype == "uint8" else "float32"))
     return arrays
 
 

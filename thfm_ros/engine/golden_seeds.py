@@ -1,5 +1,7 @@
 """Seeds of the golden inputs, chosen at export: on those inputs rounding decides nothing, and a mistake shows.
 
+The same runs tell whether a stage may be computed in float16, which ends at 65504.
+
 A joint is read from the likeliest of several places (`model/readout.py`). Where two are about as likely, rounding
 decides, and an engine that computes as it should would be refused for it. And where all items of a batch come out
 black, an engine that mixes them up would pass.
@@ -22,12 +24,14 @@ from torch.utils._pytree import tree_map
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, reads_joints, statistics
 from thfm_ros.engine.manifest import Golden, Statistics, TensorSpec, base_name
 from thfm_ros.engine.modules import StageModule
+from thfm_ros.errors import UserError
 
 # Bits of a result that are kept where a stage runs in its precision; of "auto" in the coarsest that it may mean. int8
 # rounds to steps of a range, not of a value: as bf16, which moves the statistics about as much (docs/engine.md).
 MANTISSA = {"tf32": 10, "fp16": 10, "bf16": 7, "auto": 7, "int8": 7}
 STEADY = 0.5  # of the tolerance: the most that emulated rounding may move
 TELLING = 2.0  # times the tolerance: the least that swapping two items of a batch moves
+FP16_LIMIT = 3e4  # of what a stage computes on its golden input: half of what float16 holds, for other inputs
 SEEDS = 12  # that are tried where joints are read from places
 FEW_SEEDS = 4  # and elsewhere, where nearly every seed will do
 
@@ -54,6 +58,21 @@ class Rounding(TorchDispatchMode):
         return ((bits + (1 << (drop - 1))) & ~((1 << drop) - 1)).view(torch.float32)
 
 
+class Range(TorchDispatchMode):
+    """Keeps the largest absolute value of whatever is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for x in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(x, Tensor) and x.is_floating_point() and x.numel() and not function.is_view:
+                self.largest = max(self.largest, float(x.abs().max()))
+        return made
+
+
 @dataclass(frozen=True)
 class Trial:
     """What torch makes of one seed's inputs. cost: 1 or less where the seed will do."""
@@ -64,17 +83,26 @@ class Trial:
 
 
 def choose_golden(
-    modules: Mapping[str, StageModule], prompts: dict[str, np.ndarray], precision_of: Callable[[str], str]
+    modules: Mapping[str, StageModule],
+    prompts: dict[str, np.ndarray],
+    precision_of: Callable[[str], str],
+    jumps: bool = True,
 ) -> Golden:
     """Seeds and golden outputs of every stage; a stage and its batches share a seed: the first that will do, else the
-    best of those tried. precision_of: of a stage, as the recipe has it."""
+    best of those tried.
+
+    precision_of: of a stage, as the recipe has it. jumps: whether joints are read from the likeliest of several places;
+    elsewhere rounding decides nothing, and a stage runs once.
+    Raises:
+        UserError: a stage in float16 comes near to what float16 holds.
+    """
     seeds: dict[str, int] = {}
     stages: dict[str, dict[str, Statistics]] = {}
     for base in dict.fromkeys(base_name(name) for name in modules):
         names = [name for name in modules if base_name(name) == base]
         best: Trial | None = None
         for seed in range(SEED, SEED + (SEEDS if reads_joints(base) else FEW_SEEDS)):
-            trial = _try(modules, names, prompts, precision_of(base), seed)
+            trial = _try(modules, names, prompts, precision_of(base), seed, jumps)
             if best is None or trial.cost < best.cost:
                 best = trial
             if best.cost <= 1:
@@ -87,16 +115,30 @@ def choose_golden(
 
 
 def _try(
-    modules: Mapping[str, StageModule], names: Sequence[str], prompts: dict[str, np.ndarray], precision: str, seed: int
+    modules: Mapping[str, StageModule],
+    names: Sequence[str],
+    prompts: dict[str, np.ndarray],
+    precision: str,
+    seed: int,
+    jumps: bool,
 ) -> Trial:
     limit = TOLERANCE["bf16" if precision == "auto" else precision]
     outputs, cost = {}, 0.0
     for name in names:
         specs = modules[name].outputs
         inputs = golden_inputs(name, modules[name].inputs, prompts, seed)
-        arrays = by_item(modules, name, inputs)
+        range_ = Range() if precision == "fp16" else None
+        with range_ or nullcontext():
+            arrays = by_item(modules, name, inputs)
+        if range_ is not None and not range_.largest < FP16_LIMIT:
+            raise UserError(
+                f"{name} in fp16: expected values below {FP16_LIMIT:g}, found {range_.largest:.3g}, where float16 ends "
+                "at 65504: give it bf16 or tf32 in the recipe"
+            )
         outputs[name] = [statistics(x) for x in arrays]
         if name == base_name(name):  # a batch is rounded as its items are
+            if not jumps:
+                continue
             cost = max(cost, shakiness(modules[name], inputs, arrays, precision, STEADY * limit) / (STEADY * limit))
         else:
             cost = max(cost, TELLING * limit / max(told_apart(specs[0], arrays[0]), 1e-9))
@@ -130,7 +172,10 @@ def shakiness(
         return worst
     rng = np.random.default_rng(SEED)
     for rounding in (nullcontext(), Rounding(bits), Rounding(bits)):
-        nudged = [(x * (1 + 2.0**-bits * (rng.random(x.shape) - 0.5))).astype(np.float32) for x in inputs]
+        nudged = [
+            x if x.dtype == np.uint8 else (x * (1 + 2.0**-bits * (rng.random(x.shape) - 0.5))).astype(np.float32)
+            for x in inputs
+        ]
         with rounding:
             found = module(nudged)
         moved = [

@@ -17,7 +17,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.files import write_text
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 IMAGE = "image"  # input of a guided decoder, and of keypoints that look: the video that the latents were made of
 FEATURES = "features_"  # outputs of `encode`, by their stride, that `decode` and `keypoints` take under the same name
@@ -52,6 +52,7 @@ class Stage:
     """One compiled function. `onnx_data` holds the weights of an ONNX file above 2 GB.
 
     gflop: arithmetic of one run, 2 FLOP a multiply-accumulate, counted in torch at export; 0: not counted.
+    weights, scratch: bytes that an engine takes on a GPU, as its builder reports; 0: it does not.
     """
 
     precision: str
@@ -61,6 +62,8 @@ class Stage:
     onnx_data: FileEntry | None = None
     engine: FileEntry | None = None
     gflop: float = 0.0
+    weights: int = 0
+    scratch: int = 0
 
     def files(self) -> tuple[FileEntry, ...]:
         return tuple(f for f in (self.onnx, self.onnx_data, self.engine) if f is not None)
@@ -157,7 +160,7 @@ class Manifest:
     @property
     def windows(self) -> tuple[int, int] | None:
         """Width and height of the windows around people that the bundle takes; None where it has no such stage."""
-        return self.stages[WINDOWS].inputs[0].shape[:2:-1] if WINDOWS in self.stages else None
+        return self.stages[WINDOWS].inputs[0].shape[3:1:-1] if WINDOWS in self.stages else None
 
     def variants(self, stage: str) -> dict[int, str]:
         """Batch size -> stage name of the compiled sizes of `stage`, largest first."""

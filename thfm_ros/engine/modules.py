@@ -72,10 +72,12 @@ class StageModule:
     outputs: tuple[TensorSpec, ...]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """numpy in and out; float32 whatever the module computes in."""
+        """numpy in and out, on the module's device; float32 whatever it computes in."""
+        parameter = next(self.module.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
         with torch.inference_mode():
-            tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in inputs]
-            return [y.float().numpy() for y in self.module(*tensors)]
+            tensors = [torch.from_numpy(np.ascontiguousarray(x)).to(device) for x in inputs]
+            return [y.float().cpu().numpy() for y in self.module(*tensors)]
 
     def gflop(self) -> float:
         """Counts one run's GFLOP, 2 FLOP a multiply-accumulate; nothing is computed."""
@@ -148,6 +150,17 @@ class Boundary(nn.Module):
         return tuple(x.float() if i < self.results else x for i, x in enumerate(out))
 
 
+class FromFrames(nn.Module):
+    """An encoder of (N, T, H, W, 3) uint8 RGB: a quarter of the bytes cross to a GPU, and no host normalises them."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, frames: Tensor, *others: Tensor) -> Any:
+        return self.encoder((frames.float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3), *others)
+
+
 def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int] = (1,)) -> dict[str, StageModule]:
     """encode, transform, keypoints, decode in the checkpoint's precision; `_xN` for batches of N tasks."""
     if isinstance(checkpoint.vae, NanoCodec):
@@ -169,7 +182,7 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
         return TensorSpec(name, (n, *clip.latent_shape))
 
     stages = {
-        "encode": StageModule(Boundary(FlatEncoder(vae), vae_type), (video(1),), (latents(1),)),
+        "encode": StageModule(FromFrames(Boundary(FlatEncoder(vae), vae_type)), (_frames(clip),), (latents(1),)),
         "keypoints": StageModule(
             points,
             (latents(1), TensorSpec("prompt", (1, *prompt)), *((video(1, IMAGE),) if looks else ())),
@@ -195,7 +208,6 @@ def _nano_modules(
     """Nano's stages: `encode` also gives the features that `decode` and `keypoints` take."""
     transformer, dtype = checkpoint.transformer, codec.dtype
     joints = transformer.config.num_joints
-    video = TensorSpec("video", (1, 3, clip.frames, clip.height, clip.width))
     features = tuple(
         TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
         for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
@@ -207,11 +219,11 @@ def _nano_modules(
     def prompt(n: int) -> TensorSpec:
         return TensorSpec("prompt", (n, checkpoint.config.text_length, transformer.config.text_dim))
 
-    encoder = Boundary(NanoEncoder(codec), dtype, results=1 + len(features))
+    encoder = FromFrames(Boundary(NanoEncoder(codec), dtype, results=1 + len(features)))
     points = Boundary(TransformStage(transformer, keypoints=True), dtype, results=3, keep=slice(1, None))
     dense, decoder = Boundary(TransformStage(transformer), dtype), Boundary(NanoDecoder(codec), dtype)
     stages = {
-        "encode": StageModule(encoder, (video,), (latents(1), *features)),
+        "encode": StageModule(encoder, (_frames(clip),), (latents(1), *features)),
         "keypoints": StageModule(
             points,
             (latents(1), prompt(1), features[1]),
@@ -255,12 +267,13 @@ def window_modules(
     """`windows` and its batches, for windows of `window_size`."""
     width, height = window_size(checkpoint, size)
     config = checkpoint.transformer.config
-    stage = Boundary(WindowStage(checkpoint), checkpoint.transformer.patch_embedding.weight.dtype, results=3)
+    dtype = checkpoint.transformer.patch_embedding.weight.dtype
+    stage = FromFrames(Boundary(WindowStage(checkpoint), dtype, results=3))
     prompt = (checkpoint.config.text_length, config.text_dim)
     return {
         WINDOWS if n == 1 else f"{WINDOWS}_x{n}": StageModule(
             stage,
-            (TensorSpec("video", (n, 3, frames, height, width)), TensorSpec("prompt", (n, *prompt))),
+            (TensorSpec("frames", (n, frames, height, width, 3), "uint8"), TensorSpec("prompt", (n, *prompt))),
             (
                 TensorSpec("xy", (n, frames, config.num_joints, 2)),
                 TensorSpec("xyz", (n, frames, config.num_joints, 3)),
@@ -269,6 +282,10 @@ def window_modules(
         )
         for n in batches
     }
+
+
+def _frames(clip: Clip) -> TensorSpec:
+    return TensorSpec("frames", (1, clip.frames, clip.height, clip.width, 3), "uint8")
 
 
 def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:

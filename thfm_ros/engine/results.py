@@ -21,7 +21,7 @@ class Keypoints:
 class Encoded:
     """Holds what `encode` makes of a clip.
 
-    latents: (1, C, T', h, w). context: what later stages see besides, by name, the video itself (`image`) among it.
+    latents: (1, C, T', h, w). context: what later stages see besides, by name.
     """
 
     latents: np.ndarray
@@ -38,7 +38,8 @@ class Transformed:
 
 @dataclass(frozen=True)
 class Prediction:
-    """dense: task -> RGB (T, H, W, 3) in [-1, 1] (see the task's codec); timings_ms: stage -> milliseconds."""
+    """dense: task -> RGB (T, H, W, 3) in [-1, 1] (see the task's codec), of fewer frames where fewer were wanted;
+    timings_ms: stage -> milliseconds."""
 
     dense: dict[str, np.ndarray]
     keypoints: Keypoints | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -29,13 +29,15 @@ class Runtime(Protocol):
 
     manifest: Manifest
 
-    def encode(self, video: np.ndarray) -> Encoded: ...
+    def encode(self, frames: np.ndarray) -> Encoded: ...
 
     def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed: ...
 
     def decode(self, latents: np.ndarray, encoded: Encoded) -> np.ndarray: ...
 
-    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction: ...
+    def predict(
+        self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None
+    ) -> Prediction: ...
 
     def predict_windows(self, frames: np.ndarray, tasks: Sequence[str]) -> list[Keypoints]: ...
 
@@ -54,11 +56,12 @@ class StageRuntime(ABC):
         self.notes: list[str] = []
         self.refused: list[Refusal] = []
         self.prompts = prompts
+        self._stacked: dict[tuple[str, ...], np.ndarray] = {}  # prompts of batches
         self._checks: StageChecks | None = None
 
     @abstractmethod
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """One stage by the manifest's name: inputs and outputs in the manifest's order, float32."""
+        """One stage by the manifest's name: inputs and outputs in the manifest's order, float32 but for frames."""
 
     def prepare(self, stage: str) -> None:
         """Loads or compiles a stage now, and not at its first run. UserError where that fails."""
@@ -100,14 +103,15 @@ class StageRuntime(ABC):
         """Names the machine and the software, for the record of the golden check."""
         return " ".join(f"{k}={v}" for k, v in sorted(self.info.items()))
 
-    def encode(self, video: np.ndarray) -> Encoded:
-        """video (1, 3, T, H, W) in [-1, 1] -> normalised latents, and what later stages see besides."""
+    def encode(self, frames: np.ndarray) -> Encoded:
+        """frames (T, H, W, 3) uint8 RGB -> normalised latents, and what later stages see besides."""
         m = self.manifest
-        self._expect("video", (1, 3, m.frames, m.height, m.width), video)
-        video = np.ascontiguousarray(video, np.float32)
-        latents, *features = self.run("encode", [video])
-        names = (t.name for t in m.stages["encode"].outputs[1:])
-        return Encoded(latents, {IMAGE: video, **dict(zip(names, features, strict=True))})
+        self._expect_frames(frames)
+        latents, *features = self.run("encode", [np.ascontiguousarray(frames)[None]])
+        context = dict(zip((t.name for t in m.stages["encode"].outputs[1:]), features, strict=True))
+        if m.looks("decode") or m.looks("keypoints"):
+            context[IMAGE] = to_video(frames)
+        return Encoded(latents, context)
 
     def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed:
         """Latents of every dense task, and keypoints (one pass for both kinds)."""
@@ -121,12 +125,12 @@ class StageRuntime(ABC):
         targets: list[np.ndarray] = []
         for count, name in self.plan("transform", len(dense)):
             names = dense[len(targets) : len(targets) + count]
-            prompt = np.stack([self.prompts[n] for n in names])
+            prompt = self._prompt(names)
             targets += np.split(self.run(name, [np.repeat(latents, count, 0), prompt])[0], count)
         keypoints = None
         if sparse:
-            prompt = self.prompts[sparse_prompt(sparse)]
-            xy, xyz, logits = self.run("keypoints", [latents, prompt[None], *self._context("keypoints", encoded)])
+            prompt = self._prompt([sparse_prompt(sparse)])
+            xy, xyz, logits = self.run("keypoints", [latents, prompt, *self._context("keypoints", encoded)])
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
@@ -135,8 +139,12 @@ class StageRuntime(ABC):
 
         encoded: the clip that the tasks are of, for decoders that see it.
         """
-        m = self.manifest
-        self._expect("latents", (len(latents), *m.latent_shape), latents)
+        videos = self._decoded(latents, encoded)
+        return np.concatenate(videos) if len(videos) != 1 else videos[0]
+
+    def _decoded(self, latents: np.ndarray, encoded: Encoded) -> list[np.ndarray]:
+        """As `decode`, one array a batch: to join them would copy all."""
+        self._expect("latents", (len(latents), *self.manifest.latent_shape), latents)
         latents = np.ascontiguousarray(latents, np.float32)
         seen = self._context("decode", encoded)
         videos: list[np.ndarray] = []
@@ -144,19 +152,24 @@ class StageRuntime(ABC):
         for count, name in self.plan("decode", len(latents)):
             videos.append(self.run(name, [latents[done : done + count], *seen])[0])
             done += count
-        return np.concatenate(videos) if len(videos) != 1 else videos[0]
+        return videos
 
-    def predict(self, video: np.ndarray, tasks: Sequence[str]) -> Prediction:
-        """Encode, transform, decode: one pass over a clip for all `tasks`."""
+    def predict(self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None) -> Prediction:
+        """Encode, transform, decode: one pass over a clip for all `tasks`.
+
+        frames: (T, H, W, 3) uint8 RGB. first: dense task -> the first frame wanted of it; 0 where a task is missing.
+        """
         start = time.perf_counter()
-        clip = self.encode(video)
+        clip = self.encode(frames)
         encoded = time.perf_counter()
         out = self.transform(clip, tasks)
         transformed = time.perf_counter()
         dense = {}
         if out.latents:
-            videos = self.decode(np.concatenate(list(out.latents.values())), clip)
-            dense = {t: v.transpose(1, 2, 3, 0) for t, v in zip(out.latents, videos, strict=True)}
+            batches = self._decoded(np.concatenate(list(out.latents.values())), clip)
+            videos = [video for batch in batches for video in batch]
+            first = first or {}
+            dense = {t: v[:, first.get(t, 0) :].transpose(1, 2, 3, 0) for t, v in zip(out.latents, videos, strict=True)}
         decoded = time.perf_counter()
         times = {"encode": encoded - start, "transform": transformed - encoded, "decode": decoded - transformed}
         return Prediction(dense, out.keypoints, {k: 1e3 * v for k, v in times.items()})
@@ -176,11 +189,11 @@ class StageRuntime(ABC):
         self._expect("windows", (len(frames), m.frames, height, width, 3), frames)
         self._check_tasks(tasks)
         found: list[Keypoints] = []
-        prompt = self.prompts[sparse_prompt(tasks)]
+        frames = np.ascontiguousarray(frames)
         for count, name in self.plan(WINDOWS, len(frames)):
             self.require([name])
-            some = frames[len(found) : len(found) + count].transpose(0, 4, 1, 2, 3).astype(np.float32) / 127.5 - 1.0
-            xy, xyz, logits = self.run(name, [np.ascontiguousarray(some), np.repeat(prompt[None], count, 0)])
+            some = frames[len(found) : len(found) + count]
+            xy, xyz, logits = self.run(name, [some, self._prompt([sparse_prompt(tasks)] * count)])
             found += [Keypoints(*person) for person in zip(xy, xyz, probabilities(logits), strict=True)]
         return found
 
@@ -201,6 +214,7 @@ class StageRuntime(ABC):
     def close(self) -> None:
         """Frees what the backend holds; the runtime is of no use afterwards."""
         self.prompts = {}
+        self._stacked = {}
 
     def plan(self, stage: str, count: int) -> list[tuple[int, str]]:
         """(batch size, stage name) for `count` items: the largest compiled size that fits, again and again."""
@@ -226,6 +240,19 @@ class StageRuntime(ABC):
             self._expect(spec.name, spec.shape, encoded.context[spec.name])
         return [np.ascontiguousarray(encoded.context[spec.name], np.float32) for spec in wanted]
 
+    def _prompt(self, tasks: Sequence[str]) -> np.ndarray:
+        """(N, L, D) of a batch of tasks."""
+        key = tuple(tasks)
+        if key not in self._stacked:
+            self._stacked[key] = np.stack([self.prompts[t] for t in tasks])
+        return self._stacked[key]
+
+    def _expect_frames(self, frames: np.ndarray) -> None:
+        m = self.manifest
+        self._expect("frames", (m.frames, m.height, m.width, 3), frames)
+        if frames.dtype != np.uint8:
+            raise UserError(f"expected frames of type uint8, found {frames.dtype}")
+
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         for name in tasks:
             get_task(name)
@@ -241,6 +268,14 @@ class StageRuntime(ABC):
 def sparse_prompt(tasks: Sequence[str]) -> str:
     """The task whose prompt one pass uses for all sparse tasks: every pass gives 2D, 3D and visibility."""
     return "keypoints_3d" if "keypoints_3d" in tasks else tasks[0]
+
+
+def to_video(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> (1, 3, T, H, W) float32 in [-1, 1], as networks see it."""
+    video = np.ascontiguousarray(frames.transpose(3, 0, 1, 2)[None]).astype(np.float32)
+    video /= 127.5
+    video -= 1.0
+    return video
 
 
 def default_threads() -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from thfm_ros.engine.manifest import WINDOWS, Manifest
 from thfm_ros.engine.results import Keypoints, Prediction
-from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.runtime import StageRuntime, to_video
 from thfm_ros.engine.streams import StageStream
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
@@ -68,7 +68,7 @@ class Row:
 def verify(runtime: StageRuntime, reference: StageRuntime, clips: Sequence[np.ndarray]) -> list[Row]:
     """Rows of every stage, fed with the reference's own inputs, then of every task from end to end.
 
-    clips: (1, 3, T, H, W) in [-1, 1] of the bundle's geometry.
+    clips: (T, H, W, 3) uint8 RGB of the bundle's geometry.
     """
     m = runtime.manifest
     check_same_model(m, reference.manifest)
@@ -113,11 +113,11 @@ def check_same_model(bundle: Manifest, reference: Manifest) -> None:
 
 
 def _stage_errors(
-    runtime: StageRuntime, reference: StageRuntime, clip: np.ndarray, tasks: Sequence[str]
+    runtime: StageRuntime, reference: StageRuntime, frames: np.ndarray, tasks: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
-    encoded = reference.encode(clip)
+    encoded, clip = reference.encode(frames), to_video(frames)
     latents = encoded.latents
-    yield "encode", relative_error(latents, runtime.encode(clip).latents)
+    yield "encode", relative_error(latents, runtime.encode(frames).latents)
     expected, found = (r.transform(encoded, tasks) for r in (reference, runtime))
     if expected.latents:
         both = [np.concatenate(list(x.latents.values())) for x in (expected, found)]
@@ -126,7 +126,6 @@ def _stage_errors(
     if expected.keypoints and found.keypoints:
         yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
         if (size := runtime.manifest.windows) and size == reference.manifest.windows:
-            frames = np.rint(127.5 * (clip[0].transpose(1, 2, 3, 0) + 1.0)).astype(np.uint8)
             window = np.stack([cv2.resize(frame, size) for frame in frames])[None]
             ours, theirs = (r.predict_windows(window, tasks)[0].xyz for r in (runtime, reference))
             yield WINDOWS, relative_error(theirs, ours)
@@ -219,11 +218,6 @@ def _kind(task: str) -> str:
 # --- clips
 
 
-def to_video(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) uint8 -> (1, 3, T, H, W) float32 in [-1, 1]."""
-    return np.ascontiguousarray(frames.transpose(3, 0, 1, 2)[None], np.float32) / 127.5 - 1.0
-
-
 def video_clips(path: str | Path, manifest: Manifest, count: int) -> list[np.ndarray]:
     """Consecutive clips of a video file at the bundle's frame rate and size."""
     from thfm_ros.letterbox import letterbox
@@ -233,7 +227,7 @@ def video_clips(path: str | Path, manifest: Manifest, count: int) -> list[np.nda
     clips = []
     for index in range(count):
         frames = read_clip(path, manifest.frames, manifest.fps, index * length)
-        clips.append(to_video(np.stack([letterbox(f, manifest.width, manifest.height)[0] for f in frames])))
+        clips.append(np.stack([letterbox(f, manifest.width, manifest.height)[0] for f in frames]))
     return clips
 
 
@@ -249,4 +243,4 @@ def synthetic_clips(manifest: Manifest, count: int, seed: int = 7) -> list[np.nd
         frames=manifest.frames, height=manifest.height, width=manifest.width, fps=manifest.fps, split="test", empty=0.0
     )
     assets = load_assets()
-    return [to_video(generate_clip(config, seed, index, assets).rgb) for index in range(count)]
+    return [generate_clip(config, seed, index, assets).rgb for index in range(count)]

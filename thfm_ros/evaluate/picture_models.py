@@ -235,7 +235,7 @@ class RuntimeModel:
 
     def _whole(self, image: np.ndarray, tasks: list[str]) -> tuple[np.ndarray, Keypoints | None, Letterbox]:
         letterbox = Letterbox.of((image.shape[1], image.shape[0]), self.picture)
-        prediction = self.runtime.predict(self._clip(to_network(letterbox.apply(image)[None])[0]), tasks)
+        prediction = self.runtime.predict(self._clip(letterbox.apply(image)), tasks)
         codec = TASKS["foreground"].codec
         assert codec is not None
         return enlarged(codec.from_rgb(prediction.dense["foreground"][-1]), letterbox), prediction.keypoints, letterbox
@@ -250,13 +250,14 @@ class RuntimeModel:
         size = (image.shape[2], image.shape[1])
         letterbox = Letterbox.of(size, self.picture)
         placed = letterbox.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1
-        found = self.runtime.predict(self._clip(placed.transpose(2, 0, 1)), ["keypoints_2d", "keypoints_3d"]).keypoints
+        pixels = np.rint(127.5 * (placed + 1.0)).astype(np.uint8)
+        found = self.runtime.predict(self._clip(pixels), ["keypoints_2d", "keypoints_3d"]).keypoints
         assert found is not None
         xy = letterbox.points_to_source(found.xy[-1] * np.array(self.picture)) / size
         return xy, found.xyz[-1], found.visibility[-1]
 
     def _clip(self, image: np.ndarray) -> np.ndarray:
-        return np.repeat(image[None, :, None], self.runtime.manifest.frames, 2)
+        return np.repeat(image[None], self.runtime.manifest.frames, 0)
 
 
 def to_network(images: np.ndarray) -> np.ndarray:

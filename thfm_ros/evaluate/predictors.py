@@ -130,11 +130,11 @@ class THFMPredictor:
         return {**result, "borders": np.array(borders, int), "seconds": np.array(seconds)}
 
     def _window(self, frames: np.ndarray, letterbox: Letterbox) -> np.ndarray:
-        small = np.stack([letterbox.apply(f) for f in frames]).astype(np.float32) / 127.5 - 1.0
+        small = np.stack([letterbox.apply(f) for f in frames])
         missing = self.frames - len(small)
         if missing:
             small = np.concatenate([small, np.repeat(small[-1:], missing, 0)])
-        return small.transpose(3, 0, 1, 2)[None]
+        return small
 
     def _decode(self, prediction: Prediction, letterbox: Letterbox) -> dict[str, np.ndarray]:
         """Physical quantities at the video's own size."""

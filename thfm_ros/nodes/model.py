@@ -38,4 +38,4 @@ def first_pass(runtime: Runtime, tasks: Sequence[str]) -> None:
     offered = [t for t in tasks if t in m.tasks]
     if not offered:
         raise ParameterError(no_task(m.tasks))
-    runtime.predict(np.full((1, 3, m.frames, m.height, m.width), -1.0, np.float32), offered)
+    runtime.predict(np.zeros((m.frames, m.height, m.width, 3), np.uint8), offered)

@@ -225,9 +225,10 @@ class StreamEstimator:
         new = min(self._new, len(self._window))
         first = len(frames) - (1 if self.config.newest_only else new)
         self._new = 0
-        video = _to_video(frames)
+        whole = _whole_window(wanted)
+        clip = np.stack([f.pixels for f in frames])
         prepared = time.perf_counter()
-        prediction = self.runtime.predict(video, wanted)
+        prediction = self.runtime.predict(clip, wanted, {task: first for task in wanted if task not in whole})
         predicted = time.perf_counter()
         people = self._people(frames, first, prediction, tasks)
         seen = time.perf_counter()
@@ -286,11 +287,12 @@ class StreamEstimator:
         tasks: Sequence[str],
     ) -> list[FrameResult]:
         assert self._fit is not None
-        maps = {
-            name: TASKS[name].codec.from_rgb(self._fit.crop(np.asarray(rgb))).astype(np.float32)  # type: ignore[union-attr]
-            for name, rgb in prediction.dense.items()
-            if name in FIELDS
-        }
+        maps: dict[str, np.ndarray] = {}
+        for name in FIELDS.keys() & prediction.dense.keys():
+            codec = TASKS[name].codec
+            assert codec is not None
+            rgb = self._fit.crop(np.asarray(prediction.dense[name]))
+            maps[name] = codec.from_rgb(rgb).astype(np.float32, copy=False)
         depth_task = next((n for n in ("scene_depth", "human_depth") if n in maps), "")
         if depth_task == "human_depth" and "foreground" in maps:
             maps[depth_task] = np.where(maps["foreground"] > 0.5, maps[depth_task], np.nan)
@@ -300,8 +302,8 @@ class StreamEstimator:
         for index in range(first, len(frames)):
             frame = frames[index]
             result = self._blank(frame)
-            for name in maps:
-                setattr(result, FIELDS[name], maps[name][index])
+            for name in maps:  # some have the new frames alone
+                setattr(result, FIELDS[name], maps[name][index - len(frames)])
             seen = people.get(index, InView())
             result.people, result.others, result.instances = seen.people, seen.others, seen.labels
             if depth_task:
@@ -379,7 +381,8 @@ class StreamEstimator:
         result.intrinsics = frame.intrinsics
 
 
-def _to_video(frames: list[Frame]) -> np.ndarray:
-    """(1, 3, T, H, W) float32 in [-1, 1]."""
-    clip = np.stack([f.pixels for f in frames])
-    return (clip.transpose(3, 0, 1, 2)[None].astype(np.float32) / 127.5) - 1.0
+def _whole_window(tasks: Collection[str]) -> set[str]:
+    """Tasks whose maps of older frames are needed too: depth, which is aligned over frames that two windows share, and
+    the mask that tells people's depth from the background."""
+    depth = {t for t in tasks if FIELDS.get(t) == "disparity"}
+    return depth | ({"foreground"} if "human_depth" in depth else set())

@@ -153,7 +153,7 @@ def measure_pass(bundle: Path, console: Console) -> tuple[float, dict[str, Any]]
         m = runtime.manifest
         estimator = StreamEstimator(runtime)
         tasks = estimator.network_tasks(DEMO_TASKS)
-        clip = np.zeros((1, 3, m.frames, m.height, m.width), np.float32)
+        clip = np.zeros((m.frames, m.height, m.width, 3), np.uint8)
         width, height = m.windows or (0, 0)
         windows = np.zeros((WALKERS, m.frames, height, width, 3), np.uint8)
         for _ in range(2):

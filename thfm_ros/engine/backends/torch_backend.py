@@ -68,16 +68,34 @@ class TorchRuntime(StageRuntime):
 
 
 class TorchTensorRT(TorchRuntime):
-    """Every stage through torch.export and Torch-TensorRT's dynamo compiler. NEVER RUN: written without a GPU at hand.
+    """Every stage through torch.export and Torch-TensorRT's dynamo compiler, in the bundle's precision. NEVER RUN on a
+    GPU.
 
-    Engines are compiled at first use and kept in Torch-TensorRT's own cache below the user's cache folder.
+    Compiled anew at every start, which takes minutes: all that is kept from one to the next is how fast which kernels
+    were. Bundles for `tensorrt` are compiled once.
     """
 
     def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
+        from thfm_ros.engine.export import DTYPES
+        from thfm_ros.engine.modules import stream_modules, whole_clip_modules, window_modules
+        from thfm_ros.model.checkpoint import load_checkpoint
+
         self._compiler = _torch_tensorrt()
         super().__init__(manifest, checkpoint, clip, threads)
         self._compiled: set[str] = set()
         self.info["compiler"] = self._compiler.__version__
+        wanted = {name: DTYPES[stage.precision] for name, stage in manifest.stages.items()}
+        for dtype in set(wanted.values()) - {self._torch.float32}:
+            other = load_checkpoint(manifest.root / "checkpoint", dtype)
+            modules = whole_clip_modules(other, clip) | stream_modules(other, clip)
+            if manifest.windows:
+                modules |= window_modules(other, clip.frames, manifest.windows)
+            for name, module in modules.items():
+                if wanted.get(name) == dtype:
+                    self._stages[name] = module.module.to(self._device).eval().requires_grad_(False)
+
+    def precision(self, stage: Stage) -> str:
+        return stage.precision
 
     def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         from thfm_ros.paths import optional_cache_folder
@@ -88,11 +106,11 @@ class TorchTensorRT(TorchRuntime):
             cache = optional_cache_folder("torch_tensorrt")
             self._stages[stage] = self._compiler.dynamo.compile(
                 program,
-                inputs=list(examples),
-                use_explicit_typing=True,
-                cache_built_engines=cache is not None,
-                reuse_cached_engines=cache is not None,
-                **({"engine_cache_dir": str(cache)} if cache else {}),
+                arg_inputs=list(examples),
+                use_explicit_typing=True,  # the modules' own types; later releases know nothing else
+                require_full_compilation=True,  # an operator that is left to torch is an error, not a slow stage
+                min_block_size=1,
+                **({"timing_cache_path": str(cache / "timing.cache")} if cache else {}),
             )
             self._compiled.add(stage)
         return super().run(stage, inputs)
