@@ -8,7 +8,7 @@ from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import make_action
 from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.body import PARTS
-from thfm_ros.synth.camera import make_close_camera
+from thfm_ros.synth.camera import make_close_camera, make_shoulder_camera
 from thfm_ros.synth.clip import generate_clip, studio
 from thfm_ros.synth.config import ADDED, SynthConfig
 from thfm_ros.synth.outfit import dress
@@ -168,6 +168,22 @@ def test_close_shots_cut_through_people(assets) -> None:
         assert 0.25 < gap < 1.7
     assert np.mean(outside) > 0.4
     assert np.mean(np.array(outside) < 1) > 0.7  # something of them is there
+
+
+def test_shots_past_a_shoulder_show_somebody_near_at_a_side_and_the_others(assets) -> None:
+    joints = [action.joints for _, _, _, action in people(assets, 8)]
+    sides, shown = [], []
+    for k in range(16):
+        pair = [joints[k % 8], joints[(k + 3) % 8] + np.array([2.5 * np.cos(k), 2.5 * np.sin(k), 0], np.float32)]
+        camera, _ = make_shoulder_camera(np.random.default_rng(k), pair, TIMES, 96, 160)
+        near, far = sorted(pair, key=lambda p: np.linalg.norm(p - camera.centres[:, None], axis=-1).min())
+        assert np.linalg.norm(near - camera.centres[:, None], axis=-1).min() > 0.25
+        xy, points = camera.project(near)
+        sides.append(abs(np.median(xy[points[..., 2] > 0.1, 0]) - 80) > 25)
+        xy, points = camera.project(far)
+        shown.append((((xy >= 0) & (xy < [160, 96])).all(-1) & (points[..., 2] > 0)).mean())
+    assert np.mean(sides) > 0.5
+    assert np.median(shown) > 0.7
 
 
 def test_the_dark_takes_light_and_nothing_else(assets) -> None:

@@ -177,6 +177,36 @@ def make_close_camera(
     return Camera(np.tile(k, (len(times), 1)), pose), "close"
 
 
+def make_shoulder_camera(
+    rng: np.random.Generator, people: list[np.ndarray], times: np.ndarray, height: int, width: int
+) -> tuple[Camera, str]:
+    """A camera behind one of at least two people with world joints (T, K, 3) each, that looks past them at the others:
+    an arm and half a back fill a side of the picture."""
+    own = int(rng.integers(len(people)))
+    near = people[own]
+    target = np.concatenate([p for n, p in enumerate(people) if n != own], 1).mean((0, 1))
+    beside = near[..., :2].mean((0, 1))
+    way = target[:2] - beside
+    way = way / max(float(np.linalg.norm(way)), 1e-6)
+    across = np.array([-way[1], way[0]]) * rng.choice([-1, 1])
+    top = float(near[..., 2].max())
+    eye = np.array([*(beside - way * rng.uniform(0.4, 0.9) + across * rng.uniform(0.2, 0.5)), 0.0])
+    eye[2] = max(top - rng.uniform(0.0, 0.45), 0.3)
+    eye = eye + smooth_noise(rng, times, 3, 0.5) * rng.choice([0.0, 0.004, 0.012])
+    everyone = np.concatenate(people, 1)
+    for _ in range(12):  # nothing of anybody is in the lens
+        gap = float(np.linalg.norm(everyone - eye[:, None], axis=-1).min())
+        if gap > 0.35:
+            break
+        eye = eye - np.array([*way, 0.0]) * (0.4 - gap)
+    target[2] = rng.uniform(0.7, 1.5)
+    pose = look_at(eye, np.broadcast_to(target, eye.shape))
+    turn = [rng.normal(0, 0.08), rng.normal(0, 0.12), rng.normal(0, 0.04)]
+    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
+    focal = rng.uniform(0.55, 1.1) * max(height, width)
+    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "shoulder"
+
+
 def _keep_head(camera: Camera, head: np.ndarray, size: float, height: int, width: int) -> Camera:
     """Turns the camera towards the head where it would leave the image."""
     pixels, points = camera.project(head)

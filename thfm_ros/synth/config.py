@@ -32,7 +32,7 @@ class SynthConfig:
     things with photographs on them about and before the people (crops of `backgrounds`, else the artefact's pictures).
     rest: chance of a person who sits, lies or bends over something; held: of one who has something in a hand; worn: of
     one in sober clothes, coats, hats, helmets, with bags; close: of a shot so near that an edge of the picture cuts
-    through the person; dark: of people in the dark or against the light.
+    through the person, or past somebody's shoulder; dark: of people in the dark or against the light.
     """
 
     frames: int = 17

@@ -10,7 +10,7 @@ import numpy as np
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body, Identity
-from thfm_ros.synth.camera import Camera, make_camera, make_close_camera, make_crowd_camera
+from thfm_ros.synth.camera import Camera, make_camera, make_close_camera, make_crowd_camera, make_shoulder_camera
 from thfm_ros.synth.clutter import PHOTOGRAPHS
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
@@ -32,21 +32,23 @@ def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Genera
 def make_shots(
     rng: np.random.Generator, actions: list[Action], crowded: bool, times: np.ndarray, config: SynthConfig, stills: bool
 ) -> list[tuple[Camera, str]]:
-    """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd."""
+    """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd; `close` of them cut
+    through that person, or look at the others past somebody's shoulder."""
     groups = [slice(i, i + 1) for i in range(len(times))] if stills else [slice(None)]
-    size = (config.height, config.width)
-    if crowded:
-        crowd = np.concatenate([a.joints for a in actions], 1)
-        return [make_crowd_camera(rng, crowd[g], times[g], *size) for g in groups]
-    main = actions[0]
+    size, main = (config.height, config.width), actions[0]
     head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
-    close = [config.close > 0 and rng.random() < config.close for _ in groups]
-    return [
-        make_close_camera(rng, main.joints[g], times[g], *size)
-        if near
-        else make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw)
-        for g, near in zip(groups, close, strict=True)
-    ]
+
+    def shot(g: slice) -> tuple[Camera, str]:
+        everyone = [a.joints[g] for a in actions]
+        if config.close and rng.random() < config.close:
+            if len(actions) > 1 and (crowded or rng.random() < 0.5):
+                return make_shoulder_camera(rng, everyone, times[g], *size)
+            return make_close_camera(rng, main.joints[g], times[g], *size)
+        if crowded:
+            return make_crowd_camera(rng, np.concatenate(everyone, 1), times[g], *size)
+        return make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw)
+
+    return [shot(g) for g in groups]
 
 
 def set_plates(
