@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
+from thfm_ros.model.codecs import decode_clip, encode_clip
 from thfm_ros.model.readout import Keypoints
-from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.synth.sample import Clip
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import DataConfig
@@ -58,9 +58,11 @@ class Prediction(NamedTuple):
 @torch.no_grad()
 def predictions(checkpoint: Checkpoint, batch: ClipBatch, tasks: Sequence[str]) -> Iterator[Prediction]:
     """Of whole clips, encoded once."""
-    latents, decode = FlatEncoder(checkpoint.vae)(batch.rgb), FlatDecoder(checkpoint.vae)
+    latents, features = encode_clip(checkpoint.vae, batch.rgb)
+    fine = features[1] if checkpoint.transformer.keypoint_tokens.needs_features else None
     for task in tasks:
         prompt = checkpoint.prompts[task][:1].float().expand(len(batch), -1, -1)
         sparse = get_task(task).kind == "sparse"
-        out = checkpoint.transformer(latents, prompt, keypoints=sparse, image=batch.rgb)
-        yield Prediction(task, None if sparse else decode(-out.sample, batch.rgb), out.keypoints)
+        out = checkpoint.transformer(latents, prompt, keypoints=sparse, features=fine)
+        video = None if sparse else decode_clip(checkpoint.vae, -out.sample, features)
+        yield Prediction(task, video, out.keypoints)

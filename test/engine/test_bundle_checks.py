@@ -55,7 +55,7 @@ def test_manifest_that_is_no_json(bundle: Path) -> None:
 
 def test_wrong_format_version(bundle: Path) -> None:
     edit(bundle, lambda d: d.update(format=99))
-    assert "bundle format: expected 5, found 99" in refusal(bundle)
+    assert "bundle format: expected 6, found 99" in refusal(bundle)
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from thfm_ros.model.transformer import THFMTransformer3DModel
 
     torch.manual_seed(0)
-    preset = PRESETS["nano-lite"]
+    preset = PRESETS["nano"]
     arguments = {**preset.transformer, "num_layers": 1, "in_channels": 8, "out_channels": 8, "text_dim": 16}
     transformer = THFMTransformer3DModel(**arguments).eval()
     torch.nn.init.normal_(transformer.keypoint_tokens.head.heatmap.weight, std=2.0)
     torch.nn.init.normal_(transformer.keypoint_tokens.head.out.weight, std=0.1)
     codec = NanoCodec(z_dim=8, widths=[8, 48, 16, 24]).eval()
-    config = CheckpointConfig("nano-lite", 32, 48, 5, 12.0, "hash", 4, attentions=["causal"])
+    config = CheckpointConfig("nano", 32, 48, 5, 12.0, "hash", 4, attentions=["causal"])
     prompts = embed_tasks(get_embedder("hash", None, 16), 4)
     path = tmp_path_factory.mktemp("nano") / "checkpoint"
     return save_checkpoint(path, Checkpoint(codec, transformer, prompts, config))

@@ -1,4 +1,4 @@
-"""What continuous integration must prove without a GPU: nano, every stage and stream step, becomes TensorRT engines."""
+"""What continuous integration must prove without a GPU: nano, every stage, becomes TensorRT engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine_checkpoints import make_checkpoint
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import platform_name
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP
+from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS
 
 trt = pytest.importorskip("tensorrt_rtx")
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,9 @@ def test_nano_becomes_engines(tmp_path: Path) -> None:
 
     shipped = ROOT / "weights" / "nano"
     checkpoint = shipped if (shipped / "thfm.json").is_file() else make_checkpoint("nano", tmp_path / "nano")
-    recipe = replace(load_recipe(ROOT / "engines" / "rtx.yaml"), batch=(1,), stream=True)
+    recipe = load_recipe(ROOT / "engines" / "rtx.yaml")
+    assert recipe.windows is not None
+    recipe = replace(recipe, batch=(1,), windows=replace(recipe.windows, batch=(1,)))
     export_bundle(checkpoint, recipe, tmp_path / "bundle")
     build_bundle(tmp_path / "bundle")
     manifest = open_bundle(tmp_path / "bundle")
@@ -33,12 +35,9 @@ def test_nano_becomes_engines(tmp_path: Path) -> None:
     assert manifest.engine is not None
     assert (manifest.engine.version, manifest.engine.platform) == (trt.__version__, platform_name())
     assert manifest.engine.compute_capabilities == ("SM86", "SM89", "SM120", "SM121")
-    streams = STREAM if manifest.window else [s for s in STREAM if s.startswith(("encode", "decode"))]
-    assert set(manifest.stages) == {*WHOLE_CLIP, *streams}
+    assert set(manifest.stages) == {*WHOLE_CLIP, WINDOWS}
     precisions = {name: stage.precision for name, stage in manifest.stages.items()}
-    assert precisions["encode"] == precisions["encode_step"] == "fp16"
-    assert precisions["decode"] == precisions["decode_step"] == "fp16"
-    assert {p for name, p in precisions.items() if name.startswith(("transform", "keypoints"))} == {"fp16"}
+    assert set(precisions.values()) == {"fp16"}
     for stage in manifest.stages.values():
         assert stage.engine is not None
         assert manifest.path(stage.engine).read_bytes()[:4] == b"vtrt"

@@ -63,16 +63,6 @@ def test_paper_tokens_also_stream() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("window", [1, 2])
-def test_keypoints_read_from_patches_stream_too(window: int) -> None:
-    torch.manual_seed(0)
-    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": "patches"}).eval()
-    torch.nn.init.normal_(model.keypoint_tokens.head.answer.weight)
-    full = model(clip(6), PROMPT, keypoints=True, attention="causal", window=window)
-    assert_equal(stream(model, clip(6), [1, 2, 1, 2], keypoints=True, window=window), full)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("keypoints", [False, True])
 def test_causal_pass_equals_masked_scores_written_out(keypoints: bool) -> None:
     """The loop over frames against one attention with the mask as a matrix, and `full` against no mask."""

@@ -157,10 +157,10 @@ def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
 
 
 def test_presets() -> None:
-    with pytest.raises(UserError, match=r"unknown preset 'huge': expected one of tiny, nano, nano-lite, wan-1\.3b"):
+    with pytest.raises(UserError, match=r"unknown preset 'huge': expected one of tiny, nano, wan-1\.3b"):
         get_preset("huge")
     assert PRESETS["wan-1.3b"].latent_shape == (16, 21, 60, 104)  # 480x832, 81 frames, 8x and 4x (paper section 2.1)
-    assert PRESETS["nano"].latent_shape == (64, 5, 12, 20)
+    assert PRESETS["nano"].latent_shape == (64, 2, 9, 15)
     for preset in PRESETS.values():
         assert preset.frames % 4 == 1
         assert preset.transformer["window"] == preset.latent_shape[1]
@@ -174,3 +174,21 @@ def test_build_is_deterministic_and_leaves_the_global_generator_alone() -> None:
     same = [torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)]
     assert all(same)
     assert not torch.equal(a.patch_embedding.weight, c.patch_embedding.weight)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "found"),
+    [
+        ("vae", {"_class_name": "GuidedAutoencoderKLWan", "guide_dim": 24}, "GuidedAutoencoderKLWan .* 'token'"),
+        ("transformer", {"readout": "heatmap"}, "AutoencoderKLWan with keypoints of 'heatmap'"),
+        ("transformer", {"readout": "patches"}, "'patches'"),
+    ],
+)
+def test_the_first_nano_is_refused_with_the_commit_that_reads_it(
+    copy: Path, part: str, change: dict[str, object], found: str
+) -> None:
+    file = copy / part / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    reader = r"which version 0\.1\.0 at commit 6eb181e was the last to read: take weights/nano"
+    with pytest.raises(UserError, match=f"found .*{found}.*, {reader}"):
+        load_checkpoint(copy)

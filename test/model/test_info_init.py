@@ -15,7 +15,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.model.commands import parse_size, register
 from thfm_ros.model.info import PeakMemory, measure
-from thfm_ros.model.presets import PRESETS
+from thfm_ros.model.presets import PRESETS, build
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.tasks import TASKS
 
@@ -186,3 +186,27 @@ def test_init_of_a_wan_preset_without_wan_is_one_line(
     assert message in str(error)
     assert "\n" not in str(error)
     assert not list(tmp_path.iterdir())
+
+
+def test_nano_is_what_ships() -> None:
+    """The preset's arguments are those of weights/nano, but for the window, which training chooses."""
+    weights, preset = Path(__file__).parents[2] / "weights" / "nano", PRESETS["nano"]
+    for part, arguments in (("vae", preset.vae), ("transformer", preset.transformer)):
+        config = json.loads((weights / part / "config.json").read_text())
+        expected = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items() if k != "window"}
+        assert {k: config[k] for k in expected} == expected
+    shipped = json.loads((weights / "thfm.json").read_text())
+    assert shipped["preset"] == preset.name
+    assert [shipped[k] for k in ("width", "height", "frames")] == [preset.width, preset.height, preset.frames]
+
+
+def test_nano_is_counted_with_its_features() -> None:
+    preset = PRESETS["nano"]
+    cost = measure(preset, preset.height, preset.width, preset.frames)
+    assert [stage.stage for stage in cost.stages] == ["encode", "transform", "decode"]
+    assert all(stage.flops > 0 for stage in cost.stages)
+    assert cost.total_flops(dense=4, sparse=1) < 30e9
+    codec, transformer = build(preset)
+    encode, transform, decode = (stage.parameters for stage in cost.stages)
+    assert encode + decode == sum(p.numel() for p in codec.parameters())
+    assert transform == sum(p.numel() for p in transformer.parameters())

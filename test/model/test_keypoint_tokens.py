@@ -8,7 +8,6 @@ import torch
 from thfm_ros.errors import UserError
 from thfm_ros.model.keypoints import KeypointTokens, rope_angles, spread
 from thfm_ros.model.presets import PRESETS, build
-from thfm_ros.model.readout import expected
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
 
@@ -65,17 +64,13 @@ def test_positions_start_spread_over_the_image_around_its_centre(count: int) -> 
         torch.testing.assert_close(points[0], torch.tensor([0.5, 0.5]))
 
 
-@pytest.mark.parametrize("readout", ["token", "patches", "heatmap"])
+@pytest.mark.parametrize("readout", ["token", "features"])
 def test_gradients_reach_tokens_positions_and_head(readout: str) -> None:
-    agree = int(readout == "heatmap")
-    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout, "agree_blocks": agree})
-    if readout == "heatmap":  # which begins at zero
-        torch.nn.init.normal_(model.keypoint_tokens.head.agreement.leave.weight)
-        torch.nn.init.normal_(model.keypoint_tokens.head.agreement.blocks[0].change[-1].weight)
-        torch.nn.init.normal_(model.keypoint_tokens.head.cell.weight)
-        torch.nn.init.normal_(model.keypoint_tokens.head.lift.net[-1].weight)
-    image = torch.rand(1, 3, 5, 32, 48)
-    out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True, image=image).keypoints
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": readout})
+    if readout == "features":  # whose last layer begins at zero
+        torch.nn.init.normal_(model.keypoint_tokens.head.out.weight)
+    features = torch.rand(1, 48, 5, 8, 12)
+    out = model(torch.randn(1, 4, 2, 2, 3), torch.randn(1, 4, 16), keypoints=True, features=features).keypoints
     (out.xy.square().sum() + out.xyz.square().sum() + out.visibility.square().sum()).backward()
     for name, parameter in model.keypoint_tokens.named_parameters():
         assert parameter.grad is not None, name
@@ -121,47 +116,44 @@ def test_masked_tokens_leave_dense_outputs_as_if_they_were_absent(attention: str
     assert (present.sample - absent).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("readout", ["token", "patches", "heatmap"])
+@pytest.mark.parametrize("readout", ["token", "features"])
 def test_coordinates_are_not_rounded_by_autocast(readout: str) -> None:
-    """What sees may be rounded; what tells a place afterwards is as fine as in float32."""
+    """Hidden layers may be rounded; the coordinates themselves are as fine as in float32."""
     torch.manual_seed(0)
-    tokens = KeypointTokens(48, 24, readout=readout, agree_blocks=1)
-    if readout == "heatmap":
-        torch.nn.init.normal_(tokens.head.agreement.leave.weight, std=0.01)
-        torch.nn.init.normal_(tokens.head.lift.net[-1].weight, std=0.01)
-    hidden, video, image = torch.randn(1, 5, 48), torch.randn(1, 2, 2, 3, 48), torch.rand(1, 3, 5, 32, 48)
-    exact = tokens(hidden, video, image=image)
+    tokens = KeypointTokens(48, 24, readout=readout)
+    if readout == "features":
+        torch.nn.init.normal_(tokens.head.out.weight, std=0.01)
+    hidden, video, features = torch.randn(1, 5, 48), torch.randn(1, 2, 2, 3, 48), torch.rand(1, 48, 5, 8, 12)
+    exact = tokens(hidden, video, features=features)
     with torch.autocast("cpu", torch.bfloat16):
-        under = tokens(hidden, video, image=image)
-    for ours, whole in zip(under, exact, strict=True):
+        under = tokens(hidden, video, features=features)
+    for ours, whole in zip(under[:3], exact[:3], strict=True):
         torch.testing.assert_close(ours, whole, atol=0.02, rtol=0.02)
         assert (ours != ours.bfloat16()).float().mean() > 0.9
 
 
-def test_a_patch_that_is_sure_answers_alone() -> None:
-    said = torch.randn(1, 2, 3, 4, 32, 7)  # 3 x 4 patches
-    said[0, 1, 2, 1, 5] = torch.tensor([60.0, 0.25, -0.5, 1.0, 2.0, 3.0, -4.0])
-    points = expected(said)
-    torch.testing.assert_close(points.xy[0, 1, 5], torch.tensor([1.75 / 4, 2.0 / 3]))
-    torch.testing.assert_close(points.xyz[0, 1, 5], torch.tensor([1.0, 2.0, 3.0]))
-    torch.testing.assert_close(points.visibility[0, 1, 5], torch.tensor(-4.0))
-
-
-def test_patches_that_know_nothing_answer_with_the_centre() -> None:
-    points = expected(torch.zeros(1, 1, 3, 4, 32, 7))
-    torch.testing.assert_close(points.xy, torch.full((1, 1, 32, 2), 0.5))
+@torch.no_grad()
+def test_each_frame_reads_the_patches_of_its_own_latent() -> None:
+    tokens = KeypointTokens(48, 24, token_frames=5, readout="features")
+    hidden, video, features = torch.randn(1, 9, 48), torch.randn(1, 3, 2, 3, 48), torch.rand(1, 48, 9, 8, 12)
+    before = tokens(hidden, video, features=features).heatmaps
+    video[:, 1] += torch.randn(48)
+    now = tokens(hidden, video, features=features).heatmaps
+    moved = (now - before).abs().amax((0, 2, 3, 4)) > 0
+    assert moved.tolist() == [t in (1, 2, 3, 4) for t in range(9)]
+    later = tokens(hidden[:, 1:], video[:, 1:], first=1, features=features[:, :, 1:]).heatmaps
+    torch.testing.assert_close(later, now[:, 1:], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_each_frame_asks_the_patches_of_its_own_latent() -> None:
-    tokens = KeypointTokens(48, 24, token_frames=5, readout="patches")
-    hidden, video = torch.randn(1, 9, 48), torch.randn(1, 3, 2, 3, 48)
-    before = tokens(hidden, video).xyz
-    video[:, 1] += 1
-    moved = (tokens(hidden, video).xyz - before).abs().amax((0, 2, 3)) > 0
-    assert moved.tolist() == [t in (1, 2, 3, 4) for t in range(9)]
-    moved = (tokens(hidden[:, 1:], video[:, 1:], first=1).xyz - tokens(hidden, video).xyz[:, 1:]).abs().max()
-    assert moved < 1e-6
+def test_rows_without_keypoints_read_nothing() -> None:
+    model = THFMTransformer3DModel(**{**PRESETS["tiny"].transformer, "readout": "features"}).eval()
+    latents, prompt, features = torch.randn(3, 4, 2, 2, 3), torch.randn(3, 4, 16), torch.rand(3, 48, 5, 8, 12)
+    some = model(latents, prompt, keypoints=torch.tensor([True, False, True]), features=features).keypoints
+    alone = model(latents[2:], prompt[2:], keypoints=True, features=features[2:]).keypoints
+    for rows, row in zip(some, alone, strict=True):
+        torch.testing.assert_close(rows[2:], row, atol=1e-4, rtol=0)
+        assert not rows[1].any()
 
 
 def test_bad_token_options_are_refused() -> None:
@@ -169,7 +161,7 @@ def test_bad_token_options_are_refused() -> None:
         KeypointTokens(48, 24, tokens_per_frame=3)
     with pytest.raises(UserError, match=r"4k \+ 1 with k >= 1 .* found 16"):
         KeypointTokens(48, 24, token_frames=16)
-    with pytest.raises(UserError, match=r"token, or .* heatmap with tokens_per_frame 1; found 'patches' with .* 4"):
-        KeypointTokens(48, 24, tokens_per_frame=4, readout="patches")
+    with pytest.raises(UserError, match=r"token, or features with tokens_per_frame 1; found 'features' with .* 4"):
+        KeypointTokens(48, 24, tokens_per_frame=4, readout="features")
     with pytest.raises(UserError, match="found 'hands'"):
         KeypointTokens(48, 24, readout="hands")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -52,24 +54,24 @@ def test_one_native_clip_equals_the_parts_called_by_hand(pipe: THFMPipeline) -> 
 
 def test_encodes_once_batches_tasks_and_decodes_dense_ones_only(pipe: THFMPipeline) -> None:
     counts = {"encode": 0, "transform": [], "decode": 0}
-    encode, transform, decode = module.flat_encode, module.TransformStage.forward, module.flat_decode
+    encode, transform, decode = module.encode_clip, module.TransformStage.forward, module.decode_clip
 
-    def counted_encode(vae: object, video: torch.Tensor) -> torch.Tensor:
+    def counted_encode(*given: Any) -> Any:
         counts["encode"] += 1
-        return encode(vae, video)
+        return encode(*given)
 
     def counted_transform(self: object, latents: torch.Tensor, *others: torch.Tensor | None) -> tuple:
         counts["transform"].append(len(latents))
         return transform(self, latents, *others)
 
-    def counted_decode(vae: object, latents: torch.Tensor, image: torch.Tensor | None) -> torch.Tensor:
+    def counted_decode(codec: Any, latents: torch.Tensor, *others: Any) -> torch.Tensor:
         counts["decode"] += len(latents)
-        return decode(vae, latents, image)
+        return decode(codec, latents, *others)
 
     with (
-        mock.patch.object(module, "flat_encode", counted_encode),
+        mock.patch.object(module, "encode_clip", counted_encode),
         mock.patch.object(module.TransformStage, "forward", counted_transform),
-        mock.patch.object(module, "flat_decode", counted_decode),
+        mock.patch.object(module, "decode_clip", counted_decode),
     ):
         pipe(clip(5))
         assert counts == {"encode": 1, "transform": [7, 1], "decode": 7}  # both sparse tasks share one pass
@@ -106,14 +108,14 @@ def test_windows_of_one_frame_are_stills(pipe: THFMPipeline) -> None:
 
 def test_borders_are_black_for_both_input_types(pipe: THFMPipeline) -> None:
     seen: list[torch.Tensor] = []
-    encode = module.flat_encode
+    encode = module.encode_clip
 
-    def record(vae: object, video: torch.Tensor) -> torch.Tensor:
+    def record(codec: Any, video: torch.Tensor, *others: Any) -> Any:
         seen.append(video)
-        return encode(vae, video)
+        return encode(codec, video, *others)
 
     white = np.full((1, 32, 32, 3), 255, np.uint8)
-    with mock.patch.object(module, "flat_encode", record):
+    with mock.patch.object(module, "encode_clip", record):
         pipe(white, ["foreground"])
         pipe(white / np.float32(127.5) - 1, ["foreground"])
     for video in seen:
@@ -211,3 +213,29 @@ def test_bad_input_is_refused_with_expected_and_found(pipe: THFMPipeline) -> Non
         pipe(clip(5), ["keypoints_2d"], joint=True)
     with pytest.raises(UserError, match=r"windows of 4k \+ 1 frames .* found 8"):
         pipe(clip(5), frames=8)
+
+
+def test_nano_gives_its_features_to_decoder_and_keypoints() -> None:
+    """A clip of nano through the pipeline equals the parts called by hand."""
+    preset = PRESETS["nano"]
+    small = {"num_layers": 1, "in_channels": 8, "out_channels": 8, "text_dim": 16}
+    preset = replace(
+        preset,
+        vae={"z_dim": 8, "widths": [8, 48, 16, 24]},
+        transformer={**preset.transformer, **small},
+        height=32,
+        width=48,
+    )
+    prompts = embed_tasks(get_embedder("hash", dim=16), preset.text_length)
+    pipe = THFMPipeline(*build(preset), prompts, CheckpointConfig.of(preset))
+    pipe.set_progress_bar_config(disable=True)
+    video = clip(5)
+    found = pipe(video, ["foreground", "keypoints_3d"])
+    with torch.no_grad():
+        features = pipe.vae.features(torch.from_numpy(video).permute(3, 0, 1, 2)[None].float() / 127.5 - 1)
+        latents = pipe.vae.encode(features)
+        dense = pipe.transformer(latents, prompts["foreground"][:1])
+        rgb = pipe.vae.decode(-dense.sample, features).clamp(-1, 1)[0].permute(1, 2, 3, 0).numpy()
+        sparse = pipe.transformer(latents, prompts["keypoints_3d"][:1], keypoints=True, features=features[1])
+    np.testing.assert_allclose(found.maps["foreground"], TASKS["foreground"].codec.from_rgb(rgb), atol=1e-4)
+    np.testing.assert_allclose(found.keypoints.xyz, sparse.keypoints.xyz[0], atol=1e-5)

@@ -22,7 +22,6 @@ from thfm_ros.model.vae import (
     stream_decode,
     stream_encode,
 )
-from thfm_ros.train.networks import inflate
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
 
@@ -195,56 +194,3 @@ def test_latent_statistics_must_fit() -> None:
     vae = AutoencoderKLWan(base_dim=8, z_dim=4, num_res_blocks=1)  # keeps Wan's 16 values
     with pytest.raises(UserError, match="expected 4 values of latents_mean and latents_std, found 16"):
         FlatEncoder(vae)
-
-
-@torch.no_grad()
-def test_a_still_at_rest_equals_the_later_frames_of_a_clip_that_stands_still(vae: AutoencoderKLWan) -> None:
-    inflate(vae)
-    encoder, decoder = FlatEncoder(vae), FlatDecoder(vae)
-    image = video(1, batch=2)
-    clip = encoder(image.expand(-1, -1, 9, -1, -1))
-    still = encoder.at_rest(image)
-    torch.testing.assert_close(still.expand(-1, -1, 2, -1, -1), clip[:, :, 1:], **TOLERANCE)
-    if vae.config.is_residual:  # shortcuts of the stream's first frame look at zeros
-        assert (still - encoder(image)).abs().max() > 1e-2
-    decoded = decoder.unclamped(still.expand(-1, -1, 3, -1, -1))
-    for frame in range(4):
-        made = decoder.at_rest(still, frame)
-        for later in (1 + frame, 5 + frame):
-            torch.testing.assert_close(made, decoded[:, :, later : later + 1], **TOLERANCE)
-
-
-def blind(vae: AutoencoderKLWan) -> AutoencoderKLWan:
-    """As training with look_back: false leaves a network: only the layers that halve and double time look back."""
-    inflate(vae)
-    for name, parameter in vae.named_parameters():
-        if "time_conv" in name:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return vae
-
-
-@torch.no_grad()
-def test_convolutions_that_see_nothing_in_the_past_give_the_stock_numbers_without_it(vae: AutoencoderKLWan) -> None:
-    caches = [len(init(vae)(x)) - 1 for init, x in ((StreamEncoderInit, video(1)), (StreamDecoderInit, latent(vae)))]
-    clip = video(9)
-    latents = FlatEncoder(blind(vae))(clip)
-    stock = vae.encode(clip).latent_dist.mode()
-    mean, std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std))
-    torch.testing.assert_close(latents, (stock - mean) / std, **TOLERANCE)
-    torch.testing.assert_close(FlatDecoder(vae)(latents), vae.decode(stock).sample, **TOLERANCE)
-    torch.testing.assert_close(stream_encode(vae, clip), latents, **TOLERANCE)
-    torch.testing.assert_close(stream_decode(vae, latents), FlatDecoder(vae)(latents), **TOLERANCE)
-    # A stream remembers what the layers over time need, and nothing else.
-    left = [len(init(vae)(x)) - 1 for init, x in ((StreamEncoderInit, video(1)), (StreamDecoderInit, latent(vae)))]
-    assert left == [2, 2]
-    assert min(caches) > 4
-
-
-def latent(vae: AutoencoderKLWan) -> torch.Tensor:
-    return FlatEncoder(vae)(video(1))
-
-
-def test_convolutions_are_not_told_to_forget_what_they_have_learned(vae: AutoencoderKLWan) -> None:
-    with pytest.raises(UserError, match="do look back; start with inflate: true"):
-        FlatEncoder(vae, look_back=False)
-    FlatDecoder(blind(vae), look_back=False)

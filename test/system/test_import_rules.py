@@ -108,6 +108,7 @@ def test_bags_are_read_without_ros(part):
 # The wing of the small network has few doors: what builds networks, and what turns a checkpoint into stages.
 NANO_DOORS = {
     "model/checkpoint.py",
+    "model/codecs.py",
     "model/keypoints.py",
     "model/presets.py",
     "engine/modules.py",

@@ -45,11 +45,6 @@ PRIVATE = {
     r"look_back": "temporal_taps",
     r"vae_walk": "vae_forward",
 }
-# The first nano, and what names its parts: files leave this list with it.
-OLD = {
-    *(f"thfm_ros/model/{name}.py" for name in ("agreement", "guide", "pyramid", "readout", "vae", "vae_walk")),
-    *(f"thfm_ros/train/{name}.py" for name in ("config", "grow", "head_stages", "heads", "losses", "stages")),
-}
 # People and animals have eyes.
 ANATOMY = {f"thfm_ros/synth/{name}.py" for name in ("body", "build_assets", "nature", "outfit")}
 
@@ -94,7 +89,7 @@ def test_documents_speak_the_words_of_the_field(page: str) -> None:
     assert not private_words(re.sub(r"``?[^`]*``?", "", prose(page)))
 
 
-@pytest.mark.parametrize("file", sorted({*TEXTS} - {*PAGES} - OLD - ANATOMY))
+@pytest.mark.parametrize("file", sorted({*TEXTS} - {*PAGES} - ANATOMY))
 def test_code_speaks_the_words_of_the_field(file: str) -> None:
     text = (ROOT / file).read_text()
     if file.endswith(".yaml"):  # its keys are the code's
@@ -102,7 +97,7 @@ def test_code_speaks_the_words_of_the_field(file: str) -> None:
     assert not private_words(text)
 
 
-@pytest.mark.parametrize("file", sorted(OLD | ANATOMY))
+@pytest.mark.parametrize("file", sorted(ANATOMY))
 def test_exceptions_are_needed(file: str) -> None:
     assert (ROOT / file).is_file(), f"{file} is gone: take it from the lists above"
     assert private_words((ROOT / file).read_text()), f"{file} is plain now: take it from the lists above"

@@ -41,9 +41,8 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
         ({"stage": "latent", "learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"stage": "latent", "optim": {"lrr": 1}}, "optim: unknown key 'lrr': did you mean 'lr'"),
         ({"stage": "latent", "augment": {"zoom": 1.5}}, "zoom above 0 and at most 1"),
-        ({"stage": "latent", "augment": {"person": 1, "person_width": 0}}, "a person_width of at least 1 pixel"),
         ({"stage": "latent", "keypoints": [1, 1]}, "expected 3 or 4 weights"),
-        ({"stage": "pixels"}, "expected one of vae, latent, pixel, encoder, guide, nano, found 'pixels'"),
+        ({"stage": "pixels"}, "expected one of vae, latent, pixel, nano, found 'pixels'"),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),
         ({"stage": "latent", "optim": {"lr": "fast"}}, "lr: expected a finite number"),
@@ -92,20 +91,17 @@ def test_every_shipped_config_runs_with_tiny_networks(
     """Its stage, tasks, masks, adapters, checkpointing and accumulation; only sizes and paths are replaced."""
     config = load_config(file)
     nano = config.stage == "nano"
-    kept = {k: v for k, v in config.transformer.items() if k in ("readout", "agree_blocks")}
-    augment = replace(config.augment, person_width=16) if config.augment.person else config.augment
-    if nano:
-        augment = replace(augment, windows=replace(augment.windows, width=16, height=32))
+    windows = config.augment.windows
+    windows = replace(windows, width=16, height=32) if windows.share else windows
     config = replace(
         config,
-        preset="nano-lite" if nano else "tiny",
-        vae={"widths": [8, 48, 16, 24]} if nano else {"guide_dim": 24} if config.stage == "guide" else {},
-        transformer={"num_layers": 1} if nano else kept,
-        augment=augment,
+        preset="nano" if nano else "tiny",
+        vae={"widths": [8, 48, 16, 24]} if nano else {},
+        transformer={"num_layers": 1} if nano else {},
+        augment=replace(config.augment, windows=windows),
         init="",
         init_vae="",
         prompts=str(WEIGHTS) if nano else "",
-        inflate=config.inflate or not config.look_back,  # its init's convolutions do not look back
         latents=str(tmp_path / "latents") if config.latents else "",
         steps=2,
         batch=2 * config.accumulate if config.accumulate < 3 else config.accumulate,
@@ -270,27 +266,6 @@ def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:
         open_source(mixed)
 
 
-def test_inflation_keeps_images_and_makes_a_21_style_autoencoder_repeat_them_in_clips() -> None:
-    """Without the 2.2 style's shortcuts, a still clip becomes the same latent again and again, and back."""
-    from diffusers import AutoencoderKLWan
-
-    from thfm_ros.model.vae import flat_decode, flat_encode
-
-    torch.manual_seed(3)
-    vae = AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1, latents_mean=[0.0] * 4,
-                           latents_std=[1.0] * 4, scale_factor_spatial=8).eval()  # fmt: skip
-    image = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    clip = image.expand(-1, -1, 5, -1, -1)
-    with torch.no_grad():
-        before = flat_decode(vae, flat_encode(vae, image))
-        assert not torch.allclose(flat_decode(vae, flat_encode(vae, clip))[:, :, -1:], before, atol=1e-2)
-        networks.inflate(vae)
-        latents = flat_encode(vae, clip)
-        assert torch.allclose(flat_decode(vae, latents[:, :, :1]), before, atol=1e-5)
-        assert torch.allclose(latents[:, :, 1], latents[:, :, 0], atol=1e-4)
-        assert torch.allclose(flat_decode(vae, latents), before.expand(-1, -1, 5, -1, -1), atol=1e-4)
-
-
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`thfm train` with --set, and `thfm plot-training` on what it logs."""
     import typer
@@ -330,19 +305,19 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_recipe_runs_its_stages_one_from_the_other_and_goes_on_after_a_stop(tmp_path: Path) -> None:
-    """Nano's own recipe with tiny networks: the VAE of the first stage is the encoder of the second, and so on."""
-    small = ["preset=tiny", "prompts=", "precision=fp32", "evaluate_every=1", "evaluate_clips=2", "steps=1", "batch=2"]
-    small += ["vae.guide_dim=24", "transformer.readout=heatmap", "augment.person=0"]  # as preset nano has them
-    small += ["data.height=32", "data.width=48", "data.frames=5", "data.workers=0", "optim.ema=0"]
+    """Nano's own recipe with a narrow network."""
+    small = [f"prompts={WEIGHTS}", "precision=fp32", "evaluate_every=1", "evaluate_clips=2", "steps=1", "batch=2"]
+    small += ["vae.widths=[8, 48, 16, 24]", "transformer.num_layers=1", "augment.windows.share=0", "optim.ema=0"]
+    small += ["data.height=32", "data.width=48", "data.workers=0", "data.frames=5"]
     stages = read_recipe(FOLDER / "nano-recipe.yaml", tmp_path, tuple(small))
-    assert [s.share for s in stages] == [0.2, 0.2, 0.4, 0.2]
+    shares = [s.share for s in stages]
     path = run_recipe(stages, 1.0, Discs())
     checkpoint = load_checkpoint(path)
-    assert [row["stage"] for row in checkpoint.config.notes["stages"]] == ["vae", "guide", "pixel", "pixel"]
+    assert [row["stage"] for row in checkpoint.config.notes["stages"]] == ["nano"] * 3
     assert checkpoint.config.trained
     assert list(remaining(stages, 10)) == []
-    (stages[3].out / "finished").unlink()
-    assert [(stage.name, minutes) for stage, minutes in remaining(stages, 10)] == [("nano-clips", 2.0)]
+    (stages[2].out / "finished").unlink()
+    assert [(stage.name, minutes) for stage, minutes in remaining(stages, 10)] == [("nano-clips", 10 * shares[2])]
 
 
 def test_a_stage_whose_time_is_short_ends_with_a_rate_that_has_fallen(tmp_path: Path) -> None:
@@ -401,19 +376,13 @@ def test_a_start_from_a_checkpoint_keeps_its_architecture_and_may_change_its_mas
         networks.open_networks(tiny(init=init, transformer={"num_layers": 3}))
 
 
-@pytest.mark.parametrize(("stage", "stream"), [("pixel", 0.0), ("pixel", 1.0), ("encoder", 1.0)])
-def test_tokens_of_later_frames_start_from_those_that_stills_have_trained(
-    tmp_path: Path, stage: str, stream: float
-) -> None:
-    longer = {"token_frames": 9}
-    run = tiny(stage=stage, steps=1, stream=stream, transformer=longer, data={"frames": 1})
+def test_tokens_of_later_frames_start_from_those_that_stills_have_trained(tmp_path: Path) -> None:
+    run = tiny(stage="pixel", steps=1, transformer={"token_frames": 9}, data={"frames": 1})
     Trainer(run, tmp_path / "run", Discs(1)).fit()
     before = load_checkpoint(tmp_path / "run" / "model").transformer.keypoint_tokens.embedding
     config = tiny(stage="pixel", init=str(tmp_path / "run" / "model"), inflate=True)
     after = networks.open_networks(config).transformer.keypoint_tokens.embedding
-    trained = stage == "pixel" and stream == 1.0  # the encoder's stage moves no token
-    rows = [0, 1, 2, 3, 4, 1, 2, 3, 4] if trained else [0] * 9
-    assert torch.equal(after, before[rows])
+    assert torch.equal(after, before[[0] * 9])
 
 
 def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path: Path) -> None:

@@ -90,3 +90,39 @@ def test_too_many_weights_do_not_ship(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at most 0 MB"):
         publish(model, tmp_path / "out", limit_mb=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_of_five_equal_frames_ends_as_the_still(tmp_path: Path) -> None:
+    """Nano, trained on stills, published for clips: later frames start from what stills have taught the first."""
+    preset = PRESETS["nano"]
+    preset = replace(
+        preset,
+        frames=1,
+        vae={**preset.vae, "z_dim": 8, "widths": [8, 48, 16, 24]},
+        transformer={**preset.transformer, "in_channels": 8, "out_channels": 8, "num_layers": 1, "text_dim": 16},
+    )
+    codec, transformer = build(preset, 0)
+    for weight in (transformer.keypoint_tokens.head.heatmap.weight, transformer.keypoint_tokens.embedding):
+        torch.nn.init.normal_(weight)
+    prompts = {task: torch.randn(1, preset.text_length, 16) for task in TASKS}
+    stills = save_checkpoint(tmp_path / "stills", Checkpoint(codec, transformer, prompts, CheckpointConfig.of(preset)))
+    publish(stills, tmp_path / "shipped", frames=5)
+    still = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+    @torch.no_grad()
+    def last(path: Path, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask and heatmaps of the last frame, every latent frame for itself."""
+        made = load_checkpoint(path)
+        features = made.vae.features(video)
+        latents, how = made.vae.encode(features), {"attention": "causal", "window": 1}
+        dense = made.transformer(latents, made.prompts["foreground"], **how)
+        sparse = made.transformer(latents, made.prompts["keypoints_3d"], keypoints=True, features=features[1], **how)
+        return made.vae.decode(-dense.sample, features)[:, :, -1], sparse.keypoints.heatmaps[:, -1]
+
+    clip = still.expand(-1, -1, 5, -1, -1)
+    (mask, alone), (ours, found), (_, before) = (
+        last(path, video) for path, video in ((stills, still), (tmp_path / "shipped", clip), (stills, clip))
+    )
+    torch.testing.assert_close(ours, mask, atol=5e-3, rtol=0)  # half precision
+    # Four tokens attend to the patches where the still has one, so the heatmaps are not quite the same.
+    assert (found - alone).std() < 0.1 * alone.std() < 0.3 * (before - alone).std()

@@ -21,13 +21,10 @@ from train_fakes import Discs, tiny
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
-from thfm_ros.model.vae import is_guided
 from thfm_ros.train import state as state_module
-from thfm_ros.train.data import HELD_OUT, Draw, draw
-from thfm_ros.train.publish import publish
+from thfm_ros.train.data import Draw
 from thfm_ros.train.recipe import RecipeStage, run_recipe
 from thfm_ros.train.samples import ClipBatch, TrainingClip
-from thfm_ros.train.stages import Rows
 from thfm_ros.train.state import checkpoints
 from thfm_ros.train.trainer import Trainer, learning_rate
 
@@ -65,18 +62,21 @@ class Fragile(Discs):
         return super().__call__(index)
 
 
-# As nano's: the guide and the eyes of the heatmaps can be one pyramid.
-GUIDED: dict[str, Any] = {
-    "vae": {"guide_dim": 24},
-    "transformer": {"readout": "heatmap", "agree_blocks": 1},
+NANO: dict[str, Any] = {
+    "stage": "nano",
+    "preset": "nano",
+    "prompts": str(Path(__file__).parents[2] / "weights" / "nano"),
+    "vae": {"widths": [8, 48, 16, 24]},
+    "transformer": {"num_layers": 1},
     "keypoints": [4.0, 4.0, 0.1, 0.1],
+    "data": {"frames": 5, "height": 32, "width": 48},
 }
+WINDOWS = {"share": 0.5, "width": 16, "height": 32}
 OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
-    "pixel": {**STREAMING, "stills": 0.4, "augment": {"person": 0.5, "person_width": 16}},
-    "encoder": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}},
-    "guide": {"data": {"frames": 1}, "tasks_per_clip": 3, "optim": {"name": "muon"}, **GUIDED},
+    "pixel": {**STREAMING, "augment": {"windows": WINDOWS}, "data": {"height": 32, "width": 48}},
+    "nano": {**NANO, "tasks_per_clip": 2, "optim": {"name": "muon"}},
 }
 
 
@@ -151,35 +151,15 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
 
 
 EVALUATED: dict[str, Any] = {"steps": 3, "evaluate_every": 2, "evaluate_clips": 2}
-# Clips; and still images with one task each, where a process may find no use for part of the network.
+# Clips; still images with one task each, where a process may find no use for part of the network; and nano.
 SPLIT: list[dict[str, Any]] = [
     {"stream": 0.5, "tasks_per_clip": 2},
-    {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2, "stream": 0.5},
-    {
-        "stage": "pixel",
-        "vae": {"guide_dim": 4},
-        "train_decoder": True,
-        "stills": 0.5,
-        "batch": 2,
-        "tasks_per_clip": 2,
-        "optim": {"name": "muon"},
-        "transformer": {"readout": "patches"},
-        "keypoints": [4.0, 4.0, 0.1, 0.1],
-        "augment": {"person": 0.5, "person_width": 16},
-    },
-    {
-        "stage": "encoder",
-        "data": {"frames": 1},
-        "batch": 2,
-        "stream": 0.5,
-        "optim": {"name": "muon"},
-        "augment": {"mirror": 0.5, "zoom": 0.8},
-    },
-    {"stage": "guide", "data": {"frames": 1}, "batch": 2, "tasks_per_clip": 8, "optim": {"name": "muon"}, **GUIDED},
+    {"stage": "pixel", "train_encoder": True, "train_decoder": True, "data": {"frames": 1}, "batch": 2},
+    {**NANO, "batch": 2, "optim": {"name": "muon"}, "augment": {"windows": WINDOWS}},
 ]
 
 
-@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "guided", "encoder", "guide"])
+@pytest.mark.parametrize("own", SPLIT, ids=["clips", "stills", "nano"])
 def test_two_processes_equal_one(tmp_path: Path, own: dict[str, Any]) -> None:
     code = (
         "import json, sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
@@ -346,193 +326,6 @@ def finds_the_person(trainer: Trainer) -> None:
     assert (before < 0.3, after > 0.6, last < 0.6 * first) == (True, True, True), (before, after, first, last)
 
 
-def test_a_tiny_encoder_learns_where_the_person_is_under_throw_away_heads(tmp_path: Path) -> None:
-    """IoU to above 0.6, keypoint loss to 60 % in 80 steps; the decoder and the transformer stay as they were."""
-    config = tiny(
-        stage="encoder",
-        steps=80,
-        evaluate_clips=8,
-        evaluate_every=80,
-        **DISCS,
-    )
-    trainer = Trainer(config, tmp_path, Discs(1))
-    networks = trainer.checkpoint
-    frozen = [*networks.transformer.parameters(), *networks.vae.decoder.parameters()]
-    values = [p.clone() for p in frozen]
-    finds_the_person(trainer)
-    assert all(torch.equal(a, b) for a, b in zip(values, frozen, strict=True))
-    assert not load_checkpoint(tmp_path / "model").config.trained  # the rest is still to come
-
-
-def test_a_tiny_guide_learns_where_the_person_is_and_gives_its_eyes_to_the_keypoints(tmp_path: Path) -> None:
-    config = tiny(stage="guide", steps=80, evaluate_clips=8, evaluate_every=80, **{**DISCS, **GUIDED})
-    config = replace(config, optim=replace(config.optim, drop=0.0))  # its first gradients are large
-    trainer = Trainer(config, tmp_path, Discs(1))
-    guide = trainer.checkpoint.vae.guide
-    frozen = {n: p.clone() for n, p in trainer.stage.named_parameters() if "pyramid" not in n and "heads" not in n}
-    finds_the_person(trainer)
-    after = dict(trainer.stage.named_parameters())
-    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
-    assert not any(answer.weight.any() for answer in guide.answers)  # the decoder has not heard of it yet
-    made = load_checkpoint(tmp_path / "model")
-    seen = made.vae.guide.pyramid.state_dict()
-    eyes = made.transformer.keypoint_tokens.head.look.state_dict()
-    assert all(torch.equal(value, seen[name]) for name, value in eyes.items())
-    assert not made.config.trained
-
-
-@pytest.mark.parametrize("moves", [True, False])
-def test_eyes_move_with_the_rest_or_stay_as_they_were_taught(tmp_path: Path, moves: bool) -> None:
-    trainer = Trainer(tiny(stage="pixel", train_decoder=True, train_eyes=moves, **GUIDED), tmp_path, Discs())
-    guide, head = trainer.checkpoint.vae.guide, trainer.checkpoint.transformer.keypoint_tokens.head
-    eyes = [*guide.pyramid.parameters(), *head.look.parameters()]
-    before = [p.clone() for p in eyes]
-    trainer.fit()
-    assert any(not torch.equal(a, b) for a, b in zip(before, eyes, strict=True)) is moves
-    assert all(answer.weight.any() for answer in guide.answers)
-
-
-KEYPOINTS = {"keypoints_2d": 1, "keypoints_3d": 1}
-
-
-@pytest.mark.parametrize("stage", ["latent", "pixel"])
-def test_the_readout_alone_learns_where_joints_are(tmp_path: Path, stage: str) -> None:
-    config = tiny(stage=stage, tasks=KEYPOINTS, train_transformer=False, aligned=1.0, steps=40, **GUIDED)
-    trainer = Trainer(config, tmp_path, Discs())
-    networks = trainer.checkpoint
-    before = {n: p.clone() for n, p in trainer.stage.named_parameters()}
-    trainer.fit()
-    moved = {n for n, p in trainer.stage.named_parameters() if not torch.equal(before[n], p)}
-    assert moved
-    assert all(n.startswith("transformer.keypoint_tokens.head.") for n in moved)
-    assert "transformer.keypoint_tokens.head.look.down.0.0.weight" in moved
-    assert "transformer.keypoint_tokens.head.agreement.leave.weight" in moved
-    assert networks.config.trained
-    told = list(losses(tmp_path).values())
-    assert sum(told[-5:]) < 0.8 * sum(told[:5])
-
-
-@pytest.mark.parametrize("alone", [True, False])
-def test_stills_for_the_readout_alone_leave_a_network_for_clips(tmp_path: Path, alone: bool) -> None:
-    Trainer(tiny(steps=1, **GUIDED), tmp_path / "clips", Discs()).fit()
-    stills = {"data": {"frames": 1}, "tasks": KEYPOINTS, "steps": 1, "keypoints": GUIDED["keypoints"]}
-    init = str(tmp_path / "clips" / "model")
-    config = tiny(stage="pixel", init=init, train_transformer=not alone, **stills)
-    Trainer(config, tmp_path / "stills", Discs(1)).fit()
-    frames = [load_checkpoint(tmp_path / run / "model").config.frames for run in ("clips", "stills")]
-    assert frames == [5, 5 if alone else 1]
-
-
-def test_the_readout_alone_wants_keypoints_and_no_adapters(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="keypoints alone, found foreground; tasks"):
-        Trainer(tiny(train_transformer=False, tasks={**KEYPOINTS, "foreground": 1}, **GUIDED), tmp_path, Discs())
-    with pytest.raises(UserError, match="lora: adapters are the transformer's"):
-        Trainer(tiny(train_transformer=False, tasks=KEYPOINTS, lora=2), tmp_path, Discs())
-
-
-def test_stage_guide_wants_a_guide_and_single_frames(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="expected a VAE with a guide, found one without"):
-        Trainer(tiny(stage="guide"), tmp_path, Discs())
-    with pytest.raises(UserError, match="wherever they stand; stream: 0"):
-        Trainer(tiny(stage="guide", stream=0.5, **GUIDED), tmp_path, Discs())
-
-
-def test_stills_train_what_a_clip_asks_for_when_they_stand_for_later_frames(tmp_path: Path) -> None:
-    """The decoder's answers for later frames of a clip at rest come close to that of its first frame."""
-    config = tiny(
-        stage="pixel",
-        steps=150,
-        evaluate_clips=16,
-        stream=0.7,
-        train_encoder=True,
-        train_decoder=True,
-        inflate=True,
-        **DISCS,
-    )
-    trainer = Trainer(config, tmp_path / "run", Discs(1))
-    trainer.fit()
-    publish(tmp_path / "run" / "model", tmp_path / "shipped", None, None, frames=5)
-    clips = Trainer(
-        tiny(stage="pixel", init=str(tmp_path / "shipped"), tasks={"foreground": 1}, attention={"causal": 1}),
-        tmp_path / "clips",
-        lambda index: TrainingClip(*(np.repeat(v, 5, 0) for v in vars(Discs(1)(index)).values())),
-    )
-    with torch.no_grad():
-        batch = ClipBatch.of([clips.source(HELD_OUT + i) for i in range(8)])
-        rows = Rows(list(range(8)), ["foreground"] * 8, [0] * 8)
-        latents, _ = clips.stage.transform(clips.stage.encode(batch.rgb), rows, clips._draw(0), batch.rgb)
-        found = clips.stage.decode(latents).mean(1, keepdim=True) > 0
-    ious = (found & batch.human).sum((0, 1, 3, 4)) / (found | batch.human).sum((0, 1, 3, 4))
-    assert ious.min() > 0.6, ious
-
-
-@pytest.mark.parametrize("stage", ["pixel", "encoder"])
-def test_held_out_stills_are_measured_at_rest_too(tmp_path: Path, stage: str) -> None:
-    def measured(**kwargs: Any) -> dict[str, float]:
-        config = tiny(stage=stage, data={"frames": 1}, evaluate_clips=32, **kwargs)
-        trainer = Trainer(config, tmp_path / str(kwargs), Discs(1))
-        return trainer.heldout(trainer.stage)[0]
-
-    at_start, both = measured(), measured(stream=0.5)
-    assert at_start.keys() == both.keys()
-    assert at_start["mpjpe_mm/keypoints_3d"] != both["mpjpe_mm/keypoints_3d"]
-    assert all(np.isfinite(value) for value in both.values())
-
-
-def test_only_stages_through_the_network_have_stills_in_a_stream(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stage latent has no place for stills"):
-        Trainer(tiny(stream=0.5, data={"frames": 1}), tmp_path, Discs())
-
-
-def test_the_encoder_stage_knows_no_middle_of_a_moving_stream(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="still images only; stream: 0"):
-        Trainer(tiny(stage="encoder", stream=0.5), tmp_path, Discs())
-
-
-def test_stage_latent_takes_no_single_frames_of_clips(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stills: stage latent"):
-        Trainer(tiny(stills=0.5), tmp_path, Discs())
-
-
-def test_an_autoencoder_learns_without_its_guide(tmp_path: Path) -> None:
-    trainer = Trainer(tiny(stage="vae", vae={"guide_dim": 4}, steps=2), tmp_path, Discs())
-    before = [p.clone() for p in trainer.checkpoint.vae.guide.parameters()]
-    trainer.fit()
-    assert all(torch.equal(a, b) for a, b in zip(before, trainer.checkpoint.vae.guide.parameters(), strict=True))
-
-
-def test_steps_on_single_frames_count_what_they_show(tmp_path: Path) -> None:
-    config = tiny(stage="pixel", stills=0.5, tasks_per_clip=2)
-    Trainer(config, tmp_path, Discs()).fit()
-    alone = [draw(config, step).stills is not None for step in range(config.steps)]
-    assert 0 < sum(alone) < config.steps
-    assert log(tmp_path)[-1]["samples"] == sum(2 * 4 * (5 if still else 1) for still in alone)
-
-
-def test_steps_around_the_person_show_as_many_more_clips_as_they_are_narrower(tmp_path: Path) -> None:
-    config = tiny(stage="pixel", augment={"person": 0.5, "person_width": 16}, data={"width": 48, "height": 32})
-    trainer = Trainer(config, tmp_path, Discs())
-    seen = set()
-    for step in range(6):
-        part = trainer._draw(step)
-        trainer.step = step
-        ((batch, _),) = trainer._batches([Discs()(c) for c in part.clips])
-        seen.add((len(batch), batch.rgb.shape[-1]))
-    assert seen == {(4, 48), (12, 16)}
-    everywhere = tiny(data={"clips": 0, "width": 48}, augment={"person": 0.5, "person_width": 16})
-    drawn = [clip for step in range(20) for clip in draw(everywhere, step).clips]
-    assert len(set(drawn)) == len(drawn)  # a generator without end shows nothing twice
-
-
-def test_windows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at most the clips' 48 pixels, found 80"):
-        Trainer(tiny(augment={"person": 0.5}), tmp_path, Discs())
-    with pytest.raises(UserError, match="a multiple of 16 pixels, the network's patches, found 24"):
-        Trainer(tiny(augment={"person": 0.5, "person_width": 24}), tmp_path, Discs())
-    with pytest.raises(UserError, match=r"windows\.height: expected a multiple of 16 pixels, .* found 24"):
-        Trainer(tiny(augment={"windows": {"share": 0.5, "width": 16, "height": 24}}), tmp_path, Discs())
-
-
 @pytest.mark.parametrize("stage", ["vae", "latent", "pixel"])
 def test_clips_without_a_scene_teach_the_tasks_of_people_alone(tmp_path: Path, stage: str) -> None:
     """Behind whose people a photograph stands."""
@@ -557,37 +350,6 @@ def test_windows_around_one_person_train(tmp_path: Path) -> None:
     ((batch, _),) = trainer._batches([Discs()(c) for c in part.clips])
     assert batch.rgb.shape == (12, 3, 5, 32, 16)
     assert trainer.fit()
-
-
-@pytest.mark.parametrize("own", [{}, {"stage": "encoder", "transformer": {"readout": "patches"}}])
-def test_only_patches_can_be_told_which_of_them_holds_a_joint(tmp_path: Path, own: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="a fourth weight wants readout patches"):
-        Trainer(tiny(keypoints=[1.0, 1.0, 0.1, 0.1], **own), tmp_path, Discs())
-
-
-def test_a_guide_may_be_added_to_a_trained_decoder_and_learns(tmp_path: Path) -> None:
-    Trainer(tiny(stage="pixel", steps=1), tmp_path / "plain", Discs()).fit()
-    grown = tiny(stage="pixel", init=str(tmp_path / "plain" / "model"), vae={"guide_dim": 4}, train_decoder=True)
-    plain = tiny(stage="pixel", init=str(tmp_path / "plain" / "model"))
-    before, trainer = Trainer(plain, tmp_path / "again", Discs()), Trainer(grown, tmp_path / "grown", Discs())
-    assert trainer.heldout(trainer.stage)[0] == before.heldout(before.stage)[0]
-    trainer.fit()
-    shipped = load_checkpoint(tmp_path / "grown" / "model").vae
-    assert is_guided(shipped)
-    assert all(answer.weight.any() for answer in shipped.guide.answers)
-
-
-@pytest.mark.parametrize("stage", ["pixel", "encoder"])
-@pytest.mark.parametrize("look_back", [False, True])
-def test_convolutions_learn_to_look_back_or_are_kept_from_it(tmp_path: Path, stage: str, look_back: bool) -> None:
-    config = tiny(stage=stage, inflate=True, look_back=look_back, train_encoder=True, optim={"name": "muon"}, steps=2)
-    trainer = Trainer(config, tmp_path, Discs())
-    encoder = trainer.checkpoint.vae.encoder
-    time = [m.time_conv.weight for m in encoder.modules() if hasattr(m, "time_conv")]
-    before = [weight.detach().clone() for weight in time]
-    trainer.fit()
-    assert bool(encoder.mid_block.resnets[0].conv1.weight[:, :, :-1].any()) is look_back
-    assert all((weight != old).any() for weight, old in zip(time, before, strict=True))
 
 
 def test_a_tiny_network_learns_where_the_person_is(tmp_path: Path) -> None:
@@ -619,3 +381,18 @@ def test_overlap_weighs_on_masks_alone(tmp_path: Path) -> None:
     assert not half[~mask].any()
     assert (half[mask] > 0.1).all()  # untrained masks overlap little
     torch.testing.assert_close(whole[mask], 2 * half[mask])
+
+
+def test_stills_have_no_middle_of_a_stream(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="still images have no middle of a stream"):
+        Trainer(tiny(stream=0.5, data={"frames": 1}), tmp_path, Discs())
+
+
+def test_windows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"windows\.height: expected a multiple of 16 pixels, .* found 24"):
+        Trainer(tiny(augment={"windows": {**WINDOWS, "height": 24}}), tmp_path, Discs())
+
+
+def test_heatmaps_have_a_weight_in_stage_nano_alone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a fourth weight is of heatmaps"):
+        Trainer(tiny(keypoints=[1.0, 1.0, 0.1, 0.1]), tmp_path, Discs())

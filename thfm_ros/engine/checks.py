@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 from thfm_ros.engine.manifest import (
     BACKENDS,
-    IMAGE,
     PRECISIONS,
     STREAM,
     WHOLE_CLIP,
@@ -123,16 +122,11 @@ def check_stages(m: Manifest) -> None:
         _expect(m, f"batch of stage {name}", max(1, int(suffix[2:])) if suffix else 1, batch)
         given = _tensors(stage)
         expected = _expected_shapes(m, kind, batch, joints)
-        if m.looks(kind.split("_")[0]):
-            expected["input", IMAGE] = _image(m, expected)
-        for spec in m.context(name):
-            if spec.name != IMAGE:  # features, as `encode` gives them
-                made = next((t for t in m.stages["encode"].outputs if t.name == spec.name), None)
-                expected["input", spec.name] = (
-                    made.shape
-                    if made
-                    else _refuse(m, f"input '{spec.name}' of stage {name}", "an output of encode", "none")
-                )
+        for spec in m.features(name):
+            made = next((t for t in m.stages["encode"].outputs if t.name == spec.name), None)
+            if made is None:
+                _refuse(m, f"input '{spec.name}' of stage {name}", "an output of encode", "none")
+            expected["input", spec.name] = made.shape
         for key, shape in expected.items():
             found = given.get(key)
             _expect(m, f"{key[0]} '{key[1]}' of stage {name}", shape, found and found.shape)
@@ -167,12 +161,6 @@ def _tensors(stage: Stage) -> dict[tuple[str, str], TensorSpec]:
 
 def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
     return [(t.shape, t.dtype) for t in specs if is_cache(t)]
-
-
-def _image(m: Manifest, expected: dict[tuple[str, str], tuple[int, ...]]) -> tuple[int, ...]:
-    """Gives the shape of `image`: the frames that a stage speaks of, once for all tasks."""
-    frames = expected["output", "video"][2] if ("output", "video") in expected else expected["output", "xy"][1]
-    return (1, 3, frames, m.height, m.width)
 
 
 def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:

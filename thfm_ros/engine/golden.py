@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, WINDOWS, Manifest, Stage, Statistics, TensorSpec, base_name
+from thfm_ros.engine.manifest import WINDOWS, Manifest, Stage, Statistics, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -62,7 +62,7 @@ def golden_inputs(
             if spec.name == "frames":
                 shape = (shape[3], *shape[:3])  # channels first, as below
             level = 2 * rng.random((*shape[:2], *(1,) * (len(shape) - 2))) - 1
-            if spec.name in ("frames", "video", IMAGE):
+            if spec.name in ("frames", "video"):
                 picture = 0.25 * level + 0.75 * _picture(rng, shape)
                 if spec.name == "frames":
                     picture = np.rint(127.5 * (picture.transpose(1, 2, 3, 0) + 1))

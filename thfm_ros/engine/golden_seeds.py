@@ -2,9 +2,9 @@
 
 The same runs tell whether a stage may be computed in float16, which ends at 65504.
 
-A joint is read from the likeliest of several places (`model/readout.py`). Where two are about as likely, rounding
-decides, and an engine that computes as it should would be refused for it. And where all items of a batch come out
-black, an engine that mixes them up would pass.
+A joint is read from the likeliest of several places (`model/nano/soft_argmax.py`). Where two are about as likely,
+rounding decides, and an engine that computes as it should would be refused for it. And where all items of a batch come
+out black, an engine that mixes them up would pass.
 """
 
 from __future__ import annotations

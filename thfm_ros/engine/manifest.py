@@ -17,9 +17,8 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.files import write_text
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST = "manifest.json"
-IMAGE = "image"  # input of a guided decoder, and of keypoints that look: the video that the latents were made of
 FEATURES = "features_"  # outputs of `encode`, by their stride, that `decode` and `keypoints` take under the same name
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
@@ -148,14 +147,10 @@ class Manifest:
         stages = (entry for stage in self.stages.values() for entry in stage.files())
         return (*((self.prompts,) if self.prompts else ()), *stages, *self.weights)
 
-    def looks(self, stage: str) -> bool:
-        """Whether `decode` or `keypoints` also has the video that the latents were made of."""
-        return stage in self.stages and any(t.name == IMAGE for t in self.stages[stage].inputs)
-
-    def context(self, stage: str) -> tuple[TensorSpec, ...]:
-        """Inputs of `decode` or `keypoints` beside latents and prompt: the video, or features that `encode` gave."""
+    def features(self, stage: str) -> tuple[TensorSpec, ...]:
+        """Inputs of `decode` or `keypoints` that `encode` gave under the same names."""
         inputs = self.stages[stage].inputs if stage in self.stages else ()
-        return tuple(t for t in inputs if t.name == IMAGE or t.name.startswith(FEATURES))
+        return tuple(t for t in inputs if t.name.startswith(FEATURES))
 
     @property
     def windows(self) -> tuple[int, int] | None:

@@ -14,20 +14,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import FEATURES, FORMAT, IMAGE, WINDOWS, Manifest, Stage, TensorSpec
+from thfm_ros.engine.manifest import FEATURES, FORMAT, WINDOWS, Manifest, Stage, TensorSpec
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
+from thfm_ros.model.codecs import Codec, clip_decoder, clip_encoder
 from thfm_ros.model.nano import NanoCodec
-from thfm_ros.model.nano.stages import NanoDecoder, NanoEncoder
 from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
-from thfm_ros.model.vae import (
-    FlatDecoder,
-    FlatEncoder,
-    StreamDecoderInit,
-    StreamDecoderStep,
-    StreamEncoderInit,
-    StreamEncoderStep,
-)
+from thfm_ros.model.vae import StreamDecoderInit, StreamDecoderStep, StreamEncoderInit, StreamEncoderStep
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,9 @@ def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend:
 
 def causal_window(checkpoint: Checkpoint) -> int | None:
     """Latent frames that a causal stream of this checkpoint sees; None where it was not trained for streams, or its
-    keypoint tokens do not repeat with every latent frame."""
+    keypoint tokens do not repeat with every latent frame; of nano's, which has no stream stages."""
+    if isinstance(checkpoint.vae, NanoCodec):
+        return None
     config, trained = checkpoint.transformer.config, checkpoint.config.trained
     fit = config.token_frames == 5 and ("causal" in checkpoint.config.attentions or not trained)
     return config.window if fit else None
@@ -163,55 +158,12 @@ class FromFrames(nn.Module):
 
 def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int] = (1,)) -> dict[str, StageModule]:
     """encode, transform, keypoints, decode in the checkpoint's precision; `_xN` for batches of N tasks."""
-    if isinstance(checkpoint.vae, NanoCodec):
-        return _nano_modules(checkpoint, checkpoint.vae, clip, batches)
-    vae, transformer = checkpoint.vae, checkpoint.transformer
-    vae_type, type_ = vae.dtype, transformer.patch_embedding.weight.dtype
-    joints = transformer.config.num_joints
-    prompt = (checkpoint.config.text_length, transformer.config.text_dim)
-    dense = Boundary(TransformStage(transformer), type_)
-    points = Boundary(TransformStage(transformer, keypoints=True), type_, results=3, keep=slice(1, None))
-    flat = FlatDecoder(vae)
-    decoder = Boundary(flat, vae_type)
-    looks = transformer.keypoint_tokens.looks
+    codec, transformer = checkpoint.vae, checkpoint.transformer
+    codec_type, type_ = codec.dtype, transformer.patch_embedding.weight.dtype
+    joints, features = transformer.config.num_joints, feature_specs(codec, clip)
 
-    def video(n: int, name: str = "video") -> TensorSpec:
-        return TensorSpec(name, (n, 3, clip.frames, clip.height, clip.width))
-
-    def latents(n: int, name: str = "latents") -> TensorSpec:
-        return TensorSpec(name, (n, *clip.latent_shape))
-
-    stages = {
-        "encode": StageModule(FromFrames(Boundary(FlatEncoder(vae), vae_type)), (_frames(clip),), (latents(1),)),
-        "keypoints": StageModule(
-            points,
-            (latents(1), TensorSpec("prompt", (1, *prompt)), *((video(1, IMAGE),) if looks else ())),
-            (
-                TensorSpec("xy", (1, clip.frames, joints, 2)),
-                TensorSpec("xyz", (1, clip.frames, joints, 3)),
-                TensorSpec("visibility", (1, clip.frames, joints)),
-            ),
-        ),
-    }
-    for n in batches:
-        suffix = "" if n == 1 else f"_x{n}"
-        inputs = (latents(n), TensorSpec("prompt", (n, *prompt)))
-        stages[f"transform{suffix}"] = StageModule(dense, inputs, (latents(n, "target"),))
-        seen = () if flat.guide is None else (video(1, IMAGE),)  # one for all tasks
-        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *seen), (video(n),))
-    return stages
-
-
-def _nano_modules(
-    checkpoint: Checkpoint, codec: NanoCodec, clip: Clip, batches: Sequence[int]
-) -> dict[str, StageModule]:
-    """Nano's stages: `encode` also gives the features that `decode` and `keypoints` take."""
-    transformer, dtype = checkpoint.transformer, codec.dtype
-    joints = transformer.config.num_joints
-    features = tuple(
-        TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
-        for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
-    )
+    def video(n: int) -> TensorSpec:
+        return TensorSpec("video", (n, 3, clip.frames, clip.height, clip.width))
 
     def latents(n: int, name: str = "latents") -> TensorSpec:
         return TensorSpec(name, (n, *clip.latent_shape))
@@ -219,14 +171,16 @@ def _nano_modules(
     def prompt(n: int) -> TensorSpec:
         return TensorSpec("prompt", (n, checkpoint.config.text_length, transformer.config.text_dim))
 
-    encoder = FromFrames(Boundary(NanoEncoder(codec), dtype, results=1 + len(features)))
-    points = Boundary(TransformStage(transformer, keypoints=True), dtype, results=3, keep=slice(1, None))
-    dense, decoder = Boundary(TransformStage(transformer), dtype), Boundary(NanoDecoder(codec), dtype)
+    encoder = FromFrames(Boundary(clip_encoder(codec), codec_type, results=1 + len(features)))
+    points = Boundary(TransformStage(transformer, keypoints=True), type_, results=3, keep=slice(1, None))
+    dense, decoder = Boundary(TransformStage(transformer), type_), Boundary(clip_decoder(codec), codec_type)
+    fine = features[1:2] if transformer.keypoint_tokens.needs_features else ()
+    frames = TensorSpec("frames", (1, clip.frames, clip.height, clip.width, 3), "uint8")
     stages = {
-        "encode": StageModule(encoder, (_frames(clip),), (latents(1), *features)),
+        "encode": StageModule(encoder, (frames,), (latents(1), *features)),
         "keypoints": StageModule(
             points,
-            (latents(1), prompt(1), features[1]),
+            (latents(1), prompt(1), *fine),
             (
                 TensorSpec("xy", (1, clip.frames, joints, 2)),
                 TensorSpec("xyz", (1, clip.frames, joints, 3)),
@@ -236,9 +190,8 @@ def _nano_modules(
     }
     for n in batches:
         suffix = "" if n == 1 else f"_x{n}"
-        painted = TensorSpec("video", (n, 3, clip.frames, clip.height, clip.width))
         stages[f"transform{suffix}"] = StageModule(dense, (latents(n), prompt(n)), (latents(n, "target"),))
-        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *features), (painted,))
+        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *features), (video(n),))
     return stages
 
 
@@ -250,15 +203,14 @@ class WindowStage(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        vae = checkpoint.vae
-        self.encoder: nn.Module = NanoEncoder(vae) if isinstance(vae, NanoCodec) else FlatEncoder(vae)
+        self.encoder = clip_encoder(checkpoint.vae)
         self.keypoints = TransformStage(checkpoint.transformer, keypoints=True)
 
     def forward(self, video: Tensor, prompt: Tensor) -> tuple[Tensor, ...]:
         encoded = self.encoder(video)
         if isinstance(encoded, tuple):  # nano: latents, and features of which the keypoints take those at stride 4
             return self.keypoints(encoded[0], prompt, encoded[2])[1:]
-        return self.keypoints(encoded, prompt, video if self.keypoints.looks else None)[1:]
+        return self.keypoints(encoded, prompt)[1:]
 
 
 def window_modules(
@@ -284,8 +236,14 @@ def window_modules(
     }
 
 
-def _frames(clip: Clip) -> TensorSpec:
-    return TensorSpec("frames", (1, clip.frames, clip.height, clip.width, 3), "uint8")
+def feature_specs(codec: Codec, clip: Clip) -> tuple[TensorSpec, ...]:
+    """What `encode` gives beside latents, and `decode` takes for all tasks: nano's features, the finest first."""
+    if not isinstance(codec, NanoCodec):
+        return ()
+    return tuple(
+        TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
+        for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
+    )
 
 
 def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
@@ -303,24 +261,20 @@ def _vae_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
     vae, dtype = checkpoint.vae, checkpoint.vae.dtype
     c, _, h, w = clip.latent_shape
 
-    def video(frames: int, name: str = "video") -> TensorSpec:
-        return TensorSpec(name, (1, 3, frames, clip.height, clip.width))
+    def video(frames: int) -> TensorSpec:
+        return TensorSpec("video", (1, 3, frames, clip.height, clip.width))
 
-    latent, decoder = TensorSpec("latents", (1, c, 1, h, w)), StreamDecoderInit(vae)
-
-    def seen(frames: int) -> tuple[TensorSpec, ...]:
-        return (latent,) if decoder.guide is None else (latent, video(frames, IMAGE))
-
+    latent = TensorSpec("latents", (1, c, 1, h, w))
     stages = {}
     for part, init, step, given, made in (
-        ("encode", StreamEncoderInit(vae), StreamEncoderStep(vae), ((video(1),), (video(4),)), (latent, latent)),
-        ("decode", decoder, StreamDecoderStep(vae), (seen(1), seen(4)), (video(1), video(4))),
+        ("encode", StreamEncoderInit(vae), StreamEncoderStep(vae), (video(1), video(4)), (latent, latent)),
+        ("decode", StreamDecoderInit(vae), StreamDecoderStep(vae), (latent, latent), (video(1), video(4))),
     ):
         start = Boundary(init, dtype)
-        caches = _caches(start, given[0], 1)
-        stages[f"{part}_init"] = StageModule(start, given[0], (made[0], *_named("new_cache", caches)))
+        caches = _caches(start, given[:1], 1)
+        stages[f"{part}_init"] = StageModule(start, given[:1], (made[0], *_named("new_cache", caches)))
         stages[f"{part}_step"] = StageModule(
-            Boundary(step, dtype), (*given[1], *_named("cache", caches)), (made[1], *_named("new_cache", caches))
+            Boundary(step, dtype), (given[1], *_named("cache", caches)), (made[1], *_named("new_cache", caches))
         )
     return stages
 
@@ -363,8 +317,6 @@ def _transform_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageMod
         for call, module, latents in (("init", start, window), ("step", step, 1)):
             frames = 4 * latents - (3 if call == "init" else 0)
             inputs: tuple[TensorSpec, ...] = (TensorSpec("latents", (1, c, latents, h, w)), prompt)
-            if module.looks:
-                inputs += (TensorSpec(IMAGE, (1, 3, frames, clip.height, clip.width)),)
             if call == "init":
                 every = _caches(Boundary(module, dtype, results), inputs, results)
                 shapes, caches = [t.shape for t in every], [t for t in every if all(t.shape)]

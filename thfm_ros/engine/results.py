@@ -21,11 +21,11 @@ class Keypoints:
 class Encoded:
     """Holds what `encode` makes of a clip.
 
-    latents: (1, C, T', h, w). context: what later stages see besides, by name.
+    latents: (1, C, T', h, w). features: by name, what later stages of nano take besides.
     """
 
     latents: np.ndarray
-    context: dict[str, np.ndarray]
+    features: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, WHOLE_CLIP, WINDOWS, Manifest, Stage, read_prompts
+from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, Manifest, Stage, read_prompts
 from thfm_ros.engine.refusals import Refusal, warnings
 from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, probabilities
 from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
@@ -104,14 +104,11 @@ class StageRuntime(ABC):
         return " ".join(f"{k}={v}" for k, v in sorted(self.info.items()))
 
     def encode(self, frames: np.ndarray) -> Encoded:
-        """frames (T, H, W, 3) uint8 RGB -> normalised latents, and what later stages see besides."""
-        m = self.manifest
+        """frames (T, H, W, 3) uint8 RGB -> normalised latents, and features that later stages take."""
         self._expect_frames(frames)
         latents, *features = self.run("encode", [np.ascontiguousarray(frames)[None]])
-        context = dict(zip((t.name for t in m.stages["encode"].outputs[1:]), features, strict=True))
-        if m.looks("decode") or m.looks("keypoints"):
-            context[IMAGE] = to_video(frames)
-        return Encoded(latents, context)
+        names = (t.name for t in self.manifest.stages["encode"].outputs[1:])
+        return Encoded(latents, dict(zip(names, features, strict=True)))
 
     def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed:
         """Latents of every dense task, and keypoints (one pass for both kinds)."""
@@ -130,7 +127,7 @@ class StageRuntime(ABC):
         keypoints = None
         if sparse:
             prompt = self._prompt([sparse_prompt(sparse)])
-            xy, xyz, logits = self.run("keypoints", [latents, prompt, *self._context("keypoints", encoded)])
+            xy, xyz, logits = self.run("keypoints", [latents, prompt, *self._features("keypoints", encoded)])
             keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
@@ -146,7 +143,7 @@ class StageRuntime(ABC):
         """As `decode`, one array a batch: to join them would copy all."""
         self._expect("latents", (len(latents), *self.manifest.latent_shape), latents)
         latents = np.ascontiguousarray(latents, np.float32)
-        seen = self._context("decode", encoded)
+        seen = self._features("decode", encoded)
         videos: list[np.ndarray] = []
         done = 0
         for count, name in self.plan("decode", len(latents)):
@@ -229,16 +226,15 @@ class StageRuntime(ABC):
             count -= size
         return plan
 
-    def _context(self, stage: str, encoded: Encoded) -> list[np.ndarray]:
-        """What a stage sees of the clip beside its latents."""
-        wanted = self.manifest.context(stage)
+    def _features(self, stage: str, encoded: Encoded) -> list[np.ndarray]:
+        """What a stage takes of the clip beside its latents."""
+        wanted = self.manifest.features(stage)
         for spec in wanted:
-            if spec.name not in encoded.context:
-                raise UserError(
-                    f"expected {spec.name} of the encoded clip for {stage}, found {', '.join(encoded.context)}"
-                )
-            self._expect(spec.name, spec.shape, encoded.context[spec.name])
-        return [np.ascontiguousarray(encoded.context[spec.name], np.float32) for spec in wanted]
+            if spec.name not in encoded.features:
+                found = ", ".join(encoded.features) or "none"
+                raise UserError(f"expected {spec.name} of the encoded clip for {stage}, found {found}")
+            self._expect(spec.name, spec.shape, encoded.features[spec.name])
+        return [np.ascontiguousarray(encoded.features[spec.name], np.float32) for spec in wanted]
 
     def _prompt(self, tasks: Sequence[str]) -> np.ndarray:
         """(N, L, D) of a batch of tasks."""

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import IMAGE, Manifest, Stage, TensorSpec, is_cache
+from thfm_ros.engine.manifest import Manifest, is_cache
 from thfm_ros.engine.results import Keypoints, probabilities
 from thfm_ros.errors import UserError
 
@@ -33,7 +33,7 @@ class StageRunner(Protocol):
 class StageStream:
     """One stream through `base`_init and `base`_step. Any number of them share a runtime; each has its own caches.
 
-    constants: inputs that stay the same (a task's prompt), between the latents and what else changes.
+    constants: inputs that stay the same (a task's prompt), behind the one that changes.
     """
 
     def __init__(self, runtime: StageRunner, base: str, constants: Sequence[np.ndarray] = ()) -> None:
@@ -45,12 +45,11 @@ class StageStream:
         """The next call starts a new stream."""
         self._caches = None
 
-    def advance(self, x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-        """The data that the stage's outputs hold besides the caches. others: further inputs of this call."""
+    def advance(self, x: np.ndarray) -> list[np.ndarray]:
+        """The data that the stage's outputs hold besides the caches."""
         name = f"{self._base}_{'init' if self._caches is None else 'step'}"
-        check_stream_input(self._runtime, name, x, *others)
-        new = [np.ascontiguousarray(a, np.float32) for a in (x, *others)]
-        inputs = [new[0], *self._constants, *new[1:], *(self._caches or [])]
+        check_stream_input(self._runtime, name, x)
+        inputs = [np.ascontiguousarray(x, np.float32), *self._constants, *(self._caches or [])]
         outputs = self._runtime.run(name, inputs)
         results = sum(not is_cache(t) for t in self._runtime.manifest.stages[name].outputs)
         self._caches = outputs[results:]
@@ -69,21 +68,19 @@ class _Stream:
 class CodecStream(_Stream):
     """The VAE's encoder or decoder."""
 
-    def push(self, x: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
+    def push(self, x: np.ndarray) -> np.ndarray:
         """encode: video (1, 3, 1, H, W) at the start, (1, 3, 4, H, W) after it -> latents (1, C, 1, h, w).
-        decode: latents (1, C, 1, h, w) -> video of 1 frame at the start, 4 frames after it; image: those frames as
-        they were encoded, for a guided decoder (`manifest.looks`)."""
-        return self._stream.advance(x, *([] if image is None else [image]))[0]
+        decode: latents (1, C, 1, h, w) -> video of 1 frame at the start, 4 frames after it."""
+        return self._stream.advance(x)[0]
 
 
 class TaskStream(_Stream):
     """The causal transformer for one task."""
 
-    def push(self, x: np.ndarray, image: np.ndarray | None = None) -> np.ndarray | Keypoints:
+    def push(self, x: np.ndarray) -> np.ndarray | Keypoints:
         """Latents (1, C, W, h, w) at the start, W the manifest's window, (1, C, 1, h, w) after it -> the task's
-        latents of the same shape; of a keypoint task `Keypoints` of the frames behind them (4 W - 3, then 4), which
-        are the `image` (1, 3, frames, H, W) of keypoints that look at it (`manifest.looks`)."""
-        out = self._stream.advance(x, *([] if image is None else [image]))
+        latents of the same shape; of a keypoint task `Keypoints` of the frames behind them (4 W - 3, then 4)."""
+        out = self._stream.advance(x)
         if len(out) == 1:
             return out[0]
         xy, xyz, logits = (a[0] for a in out)
@@ -101,15 +98,8 @@ def check_stream_stages(runtime: StageRunner, base: str) -> None:
     runtime.require([f"{base}_init", f"{base}_step"])
 
 
-def changing(stage: Stage) -> list[TensorSpec]:
-    """The inputs that a caller gives with every call of a stream: what its caches and constants leave."""
-    return [stage.inputs[0], *(t for t in stage.inputs if t.name == IMAGE)]
-
-
-def check_stream_input(runtime: StageRunner, name: str, *given: np.ndarray) -> None:
-    wanted = changing(runtime.manifest.stages[name])
-    if len(given) != len(wanted):
-        raise UserError(f"expected {' and '.join(t.name for t in wanted)} for {name}, found {len(given)} arrays")
-    for expected, x in zip(wanted, given, strict=True):
-        if x.shape != expected.shape:
-            raise UserError(f"expected {expected.name} of shape {expected.shape} for {name}, found {x.shape}")
+def check_stream_input(runtime: StageRunner, name: str, x: np.ndarray) -> None:
+    """UserError unless x has the shape of the input that changes with every call."""
+    expected = runtime.manifest.stages[name].inputs[0]
+    if x.shape != expected.shape:
+        raise UserError(f"expected {expected.name} of shape {expected.shape} for {name}, found {x.shape}")

@@ -131,24 +131,22 @@ def _stage_errors(
             yield WINDOWS, relative_error(theirs, ours)
     times = 2 + (runtime.manifest.window or 0) // latents.shape[2]
     long = np.concatenate([latents] * times, 2)  # past the window
-    film = np.concatenate([clip] * 4 * times, 2)[:, :, : 4 * long.shape[2] - 3]  # as many frames as it stands for
     dense = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "dense"), None)
     sparse = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "sparse"), None)
-    for base, whole, video, prompt in (
-        ("encode", clip, clip, None),
-        ("decode", latents, clip, None),
-        ("transform", long, film, dense),
-        ("keypoints", long, film, sparse),
+    for base, whole, prompt in (
+        ("encode", clip, None),
+        ("decode", latents, None),
+        ("transform", long, dense),
+        ("keypoints", long, sparse),
     ):
         if f"{base}_step" in runtime.manifest.stages and (prompt is not None or base in ("encode", "decode")):
             constants = [] if prompt is None else [prompt]
             streams = [r.stage_stream(base, constants) for r in (runtime, reference)]
-            seen = video if runtime.manifest.looks(base) else None
-            yield from _stream_errors(runtime.manifest, base, streams, whole, seen)
+            yield from _stream_errors(runtime.manifest, base, streams, whole)
 
 
 def _stream_errors(
-    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray, seen: np.ndarray | None = None
+    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray
 ) -> Iterator[tuple[str, float]]:
     """The start of a stream, and every step after it: an error in a cache would grow along the way."""
     first, step = (manifest.stages[f"{base}_{call}"].inputs[0].shape[2] for call in ("init", "step"))
@@ -156,11 +154,8 @@ def _stream_errors(
     ours, theirs = streams
     errors = []
     for start in (0, *range(first, whole.shape[2] - step + 1, step)):
-        end = start + (step if start else first)
-        given = [whole[:, :, start:end]]
-        if seen is not None:  # the frames behind those latent frames
-            given.append(seen[:, :, max(0, 4 * start - 3) : 4 * end - 3])
-        errors.append(relative_error(theirs.advance(*given)[index], ours.advance(*given)[index]))
+        given = whole[:, :, start : start + (step if start else first)]
+        errors.append(relative_error(theirs.advance(given)[index], ours.advance(given)[index]))
     yield f"{base}_init", errors[0]
     if errors[1:]:
         yield f"{base}_step", max(errors[1:])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,14 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
-from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.loading import load_model, read_config, refuse_pickles
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.presets import Preset
 from thfm_ros.model.transformer import THFMTransformer3DModel
-from thfm_ros.model.vae import is_guided
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, get_joint_set
 
 FORMAT_VERSION = 1
+LAST_WITH_GUIDE = "version 0.1.0 at commit 6eb181e"
 
 
 @dataclass
@@ -98,7 +98,9 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     for name, network in (("vae", checkpoint.vae), ("transformer", checkpoint.transformer)):
         network.save_pretrained(folder / name)
         config = json.loads((folder / name / "config.json").read_text())
-        config.pop("_name_or_path", None)  # where its author had the weights before
+        # Neither where its author had the weights before, nor arguments that an earlier version had.
+        kept = {"_class_name", "_diffusers_version", *signature(type(network).__init__).parameters}
+        config = {key: value for key, value in config.items() if key in kept}
         (folder / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     prompts = {name: tensor.contiguous().float().cpu() for name, tensor in checkpoint.prompts.items()}
     save_file(prompts, folder / "prompts.safetensors")
@@ -118,8 +120,9 @@ def load_checkpoint(
     path = Path(path)
     config = load_config(path)
     refuse_pickles(path)
-    kinds = {kind.__name__: kind for kind in (GuidedAutoencoderKLWan, NanoCodec)}
-    kind = kinds.get(read_config(path / "vae").get("_class_name", ""), AutoencoderKLWan)
+    _refuse_retired(path)
+    nano = read_config(path / "vae").get("_class_name") == NanoCodec.__name__
+    kind = NanoCodec if nano else AutoencoderKLWan
     vae = load_model(kind, path / "vae", vae_dtype or dtype)
     transformer = load_model(THFMTransformer3DModel, path / "transformer", dtype)
     file = path / "prompts.safetensors"
@@ -153,6 +156,18 @@ def load_config(path: str | Path) -> CheckpointConfig:
         raise UserError(f"damaged {file}: {str(error).replace('CheckpointConfig.__init__()', 'it is')}") from None
 
 
+def _refuse_retired(path: Path) -> None:
+    """UserError for the nano of earlier versions: a guided VAE, or keypoints read from patches."""
+    vae, transformer = read_config(path / "vae"), read_config(path / "transformer")
+    readout = transformer.get("readout", "token")
+    if "guide_dim" in vae or readout in ("patches", "heatmap"):
+        found = f"{vae.get('_class_name')} with keypoints of '{readout}'"
+        raise UserError(
+            f"{path}: expected a checkpoint of {NanoCodec.__name__} or AutoencoderKLWan, found {found}, which "
+            f"{LAST_WITH_GUIDE} was the last to read: take weights/nano, or train anew (config/train/nano-recipe.yaml)"
+        )
+
+
 def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
     transformer, vae, config = checkpoint.transformer.config, checkpoint.vae.config, checkpoint.config
     if transformer.in_channels != vae.z_dim:
@@ -179,8 +194,6 @@ def model_card(checkpoint: Checkpoint) -> str:
         parts = {name.replace("_", " "): part for name, part in checkpoint.vae.named_children()}
     else:
         parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
-    if is_guided(checkpoint.vae):
-        parts["its guide"] = checkpoint.vae.guide
     parts["transformer"] = checkpoint.transformer
     sizes = "\n".join(f"| {name} | {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M |" for name, m in parts.items())
     state = f"trained on {config.samples_seen} samples" if config.trained else "RANDOM WEIGHTS, not trained"

@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from thfm_ros.model.codecs import clip_decoder, clip_encoder
 from thfm_ros.model.presets import Preset, vae_class
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
-from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -66,15 +66,15 @@ def measure(preset: Preset, height: int, width: int, frames: int, dtype: str = "
         transformer = nn.Module.to(THFMTransformer3DModel(**preset.transformer), kind).eval()
         video = torch.empty(1, 3, frames, height, width, dtype=kind)
         prompt = torch.empty(1, preset.text_length, transformer.config.text_dim, dtype=kind)
-        encode, decode = FlatEncoder(vae).to("meta"), FlatDecoder(vae).to("meta")
+        encode, decode = clip_encoder(vae).to("meta"), clip_decoder(vae).to("meta")
         stages = []
         with torch.inference_mode():
-            latents, cost = _run("encode", encode, lambda: encode(video))
+            (latents, *features), cost = _run("encode", encode, lambda: encode(video))
             stages.append(cost)
             transform = TransformStage(transformer)
             _, cost = _run("transform", transform, lambda: transform(latents, prompt))
             stages.append(cost)
-            _, cost = _run("decode", decode, lambda: decode(latents, video))
+            _, cost = _run("decode", decode, lambda: decode(latents, *features))
             stages.append(cost)
     patch = transformer.config.patch_size
     tokens = latents.shape[2] * (latents.shape[3] // patch[1]) * (latents.shape[4] // patch[2])
@@ -90,7 +90,7 @@ def dit_flops(transformer: THFMTransformer3DModel, tokens: int, text: int) -> in
     return config.num_layers * (linear + 4 * tokens**2 * d + 4 * text * tokens * d + 4 * text * d * d)
 
 
-def _run(name: str, module: nn.Module, call: Callable[[], Any]) -> tuple[Tensor, StageCost]:
+def _run(name: str, module: nn.Module, call: Callable[[], Any]) -> tuple[tuple[Tensor, ...], StageCost]:
     flops, memory = FlopCounterMode(display=False), PeakMemory()
     with _FlashAttention(), flops, memory:
         out = call()
@@ -102,7 +102,7 @@ def _run(name: str, module: nn.Module, call: Callable[[], Any]) -> tuple[Tensor,
         sum(p.numel() * p.element_size() for p in weights),
         memory.peak,
     )
-    return (out[0] if isinstance(out, tuple) else out), cost
+    return (out if isinstance(out, tuple) else (out,)), cost
 
 
 class _FlashAttention(TorchFunctionMode):

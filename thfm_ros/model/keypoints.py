@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from diffusers.configuration_utils import FrozenDict
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.nano import HeatmapHead
-from thfm_ros.model.readout import CHANNELS, HeatmapReadout, Keypoints, PatchReadout, TokenReadout
+from thfm_ros.model.readout import CHANNELS, Keypoints, TokenReadout
 
 ROPE_THETA = 10000.0  # WanRotaryPosEmbed's default, which no Wan checkpoint changes
 
@@ -59,9 +58,8 @@ class KeypointTokens(nn.Module):
 
     Args:
         dim: width of the transformer. head_dim: of one attention head. num_joints: K.
-        readout: `token`, the paper's MLP of the token; `patches`, where the token asks the patches (`PatchReadout`); or
-            `heatmap`, where they look at the image too (`HeatmapReadout`).
-        look_blocks: of the `Pyramid` that `heatmap` looks through. agree_blocks: of its `Agreement`.
+        readout: `token`, the paper's MLP of the token; or `features`, nano's `HeatmapHead`, which takes the codec's
+            features of each frame too.
     """
 
     def __init__(
@@ -72,8 +70,6 @@ class KeypointTokens(nn.Module):
         tokens_per_frame: int = 1,
         token_frames: int = 81,
         readout: str = "token",
-        look_blocks: Sequence[int] = (),
-        agree_blocks: int = 0,
     ) -> None:
         super().__init__()
         if tokens_per_frame < 1 or num_joints % tokens_per_frame:
@@ -86,7 +82,16 @@ class KeypointTokens(nn.Module):
         self.tokens_per_frame, self.token_frames = tokens_per_frame, token_frames
         self.embedding = nn.Parameter(torch.randn(token_frames, tokens_per_frame, dim) * 0.02)
         self.position = nn.Parameter(spread(tokens_per_frame).repeat(token_frames, 1, 1))
-        self.read_from(readout, look_blocks, agree_blocks)
+        self.head: nn.Module
+        if readout == "token":
+            self.head = TokenReadout(dim, num_joints // tokens_per_frame)
+        elif readout == "features" and tokens_per_frame == 1:
+            self.head = HeatmapHead(dim, num_joints)
+        else:
+            raise UserError(
+                "readout must be token, or features with tokens_per_frame 1; "
+                f"found '{readout}' with tokens_per_frame {tokens_per_frame}"
+            )
 
     @classmethod
     def of(cls, config: FrozenDict) -> KeypointTokens:
@@ -98,34 +103,12 @@ class KeypointTokens(nn.Module):
             config.tokens_per_frame,
             config.token_frames,
             config.readout,
-            config.look_blocks,
-            config.agree_blocks,
         )
 
-    def read_from(self, readout: str, look_blocks: Sequence[int] = (), agree_blocks: int = 0) -> None:
-        """A head of that kind, with what one before it knew of the same parts. Parts not asked for are gone."""
-        dim, before = self.embedding.shape[-1], getattr(self, "head", None)
-        if readout == "token":
-            self.head: nn.Module = TokenReadout(dim, self.num_joints // self.tokens_per_frame)
-        elif readout == "features" and self.tokens_per_frame == 1:
-            self.head = HeatmapHead(dim, self.num_joints)
-        elif readout in ("patches", "heatmap") and self.tokens_per_frame == 1:
-            if readout == "heatmap":
-                self.head = HeatmapReadout(dim, self.num_joints, look_blocks, agree_blocks=agree_blocks)
-            else:
-                self.head = PatchReadout(dim, self.num_joints)
-            if isinstance(before, PatchReadout):
-                self.head.load_state_dict(before.state_dict(), strict=False)
-        else:
-            raise UserError(
-                "readout must be token, or features, patches or heatmap with tokens_per_frame 1; "
-                f"found '{readout}' with tokens_per_frame {self.tokens_per_frame}"
-            )
-
     @property
-    def looks(self) -> bool:
-        """Whether the head wants the image."""
-        return isinstance(self.head, HeatmapReadout | HeatmapHead)
+    def needs_features(self) -> bool:
+        """Whether the head takes the codec's features of the frames."""
+        return isinstance(self.head, HeatmapHead)
 
     def _rows(self, latents: int, first: int) -> list[int]:
         start = frame_index(first)
@@ -148,16 +131,16 @@ class KeypointTokens(nn.Module):
         time = time[:, None, None].expand(-1, self.tokens_per_frame, 1)
         return rope_angles(torch.cat((time, space), -1).flatten(0, 1), self.head_dim)
 
-    def forward(self, tokens: Tensor, video: Tensor, first: int = 0, image: Tensor | None = None) -> Keypoints:
-        """What leaves the last block -> keypoints of T frames, in float32; what tells them is so under autocast too.
+    def forward(self, tokens: Tensor, video: Tensor, first: int = 0, features: Tensor | None = None) -> Keypoints:
+        """Read the keypoints of T frames from what leaves the last block; coordinates are float32 under autocast too.
 
         tokens: (B, T * n, D). video: (B, T', h, w, D), the patches of latent frames first, first + 1, ... of a stream.
-        image: (B, 3, T, H, W) in [-1, 1], the frames behind them, where the head `looks`.
+        features: (B, C, T, 4 h, 4 w) of the frames behind them, where the head `needs_features`.
         """
         if isinstance(self.head, TokenReadout):
             out = self.head(tokens).reshape(len(tokens), -1, self.num_joints, CHANNELS)
             return Keypoints(out[..., :2] + 0.5, out[..., 2:5], out[..., 5])
-        return self.head(tokens, video, [frames_of(1, first + i) for i in range(video.shape[1])], image)
+        return self.head(tokens, video, [frames_of(1, first + i) for i in range(video.shape[1])], features)
 
 
 def spread(count: int) -> Tensor:

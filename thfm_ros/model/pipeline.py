@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
@@ -17,10 +17,11 @@ from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, metric_disparity, solve_root
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from thfm_ros.model.codecs import Codec, decode_clip, encode_clip
 from thfm_ros.model.prompts import get_embedder
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
-from thfm_ros.model.vae import check_range, flat_decode, flat_encode, is_guided, stream_decode, stream_encode
+from thfm_ros.model.vae import check_range
 from thfm_ros.model.windows import merge_windows, window_frames, window_starts
 from thfm_ros.quantities import DISPARITY
 from thfm_ros.tasks import TASKS, get_task
@@ -78,7 +79,7 @@ class THFMPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKLWan,
+        vae: Codec,
         transformer: THFMTransformer3DModel,
         prompts: dict[str, Tensor],
         config: CheckpointConfig,
@@ -197,31 +198,35 @@ class THFMPipeline(DiffusionPipeline):
         pixels = torch.from_numpy(clip).to(weight.device).permute(3, 0, 1, 2)[None].float()
         pixels = pixels / 127.5 - 1 if clip.dtype == np.uint8 else pixels * 2 - 1
         pixels = pixels.to(weight.dtype)
-        latents = (stream_encode if request.low_memory else flat_encode)(self.vae, pixels)
+        latents, features = encode_clip(self.vae, pixels, request.low_memory)
         out: dict[str, np.ndarray] = {}
         names = list(request.dense)
         if request.joint:  # the first dense pass has its tokens active
-            video, points = self._transform(latents, [request.dense[names[0]]], request.attention, pixels)
-            out |= self._decode(video, pixels, names[:1], request) | points
+            video, points = self._transform(latents, [request.dense[names[0]]], request.attention, features)
+            out |= self._decode(video, features, names[:1], request) | points
             names = names[1:]
         for index in range(0, len(names), request.batch):
             group = names[index : index + request.batch]
             video, _ = self._transform(latents, [request.dense[name] for name in group], request.attention)
-            out |= self._decode(video, pixels, group, request)
+            out |= self._decode(video, features, group, request)
         if request.sparse is not None and not request.joint:
-            out |= self._transform(latents, [request.sparse], request.attention, pixels)[1]
+            out |= self._transform(latents, [request.sparse], request.attention, features)[1]
         return out
 
     def _transform(
-        self, latents: Tensor, prompts: Sequence[Tensor], attention: str | None, pixels: Tensor | None = None
+        self,
+        latents: Tensor,
+        prompts: Sequence[Tensor],
+        attention: str | None,
+        features: tuple[Tensor, ...] | None = None,
     ) -> tuple[Tensor, dict[str, np.ndarray]]:
-        """With keypoints where `pixels`, the video behind the latents, are given."""
+        """Predict latents, and keypoints where the clip's `features` are given (empty ones of Wan's)."""
         weight = self.transformer.patch_embedding.weight
-        stage = TransformStage(self.transformer, keypoints=pixels is not None, attention=attention)
+        stage = TransformStage(self.transformer, keypoints=features is not None, attention=attention)
         video, *points = stage(
             latents.to(weight).expand(len(prompts), -1, -1, -1, -1),
             torch.stack(list(prompts)).to(weight.device, weight.dtype),
-            pixels,
+            features[1] if features else None,
         )
         if not points:
             return video, {}
@@ -229,13 +234,12 @@ class THFMPipeline(DiffusionPipeline):
         return video, {"xy": xy, "xyz": xyz, "visibility": 1 / (1 + np.exp(-visibility))}
 
     def _decode(
-        self, latents: Tensor, pixels: Tensor, names: Sequence[str], request: _Request
+        self, latents: Tensor, features: tuple[Tensor, ...], names: Sequence[str], request: _Request
     ) -> dict[str, np.ndarray]:
-        decode = stream_decode if request.low_memory else flat_decode
-        seen = pixels if is_guided(self.vae) else None
         out = {}
         for name, latent in zip(names, latents, strict=True):  # one at a time: the decoder's memory is the peak
-            video = decode(self.vae, latent[None].to(next(self.vae.parameters()).dtype), seen)[0]
+            latent = latent[None].to(next(self.vae.parameters()).dtype)
+            video = decode_clip(self.vae, latent, features, request.low_memory)[0]
             rgb = video.float().permute(1, 2, 3, 0).cpu().numpy()
             task = TASKS.get(name)
             out[name] = task.codec.from_rgb(rgb) if task is not None and task.quantity is DISPARITY else rgb

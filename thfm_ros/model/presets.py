@@ -9,7 +9,6 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.transformer import THFMTransformer3DModel
 
@@ -18,7 +17,7 @@ from thfm_ros.model.transformer import THFMTransformer3DModel
 class Preset:
     """One size: constructor arguments of both networks, and the native clip.
 
-    vae: `guide_dim` among them makes it a `GuidedAutoencoderKLWan`.
+    vae: `widths` among them makes it a `NanoCodec`.
     transformer: has `text_dim` even where it is the class's default: prompts are embedded before the network is built.
     text_encoder: `umt5`, `minilm` or `hash` (see `thfm_ros.model.prompts`); text_length: tokens after zero padding.
     source: hub id of the public weights to start from; None: trained from scratch.
@@ -97,24 +96,6 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "nano",
-            _vae22(32, 16, 64, [0.0] * 64, [1.0] * 64, num_res_blocks=1, guide_dim=24),
-            {
-                "patch_size": (1, 1, 1),
-                "num_attention_heads": 5,
-                "attention_head_dim": 64,
-                "in_channels": 64,
-                "out_channels": 64,
-                "text_dim": 384,
-                "ffn_dim": 1280,
-                "num_layers": 6,
-                "token_frames": 5,
-                "readout": "heatmap",
-                "window": 5,
-            },
-            192, 320, 17, 12.0, "minilm", 16,
-        ),
-        Preset(
-            "nano-lite",
             {"z_dim": 64, "widths": [24, 48, 96, 160], "scale_factor_spatial": 16},
             {
                 "patch_size": (1, 1, 1),
@@ -176,9 +157,7 @@ def get_preset(name: str) -> Preset:
 
 def vae_class(arguments: dict[str, Any]) -> type[AutoencoderKLWan] | type[NanoCodec]:
     """Return the class that takes these constructor arguments."""
-    if "widths" in arguments:
-        return NanoCodec
-    return GuidedAutoencoderKLWan if "guide_dim" in arguments else AutoencoderKLWan
+    return NanoCodec if "widths" in arguments else AutoencoderKLWan
 
 
 def build(preset: Preset | str, seed: int = 0) -> tuple[AutoencoderKLWan | NanoCodec, THFMTransformer3DModel]:

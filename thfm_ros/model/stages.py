@@ -37,13 +37,14 @@ class TransformStage(nn.Module):
         self.register_buffer("temb", temb, persistent=False)
         self.register_buffer("blocks", blocks, persistent=False)
         self.register_buffer("prompt", prompt_embeds, persistent=False)
-        self.looks = keypoints and transformer.keypoint_tokens.looks
 
-    def forward(self, latents: Tensor, prompt: Tensor | None = None, image: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, latents: Tensor, prompt: Tensor | None = None, features: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """latents (B, C, T', h, w), prompt (B, L, D) -> (latents,), and with keypoints also
         xy (B, T, K, 2), xyz (B, T, K, 3), visibility logits (B, T, K).
 
-        image: (B, 3, T, H, W) in [-1, 1], the video behind the latents, where it `looks`.
+        features: (B, C, T, 4 h, 4 w) of the frames, where the keypoint head takes them.
         """
         prompt = self.prompt if prompt is None else prompt
         latents = latents.to(self.temb.dtype)
@@ -54,7 +55,7 @@ class TransformStage(nn.Module):
                 keypoints=self.keypoints,
                 attention=self.attention,
                 modulation=Modulation(self.temb, self.blocks),
-                image=image,
+                features=features,
             )
         )
 
@@ -62,29 +63,22 @@ class TransformStage(nn.Module):
 class StreamTransformInit(TransformStage):
     """The start of a causal stream, its window full: (B, C, W, h, w), prompt -> (as `TransformStage`, *caches).
 
-    Where it looks, the 4 W - 3 frames behind those latents come after the prompt.
-
     Four caches a layer: keys and values of the video tokens and of the keypoint tokens, (B, S, heads, head_dim) each.
     """
 
-    def forward(self, latents: Tensor, prompt: Tensor, image: Tensor | None = None) -> tuple[Tensor, ...]:
-        return self._advance(latents, prompt, image, None)
+    def forward(self, latents: Tensor, prompt: Tensor) -> tuple[Tensor, ...]:
+        return self._advance(latents, prompt, None)
 
-    def _advance(
-        self, latents: Tensor, prompt: Tensor, image: Tensor | None, state: StreamState | None
-    ) -> tuple[Tensor, ...]:
+    def _advance(self, latents: Tensor, prompt: Tensor, state: StreamState | None) -> tuple[Tensor, ...]:
         latents = latents.to(self.temb.dtype)
         prompt = prompt.expand(len(latents), -1, -1)
         modulation = Modulation(self.temb, self.blocks)
-        out, state = self.transformer.step(
-            latents, prompt, state, keypoints=self.keypoints, modulation=modulation, image=image
-        )
+        out, state = self.transformer.step(latents, prompt, state, keypoints=self.keypoints, modulation=modulation)
         return (*_flatten(out), *(tensor for layer in state.layers for tensor in layer))
 
 
 class StreamTransformStep(StreamTransformInit):
-    """The next latent frame: (B, C, 1, h, w), prompt, *caches -> (as `TransformStage`, *caches), the same for ever.
-    Where it looks, the 4 frames behind that latent come before the caches."""
+    """The next latent frame: (B, C, 1, h, w), prompt, *caches -> (as `TransformStage`, *caches), the same for ever."""
 
     def __init__(self, transformer: THFMTransformer3DModel, keypoints: bool = False) -> None:
         super().__init__(transformer, keypoints=keypoints)
@@ -94,10 +88,9 @@ class StreamTransformStep(StreamTransformInit):
                 f"found {transformer.config.token_frames}"
             )
 
-    def forward(self, latents: Tensor, prompt: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        image, caches = (others[0], others[1:]) if self.looks else (None, others)
+    def forward(self, latents: Tensor, prompt: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         layers = tuple(LayerCache(*caches[i : i + 4]) for i in range(0, len(caches), 4))
-        return self._advance(latents, prompt, image, StreamState(self.transformer.config.window, layers))
+        return self._advance(latents, prompt, StreamState(self.transformer.config.window, layers))
 
 
 def _flatten(out: THFMOutput) -> tuple[Tensor, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -52,9 +51,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         num_joints: K, the joints of the checkpoint's joint set.
         tokens_per_frame: keypoint tokens a frame; 1 is the paper's (see `KeypointTokens`).
         token_frames: distinct tokens along time; the clip length T is the paper's, 5 suits streams of any length.
-        readout: what keypoints are read from: `token` (the paper), `patches` or `heatmap` (see `KeypointTokens`).
-        look_blocks: of the pyramid through which `heatmap` looks at the image.
-        agree_blocks: of what lets its joints agree on where they are; 0: nothing does.
+        readout: what keypoints are read from: `token` (the paper) or `features` (nano; see `KeypointTokens`).
         attention: `full` (the paper) or `causal` over latent frames; the default of `forward`.
         window: latent frames that a causal query sees, its own included; None: all earlier ones.
         end_timestep: of the multi-step process, where its input is free of noise (rectified flow runs from 1000 to 0).
@@ -85,8 +82,6 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         tokens_per_frame: int = 1,
         token_frames: int = 81,
         readout: str = "token",
-        look_blocks: Sequence[int] = (),
-        agree_blocks: int = 0,
         attention: str = "full",
         window: int | None = None,
         end_timestep: float = 0.0,
@@ -144,7 +139,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         window: int | None = None,
         modulation: Modulation | None = None,
         return_dict: bool = True,
-        image: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> THFMOutput | tuple:
         """One pass over a clip.
 
@@ -158,7 +153,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
                 default), 4 T' for latents from the middle of a stream.
             attention, window: instead of the configuration's.
             modulation: of the timestep, where it was computed beforehand.
-            image: (B, 3, T, H, W), the video behind the latents; for keypoints whose readout looks at it.
+            features: (B, C, T, 4 h, 4 w) of the frames behind the latents, for the readout `features`.
         """
         self._check_latents(hidden_states)
         latents = hidden_states.shape[2]
@@ -173,7 +168,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         _check_attention(attention, window)
         plan = self._plan(hidden_states, keypoints, first=first, causal=attention == "causal", window=window)
         sample, points, _ = self._run(
-            hidden_states, encoder_hidden_states, timestep, modulation, plan, first, None, image
+            hidden_states, encoder_hidden_states, timestep, modulation, plan, first, None, features
         )
         return THFMOutput(sample, points) if return_dict else (sample, points)
 
@@ -186,7 +181,6 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         keypoints: bool = False,
         window: int | None = None,
         modulation: Modulation | None = None,
-        image: Tensor | None = None,
     ) -> tuple[THFMOutput, StreamState]:
         """The next latent frames of a stream under the causal mask, with the keys and values of earlier ones cached.
 
@@ -197,7 +191,6 @@ class THFMTransformer3DModel(WanTransformer3DModel):
             hidden_states: (B, C, n, h, w) the stream's next latents; n is usually 1.
             state: of the previous call; None starts a stream, whose first latent stands for one frame.
             window: latent frames seen by each, its own included; None: the configuration's.
-            image: the frames behind these latents, as in `forward`.
         Returns:
             The output for these latents (keypoints for 4 n frames, 4 n - 3 at the start) and the next state.
         """
@@ -219,7 +212,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
             )
         plan = replace(plan, kept=[])
         sample, points, kept = self._run(
-            hidden_states, encoder_hidden_states, timestep, modulation, plan, first + past, caches, image
+            hidden_states, encoder_hidden_states, timestep, modulation, plan, first + past, caches, None
         )
         seen = first + past + hidden_states.shape[2]
         return THFMOutput(sample, points), StreamState(seen, tuple(kept))
@@ -248,7 +241,7 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         plan: AttentionPlan,
         first: int,
         caches: tuple[LayerCache, ...] | None,
-        image: Tensor | None,
+        features: Tensor | None,
     ) -> tuple[Tensor, Keypoints | None, list[LayerCache]]:
         """`first`: the stream's index of the first new latent frame. Follows WanTransformer3DModel.forward."""
         hidden = self.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()
@@ -271,19 +264,19 @@ class THFMTransformer3DModel(WanTransformer3DModel):
         hidden, tokens = hidden[:, : plan.new_video], hidden[:, plan.new_video :]
         points = None
         if any(plan.tokens):
-            points = self._read(tokens, hidden.unflatten(1, (plan.new, *self._grid(x))), plan.active, first, image)
+            points = self._read(tokens, hidden.unflatten(1, (plan.new, *self._grid(x))), plan.active, first, features)
         shift, scale = (self.scale_shift_table + modulation.temb.unsqueeze(1)).chunk(2, dim=1)
         hidden = (self.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden)
         return self._unpatchify(self.proj_out(hidden), x), points, plan.kept or []
 
     def _read(
-        self, tokens: Tensor, video: Tensor, active: Tensor | None, first: int, image: Tensor | None
+        self, tokens: Tensor, video: Tensor, active: Tensor | None, first: int, features: Tensor | None
     ) -> Keypoints:
         """Zeros where tokens took no part."""
         if active is None:
-            return self.keypoint_tokens(tokens, video, first, image)
+            return self.keypoint_tokens(tokens, video, first, features)
         rows = active.nonzero()[:, 0]
-        points = self.keypoint_tokens(tokens[rows], video[rows], first, None if image is None else image[rows])
+        points = self.keypoint_tokens(tokens[rows], video[rows], first, None if features is None else features[rows])
         return type(points)(*(p.new_zeros(len(tokens), *p.shape[1:]).index_copy(0, rows, p) for p in points))
 
     def _unpatchify(self, hidden: Tensor, x: Tensor) -> Tensor:

@@ -13,16 +13,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.guide import Guide
-from thfm_ros.model.vae_walk import AtRest, NextChunk, Temporal, WholeClip, decode, encode, set_look_back
-
-Guides = tuple[Tensor, ...]
+from thfm_ros.model.vae_forward import NextChunk, Temporal, WholeClip, decode, encode
 
 
 class _Encoder(nn.Module):
-    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False, look_back: bool | None = None) -> None:
+    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False) -> None:
         super().__init__()
-        set_look_back(vae.encoder, look_back)
         self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
         self.patch = vae.config.patch_size or 1
         self.z_dim, self.spatial = vae.config.z_dim, vae.config.scale_factor_spatial
@@ -41,32 +37,25 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False, look_back: bool | None = None) -> None:
+    def __init__(self, vae: AutoencoderKLWan, checkpointing: bool = False) -> None:
         super().__init__()
-        set_look_back(vae.decoder, look_back)
         self.decoder, self.post_quant_conv = vae.decoder, vae.post_quant_conv
         self.patch, self.z_dim = vae.config.patch_size or 1, vae.config.z_dim
-        self.guide: Guide | None = getattr(vae, "guide", None)
         self.checkpointing = checkpointing
         self.register_buffer("mean", _channels(vae.config.latents_mean, vae), persistent=False)
         self.register_buffer("std", _channels(vae.config.latents_std, vae), persistent=False)
 
-    def look(self, image: Tensor | None) -> Guides:
-        """What the decoder is told of the image (B, 3, T, H, W) that it paints over: nothing where it has no guide."""
-        return () if self.guide is None or image is None else self.guide(image)
-
-    def _video(self, latents: Tensor, time: Temporal, guides: Guides = ()) -> Tensor:
+    def _video(self, latents: Tensor, time: Temporal) -> Tensor:
         if latents.ndim != 5 or latents.shape[1] != self.z_dim:
             raise UserError(f"expected latents (B, {self.z_dim}, T', h, w), found {tuple(latents.shape)}")
         z = self.post_quant_conv((latents * self.std + self.mean).to(latents.dtype))
-        return unpatchify(decode(self.decoder, z, time, self.checkpointing, guides), self.patch)
+        return unpatchify(decode(self.decoder, z, time, self.checkpointing), self.patch)
 
 
 class FlatEncoder(_Encoder):
     """(B, 3, T, H, W) in [-1, 1], T = 4k + 1 -> normalised latents (B, C, T', h, w), T' = k + 1.
 
-    Shares the VAE's parameters. `checkpointing` trades time for memory in training, block by block. `look_back`: see
-    `vae_walk.set_look_back`; for training, which changes weights, it has to be said.
+    Shares the VAE's parameters. `checkpointing` trades time for memory in training, block by block.
     """
 
     def forward(self, video: Tensor) -> Tensor:
@@ -76,29 +65,16 @@ class FlatEncoder(_Encoder):
         """Mean and log variance of the posterior, NOT normalised: what the VAE's own training needs."""
         return self._moments(video, WholeClip())
 
-    def at_rest(self, image: Tensor) -> Tensor:
-        """(B, 3, 1, H, W) -> (B, C, 1, h, w): a still as a later latent frame of a video at rest (see `AtRest`)."""
-        return self._latents(image, AtRest())
-
 
 class FlatDecoder(_Decoder):
-    """Normalised latents (B, C, T', h, w) -> (B, 3, 4 T' - 3, H, W) clamped to [-1, 1]. Shares the VAE's parameters.
+    """Normalised latents (B, C, T', h, w) -> (B, 3, 4 T' - 3, H, W) clamped to [-1, 1]. Shares the VAE's parameters."""
 
-    A guided VAE (`model.guide`) also wants the video that the latents were made of: (B, 3, 4 T' - 3, H, W), or (1, ...)
-    for all.
-    """
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.unclamped(latents).clamp(-1, 1)
 
-    def forward(self, latents: Tensor, image: Tensor | None = None) -> Tensor:
-        return self.unclamped(latents, self.look(image)).clamp(-1, 1)
-
-    def unclamped(self, latents: Tensor, guides: Guides = ()) -> Tensor:
-        """Without the clamp, whose gradient is 0 outside [-1, 1]: for losses. guides: of `look`."""
-        return self._video(latents, WholeClip(), guides)
-
-    def at_rest(self, latents: Tensor, frame: int, guides: Guides = ()) -> Tensor:
-        """(B, C, 1, h, w) -> (B, 3, 1, H, W), not clamped: one of the 4 frames of a later latent frame of a video at
-        rest (see `AtRest`)."""
-        return self._video(latents, AtRest(frame), guides)
+    def unclamped(self, latents: Tensor) -> Tensor:
+        """Without the clamp, whose gradient is 0 outside [-1, 1]: for losses."""
+        return self._video(latents, WholeClip())
 
 
 class StreamEncoderInit(_Encoder):
@@ -118,31 +94,19 @@ class StreamEncoderStep(_Encoder):
 
 
 class StreamDecoderInit(_Decoder):
-    """The start of a stream: (B, C, T', h, w), T' usually 1 -> (video (B, 3, 4 T' - 3, H, W), *caches).
+    """The start of a stream: (B, C, T', h, w), T' usually 1 -> (video (B, 3, 4 T' - 3, H, W), *caches)."""
 
-    image: see `FlatDecoder`; only where the VAE is guided.
-    """
-
-    def forward(self, latents: Tensor, image: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
         time = WholeClip(caches=[])
-        return (self._video(latents, time, self.look(image)).clamp(-1, 1), *time.caches)
+        return (self._video(latents, time).clamp(-1, 1), *time.caches)
 
 
 class StreamDecoderStep(_Decoder):
-    """The next latent frame of a stream: (B, C, 1, h, w), *caches -> (video (B, 3, 4, H, W), *caches).
+    """The next latent frame of a stream: (B, C, 1, h, w), *caches -> (video (B, 3, 4, H, W), *caches)."""
 
-    Of a guided VAE the 4 frames (B, 3, 4, H, W) that the latents were made of come before the caches.
-    """
-
-    def forward(self, latents: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        image, caches = (others[0], others[1:]) if self.guide is not None else (None, others)
+    def forward(self, latents: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         time = NextChunk(caches)
-        return (self._video(latents, time, self.look(image)).clamp(-1, 1), *time.caches)
-
-
-def is_guided(vae: AutoencoderKLWan) -> bool:
-    """Whether the decoder looks at the video that the latents were made of (`model.guide`)."""
-    return getattr(vae, "guide", None) is not None
+        return (self._video(latents, time).clamp(-1, 1), *time.caches)
 
 
 def flat_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
@@ -150,9 +114,9 @@ def flat_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     return FlatEncoder(vae)(video)
 
 
-def flat_decode(vae: AutoencoderKLWan, latents: Tensor, image: Tensor | None = None) -> Tensor:
+def flat_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """`FlatDecoder` in one call."""
-    return FlatDecoder(vae)(latents, image)
+    return FlatDecoder(vae)(latents)
 
 
 def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
@@ -166,16 +130,13 @@ def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     return torch.cat(parts, 2)
 
 
-def stream_decode(vae: AutoencoderKLWan, latents: Tensor, image: Tensor | None = None) -> Tensor:
+def stream_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """The numbers of `flat_decode` in a fraction of its memory: latent frame by latent frame."""
     init, step = StreamDecoderInit(vae), StreamDecoderStep(vae)
-    if (init.guide is None) != (image is None):
-        raise UserError("expected the video that the latents were made of for a guided decoder, and for no other")
-    video, *caches = init(latents[:, :, :1], None if image is None else image[:, :, :1])
+    video, *caches = init(latents[:, :, :1])
     parts = [video]
     for index in range(1, latents.shape[2]):
-        seen = [] if image is None else [image[:, :, 4 * index - 3 : 4 * index + 1]]
-        video, *caches = step(latents[:, :, index : index + 1], *seen, *caches)
+        video, *caches = step(latents[:, :, index : index + 1], *caches)
         parts.append(video)
     return torch.cat(parts, 2)
 

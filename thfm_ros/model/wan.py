@@ -43,8 +43,8 @@ def transformer_from_wan(
 ) -> Transformer:
     """A stock Wan transformer's weights, unchanged, plus fresh keypoint tokens (`seed`).
 
-    kwargs: what THFM adds to Wan's configuration: num_joints, tokens_per_frame, token_frames, readout, look_blocks,
-        agree_blocks, attention and window.
+    kwargs: what THFM adds to Wan's configuration: num_joints, tokens_per_frame, token_frames, readout, attention
+        and window.
     """
     stock = load_model(WanTransformer3DModel, locate(source, "transformer"), dtype, "WanTransformer3DModel")
     with torch.device("meta"):

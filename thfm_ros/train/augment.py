@@ -24,7 +24,6 @@ from thfm_ros.train.config import AugmentConfig, TrainConfig, WindowConfig
 from thfm_ros.train.data import Draw
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
-ROLL = 0.9  # standard deviation of a rolled camera's angle, radians: a trunk that lies is within two
 LEAST = 0.0015  # part of an image that shows a person whom a window may be around
 SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
@@ -60,24 +59,6 @@ class View(NamedTuple):
         red, green, blue = (float(g) for g in np.exp(light[0] + rng.normal(0, config.colour / 3, 3)))
         return cls(bool(rng.random() < config.mirror), zoom, x, y, (red, green, blue), float(np.exp(light[1])))
 
-    def around(self, alpha: Tensor, share: float, *key: int) -> View:
-        """With a window that is narrower by `share`, somewhere over the person (alpha (1, T, H, W)): all of them inside
-        where they are narrow enough, nothing but them where they are wide; anywhere where nobody is seen. It begins
-        between two pixels, so that what is not zoomed stays sharp."""
-        columns = torch.nonzero(alpha.amax((0, 1, 2)) > 0.5).flatten()
-        half = self.zoom * share / 2
-        ends = (half, 1 - half)
-        if len(columns):
-            left, right = (float(edge) / alpha.shape[-1] for edge in (columns[0], columns[-1] + 1))
-            ends = tuple(min(max(end, half), 1 - half) for end in sorted((left + half, right - half)))
-        x, pixels = float(np.random.default_rng(key).uniform(*ends)), alpha.shape[-1]
-        return self._replace(x=round((x - half) * pixels) / pixels + half)
-
-    def rolled(self, chance: float, *key: int) -> View:
-        """By a random angle, small ones the likelier, or not at all."""
-        rng = np.random.default_rng(key)
-        return self._replace(roll=float(rng.normal(0, ROLL))) if rng.random() < chance else self
-
 
 def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, device: torch.device) -> ClipBatch:
     """The clips of a step as its views and cameras show them: a function of (config, step, clips) alone."""
@@ -87,25 +68,17 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         return ClipBatch.of(clips, device)
     views = [View.draw(how, *key) for key in keys]
     width, height = part.width, part.height
-    turning = bool(width) and part.step < how.roll_until * config.steps
-
-    def rolled(view: View, key: tuple[int, ...]) -> View:
-        return view.rolled(how.roll, *key, 2) if turning else view
-
     if height and width:
         size, parts = (width, height), []
         for view, clip, key in zip(views, clips, keys, strict=True):
             clip, view = around_one(view, clip, how.windows, size, *key, 1)
-            parts.append(_seen_near(clip, rolled(view, key), width, height, device))
+            parts.append(_seen_near(clip, view, width, height, device))
         batch, beyond = ClipBatch.join([b for b, _ in parts]), torch.cat([dark for _, dark in parts])
     else:
         batch = ClipBatch.of(clips, device)
-        if width:
-            share = width / batch.rgb.shape[-1]
-            views = [v.around(a, share, *key, 1) for v, a, key in zip(views, batch.alpha, keys, strict=True)]
-        elif config.data.oversample > 1:
+        if config.data.oversample > 1:
             width, height = config.data.width, config.data.height
-        batch, beyond = _seen(batch, [rolled(v, key) for v, key in zip(views, keys, strict=True)], width, height)
+        batch, beyond = _seen(batch, views, width, height)
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
         taken = photographed(batch.rgb, looks)

@@ -133,37 +133,21 @@ class AugmentConfig:
 
     mirror: chance of a mirrored clip. zoom: the smallest window cut out, as part of the image along each side.
     colour: standard deviation of the logarithms of brightness and gamma.
-    person: fraction of the steps that see windows of `person_width` pixels around the person instead of whole images,
-        of as many more clips as they are narrower: what surrounds a person is most of an image, and soon known.
-    roll: chance of such a window seen by a camera that is rolled, so that people lie, lean and stand on their heads;
-        in that part of the steps which `roll_until` says, so that the last may be as upright as what will be met.
-    windows: around one person each, in the place of `person`. appearance: pictures as bad cameras make them.
+    windows: around one person each. appearance: pictures as bad cameras make them.
     """
 
     mirror: float = 0.0
     zoom: float = 1.0
     colour: float = 0.0
-    person: float = 0.0
-    person_width: int = 80
-    roll: float = 0.0
-    roll_until: float = 1.0
     windows: WindowConfig = field(default_factory=WindowConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
 
     def __post_init__(self) -> None:
-        chances = (self.mirror, self.person, self.roll, self.roll_until)
-        if not (all(0 <= chance <= 1 for chance in chances) and 0 < self.zoom <= 1 and self.colour >= 0):
+        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0):
             raise UserError(
-                "augment: expected mirror, person, roll and roll_until in 0 .. 1, zoom above 0 and at most 1, colour 0 "
-                f"or more, found mirror {self.mirror}, person {self.person}, roll {self.roll}, roll_until "
-                f"{self.roll_until}, zoom {self.zoom}, colour {self.colour}"
+                "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found mirror "
+                f"{self.mirror}, zoom {self.zoom}, colour {self.colour}"
             )
-        if self.person and self.windows.share:
-            raise UserError("augment: expected person or windows.share, found both: they are two kinds of windows")
-        if self.roll and not (self.person or self.windows.share):
-            raise UserError(f"augment: roll {self.roll} is of windows around the person: give person as well")
-        if self.person_width < 1:
-            raise UserError(f"augment: expected a person_width of at least 1 pixel, found {self.person_width}")
 
 
 @dataclass(frozen=True)
@@ -196,35 +180,27 @@ class OptimConfig:
 class TrainConfig:
     """One stage of training.
 
-    stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder), `encoder`
-        and `guide` (that part alone under throw-away heads; `tasks_per_clip` may be all of them, at no cost).
+    stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder);
+        `nano` (all of nano at once).
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
-    inflate: the networks have seen still images only; prepare them for clips first (see `networks.stills_to_clips`).
-    look_back: whether the VAE's 3x3x3 convolutions may learn to look at past frames. False keeps their taps on the past
-        at zero, as `inflate` leaves them: only the layers that halve and double time cross it then, and both training
-        and engines are spared two thirds of the work.
+    inflate: the network has seen still images only; keypoint tokens of later frames start from the first one's.
     latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
     tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
-    loss_weights: factors on the losses of single tasks in `pixel`, `encoder` and `guide` (1 where none is named).
+    loss_weights: factors on the losses of single tasks in `pixel` and `nano` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
-    stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent). Stills stand
-        there for a video at rest, in `pixel` and `encoder`.
-    stills: fraction of steps on single frames of the clips, as many as a step on clips has frames: more places and
-        people for the same work, where only clips teach what happens over time.
+    stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent).
     latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
-    overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel`, `encoder` and `guide`.
-    keypoints: weights of the 2D, 3D and visibility terms; a fourth, for the readouts `patches` and `heatmap`, of naming
-        the patch or cell that a joint lies in.
+    overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel` and `nano`.
+    keypoints: weights of the 2D, 3D and visibility terms; a fourth, in `nano`, of naming the cell of the
+        heatmap that a joint lies in.
     aligned: weight of the 3D joints' distance after similarity alignment, beside the plain one of `keypoints`.
-    train_transformer: not: of it only the readout of keypoints moves, which is cheap with nothing but their tasks.
-    train_encoder, train_decoder: what moves besides the transformer in `pixel`. train_eyes: whether the pyramids of a
-        guide and of heatmaps move with the rest; not: what stage `guide` has taught them stays, and steps are cheaper.
+    train_encoder, train_decoder: what moves besides the transformer in `pixel`.
     freeze_blocks: blocks of the ImageNet encoder, from the first, that do not move in stage `nano`. encoder_rate: part
         of the learning rate for its other blocks, which know something already.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
@@ -232,7 +208,7 @@ class TrainConfig:
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
-    stage: Literal["vae", "latent", "pixel", "encoder", "guide", "nano"]
+    stage: Literal["vae", "latent", "pixel", "nano"]
     preset: str = "nano"
     vae: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
@@ -240,7 +216,6 @@ class TrainConfig:
     init_vae: str = ""
     prompts: str = ""
     inflate: bool = False
-    look_back: bool = True
     latents: str = ""
     seed: int = 0
     steps: int = 20000
@@ -251,17 +226,14 @@ class TrainConfig:
     loss_weights: dict[str, float] = field(default_factory=dict)
     attention: dict[str, float] = field(default_factory=lambda: {"full": 1.0})
     stream: float = 0.0
-    stills: float = 0.0
     latent_noise: float = 0.05
     anchor: float = 0.1
     background: float = 1.0
     overlap: float = 0.0
     keypoints: tuple[float, ...] = (1.0, 1.0, 0.1)
     aligned: float = 0.0
-    train_transformer: bool = True
     train_encoder: bool = False
     train_decoder: bool = False
-    train_eyes: bool = True
     freeze_blocks: int = 8
     encoder_rate: float = 0.2
     decode_latents: int = 0

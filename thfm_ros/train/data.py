@@ -169,9 +169,7 @@ class Draw:
 
     clips: (B,) clip numbers. tasks: for every clip, its tasks. prompts: for each of those, which paraphrase.
     attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
-    stills: for every clip, which of its frames is taken alone; None: the clips are taken whole.
-    width: of the windows around the person that are seen instead of whole images, in pixels; None: whole images.
-    height: of windows around one person each (`augment.windows`); None: the image's.
+    width, height: of windows around one person each that are seen instead of whole images; None: whole images.
     """
 
     step: int
@@ -181,7 +179,6 @@ class Draw:
     attention: str
     stream: bool
     first: float
-    stills: tuple[int, ...] | None = None
     width: int | None = None
     height: int | None = None
 
@@ -193,7 +190,6 @@ class Draw:
             clips=self.clips[pick],
             tasks=self.tasks[pick],
             prompts=self.prompts[pick],
-            stills=None if self.stills is None else self.stills[pick],
         )
 
 
@@ -201,25 +197,18 @@ def draw(config: TrainConfig, step: int) -> Draw:
     """The global batch of a step, a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
     windows = config.augment.windows
-    alone, near = (
-        bool(chance) and np.random.default_rng((config.seed, step, n)).random() < chance
-        for n, chance in enumerate((config.stills, config.augment.person or windows.share), 1)
-    )
-    if windows.share:
-        smaller = max(1, config.data.width * config.data.height // (windows.width * windows.height))
-    else:
-        smaller = max(1, config.data.width // config.augment.person_width)
-    size = config.batch * (config.data.frames if alone else 1) * (smaller if near else 1)
+    near = bool(windows.share) and np.random.default_rng((config.seed, step, 2)).random() < windows.share
+    smaller = max(1, config.data.width * config.data.height // (windows.width * windows.height))
+    size = config.batch * (smaller if near else 1)
     if config.data.clips:
         clips = rng.integers(config.data.clips, size=size)
     else:
-        most = (config.data.frames if config.stills else 1) * (smaller if config.augment.person or windows.share else 1)
-        clips = _fresh(step, size, config.batch * most, config.data.repeats)
+        clips = _fresh(step, size, config.batch * (smaller if windows.share else 1), config.data.repeats)
     weights = task_weights(replace(config, tasks=windows.tasks) if near and windows.tasks else config)
-    names, chance = list(weights), np.array(list(weights.values()))
+    names, shares = list(weights), np.array(list(weights.values()))
     count = min(config.tasks_per_clip, len(names))
     tasks = [
-        tuple(names[i] for i in rng.choice(len(names), count, replace=False, p=chance / chance.sum())) for _ in clips
+        tuple(names[i] for i in rng.choice(len(names), count, replace=False, p=shares / shares.sum())) for _ in clips
     ]
     prompts = [
         tuple(int(rng.integers(len(get_task(t).prompts))) if t != "rgb" else 0 for t in chosen) for chosen in tasks
@@ -228,18 +217,16 @@ def draw(config: TrainConfig, step: int) -> Draw:
     attention = str(rng.choice(list(config.attention), p=masks / masks.sum()))
     stream = bool(rng.random() < config.stream)
     first = float(rng.random())
-    stills = tuple(map(int, rng.integers(config.data.frames, size=size))) if alone else None
     return Draw(
         step=step,
         clips=tuple(map(int, clips)),
         tasks=tuple(tasks),
         prompts=tuple(prompts),
         attention=attention,
-        stream=stream and not alone,
+        stream=stream,
         first=first,
-        stills=stills,
-        width=(windows.width if windows.share else config.augment.person_width) if near else None,
-        height=windows.height if near and windows.share else None,
+        width=windows.width if near else None,
+        height=windows.height if near else None,
     )
 
 

@@ -41,12 +41,9 @@ class HeldOut:
         pictures: dict[str, Tensor] = {}
         for start in range(0, len(self.clips), BATCH):
             batch = ClipBatch.of(self.clips[start : start + BATCH], self.device)
-            # Stills that train in the place of later frames too are measured in both, in turns.
-            at_rest = frames == 1 and self.config.stream > 0 and start // BATCH % 2 == 1
-            latents = (stage.encode.at_rest if at_rest else stage.encode)(batch.rgb)
-            frame = start // BATCH // 2 % 4 if at_rest else None
+            latents = stage.encode(batch.rgb)
             for task in self.tasks:
-                found, picture = self._measure(stage, batch, latents, task, frame)
+                found, picture = self._measure(stage, batch, latents, task)
                 for name, values in found.items():
                     total.setdefault(name, []).append(values)
                 if start == 0 and picture is not None:
@@ -56,9 +53,8 @@ class HeldOut:
         return {**metrics, "score": score(metrics)}, pictures
 
     def _measure(
-        self, stage: Stage, batch: ClipBatch, latents: Tensor, task: str, frame: int | None
+        self, stage: Stage, batch: ClipBatch, latents: Tensor, task: str
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """frame: of stills at rest, which of a latent's 4 frames."""
         if not isinstance(stage, TaskStage):
             target = batch.target(task)
             decoded = stage.decode(stage.encode(target))
@@ -66,13 +62,12 @@ class HeldOut:
             return {f"psnr/{task}": 10 * torch.log10(4 / error.clamp_min(1e-10))}, _picture(target, decoded)
         count = len(batch)
         rows = Rows(list(range(count)), [task] * count, [0] * count)
-        draw = Draw(0, (), (), (), next(iter(self.config.attention)), frame is not None, 0.0)
+        draw = Draw(0, (), (), (), next(iter(self.config.attention)), False, 0.0)
         predicted, points = stage.transform(latents, rows, draw, batch.rgb)
         if points is not None:
-            chosen = slice(None) if frame is None else slice(frame, frame + 1)
-            keypoints = {k: v[:, chosen].float() for k, v in points._asdict().items()}
+            keypoints = {k: v.float() for k, v in points._asdict().items()}
             return keypoint_metrics(keypoints, batch, task), None
-        decoded = stage.pictures(predicted, batch.rgb, frame).float()
+        decoded = stage.pictures(predicted, batch.rgb).float()
         target = batch.target(task)
         return dense_metrics(task, decoded, batch), _picture(batch.rgb, target, decoded)
 

@@ -68,9 +68,9 @@ def overlap_loss(prediction: Tensor, target: Tensor) -> Tensor:
     A small person counts as much as a large one, as in what a mask is measured by; by L2 its pixels are few (soft IoU,
     Rahman and Wang, ISVC 2016). What lies outside [-1, 1] is cut off and learns from the L2 alone.
     """
-    told, truth = (x.mean(1).mul(0.5).add(0.5).clamp(0, 1).flatten(2) for x in (prediction, target))
-    shared = (told * truth).sum(-1)
-    iou = shared / (told.sum(-1) + truth.sum(-1) - shared).clamp_min(EPS)
+    found, truth = (x.mean(1).mul(0.5).add(0.5).clamp(0, 1).flatten(2) for x in (prediction, target))
+    shared = (found * truth).sum(-1)
+    iou = shared / (found.sum(-1) + truth.sum(-1) - shared).clamp_min(EPS)
     return masked_mean(1 - iou, truth.amax(-1) > 0.5)
 
 
@@ -144,13 +144,13 @@ def procrustes(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
     return ((x - mx).unsqueeze(-1) * turn.unsqueeze(-3)).sum(-2) + my
 
 
-def place_loss(said: Tensor, target: Keypoints) -> Tensor:
+def place_loss(heatmaps: Tensor, target: Keypoints) -> Tensor:
     """Cross-entropy of which cell a joint inside the image lies in, (B,); between cells it is shared (bilinear).
 
     An expectation alone is content with the middle of two doubtful places (Sun et al., ECCV 2018, add such a term too).
-    said: (B, T, K, h, w) logits of the cells, which may be whole patches.
+    heatmaps: (B, T, K, h, w) logits of the cells.
     """
-    chance = said.flatten(3).log_softmax(3).view_as(said)
+    chance = heatmaps.flatten(3).log_softmax(3).view_as(heatmaps)
     maps = chance.flatten(0, 2).unsqueeze(1)  # (B T K, 1, h, w)
     places = (2 * target.xy - 1).view(-1, 1, 1, 2)
     found = F.grid_sample(maps, places, padding_mode="border", align_corners=False)

@@ -8,20 +8,16 @@ from inspect import signature
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
 
 from thfm_ros.engine.device import fast_bf16
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from thfm_ros.model.guide import GuidedAutoencoderKLWan
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.nano.efficientnet import imagenet_file, load_imagenet
-from thfm_ros.model.presets import Preset, build, get_preset
+from thfm_ros.model.presets import Preset, build, get_preset, vae_class
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.grow import grow
 from thfm_ros.train.muon import Muon
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
@@ -34,8 +30,8 @@ def preset_of(config: TrainConfig) -> Preset:
         ("vae", config.vae, preset.vae),
         ("transformer", config.transformer, preset.transformer),
     ):
-        vae_kind = NanoCodec if "widths" in preset.vae else GuidedAutoencoderKLWan
-        allowed = signature((vae_kind if name == "vae" else THFMTransformer3DModel).__init__).parameters
+        kind = vae_class(preset.vae) if name == "vae" else THFMTransformer3DModel
+        allowed = signature(kind.__init__).parameters
         for key in own:
             if key not in allowed and key not in known:
                 raise UserError(f"{name}: unknown key '{key}'")
@@ -56,12 +52,8 @@ def open_networks(config: TrainConfig) -> Checkpoint:
     clip = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
     if config.init:
         checkpoint = load_checkpoint(config.init)
-        if not config.train_transformer:  # what knows of time stays: stills make no network for stills of it
-            clip |= {"frames": checkpoint.config.frames, "fps": checkpoint.config.fps}
         checkpoint.config = replace(checkpoint.config, **clip)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            _apply_overrides(config, checkpoint)
+        _apply_overrides(config, checkpoint)
     else:
         try:
             vae, transformer = build(preset, config.seed)
@@ -82,7 +74,7 @@ def open_networks(config: TrainConfig) -> Checkpoint:
             past = {"samples_seen": other.config.samples_seen, "notes": other.config.notes}
             checkpoint.config = replace(checkpoint.config, **past)
     if config.inflate:
-        stills_to_clips(checkpoint)
+        repeat_tokens(checkpoint.transformer)
     width = checkpoint.transformer.config.text_dim
     for name, prompt in checkpoint.prompts.items():
         if prompt.shape[-1] != width:
@@ -91,56 +83,25 @@ def open_networks(config: TrainConfig) -> Checkpoint:
 
 
 def _apply_overrides(config: TrainConfig, checkpoint: Checkpoint) -> None:
-    """Masks may change with training, and some parts may be added (`grow`); the rest of the architecture is that of
-    `init`, and has to agree."""
+    """Change masks; the rest of the architecture is that of `init`, and has to agree."""
     for name, own in (("vae", config.vae), ("transformer", config.transformer)):
-        for key, value in sorted(own.items(), key=lambda item: item[0] != "readout"):  # whose parts the others may be
+        for key, value in own.items():
             network = checkpoint.vae if name == "vae" else checkpoint.transformer
             found = network.config.get(key)
             if name == "transformer" and key in ("attention", "window"):
                 network.register_to_config(**{key: value})
-            elif found != value and not grow(checkpoint, name, key, value):
+            elif found != value:
                 raise UserError(
                     f"{name}.{key}: {config.init} has {found}, the config wants {value}: drop init or the key"
                 )
 
 
-def stills_to_clips(checkpoint: Checkpoint) -> None:
-    """Prepare networks that have seen still images only for clips."""
-    inflate(checkpoint.vae)
-    stages = checkpoint.config.notes.get("stages", [])
-    at_rest = any(stage["stage"] == "pixel" and stage.get("stream") for stage in stages)
-    repeat_tokens(checkpoint.transformer, at_rest)
-
-
 @torch.no_grad()
-def inflate(vae: AutoencoderKLWan) -> None:
-    """Prepare a VAE that was trained on still images for clips, without changing what it does to images.
-
-    Its convolutions over time have seen one frame: their taps on the past get zeros, and the layers that halve and
-    double time, which images skip, become "the latest frame" and "repeat". The 2.2 style's shortcuts, which have no
-    weights, still differ between a clip's first latent and later ones: training on clips has to follow.
-    """
-    for module in vae.modules():
-        if isinstance(module, WanCausalConv3d) and module.kernel_size[0] == 3 and module.kernel_size[1] == 3:
-            module.weight[:, :, :2] = 0
-        elif isinstance(module, WanResample) and hasattr(module, "time_conv"):
-            weight = module.time_conv.weight  # (C or 2 C, C, 3, 1, 1)
-            weight.zero_()
-            for half in weight.split(weight.shape[1]):
-                half[:, :, 2, 0, 0] = torch.eye(len(half))
-            module.time_conv.bias.zero_()
-
-
-@torch.no_grad()
-def repeat_tokens(transformer: THFMTransformer3DModel, at_rest: bool) -> None:
-    """Still images train the keypoint tokens of a clip's first frame, and at rest those of the next 4: start all later
-    ones from them."""
+def repeat_tokens(transformer: THFMTransformer3DModel) -> None:
+    """Start the keypoint tokens of later frames from that of the first, the only one that still images train."""
     tokens = transformer.keypoint_tokens
-    later = range(1, tokens.token_frames)
-    source = [1 + (t - 1) % 4 if at_rest else 0 for t in later]
     for table in (tokens.embedding, tokens.position):
-        table[1:] = table[source].clone()
+        table[1:] = table[:1].clone()
 
 
 def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, write_text
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
-from thfm_ros.train.networks import stills_to_clips
+from thfm_ros.train.networks import repeat_tokens
 
 LIMIT_MB = 40
 
@@ -67,7 +67,7 @@ def _stills_to_clips(checkpoint: Checkpoint, frames: int) -> None:
     if frames < 5 or frames % 4 != 1 or checkpoint.config.frames != 1:
         found = f"{frames} for a network of {checkpoint.config.frames}"
         raise UserError(f"frames: expected 4k + 1 >= 5 for a network that was trained on 1 frame, found {found}")
-    stills_to_clips(checkpoint)
+    repeat_tokens(checkpoint.transformer)
     checkpoint.transformer.register_to_config(attention="causal", window=1)
     checkpoint.config = replace(checkpoint.config, frames=frames, attentions=["causal"])
 

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.pyramid import Pyramid
-from thfm_ros.model.readout import Keypoints, PatchReadout
+from thfm_ros.model.readout import Keypoints
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
 from thfm_ros.train.config import TrainConfig
-from thfm_ros.train.data import Draw, task_weights
+from thfm_ros.train.data import Draw
 from thfm_ros.train.latent_cache import LatentCache
-from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, overlap_loss, place_loss
+from thfm_ros.train.losses import dense_loss, keypoint_loss, l2_loss, overlap_loss
 from thfm_ros.train.networks import add_lora
 from thfm_ros.train.samples import ClipBatch
 
@@ -52,8 +51,8 @@ class Stage(nn.Module):
         super().__init__()
         self.config = config
         self.vae, self.transformer = checkpoint.vae, checkpoint.transformer
-        how = (config.gradient_checkpointing, config.look_back)
-        self.encode, self.decode = FlatEncoder(self.vae, *how), FlatDecoder(self.vae, *how)
+        self.encode = FlatEncoder(self.vae, config.gradient_checkpointing)
+        self.decode = FlatDecoder(self.vae, config.gradient_checkpointing)
         self.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
@@ -63,18 +62,14 @@ class Stage(nn.Module):
         """Return parameters that move at `encoder_rate` of the learning rate."""
         return []
 
-    def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
-        """Decoded, at the size of the video, in [-1, 1]; of stills at rest: which of a latent's 4 frames."""
-        if frame is None:
-            return self.decode(latents, video)
-        return self.decode.at_rest(latents, frame, self.decode.look(video)).clamp(-1, 1)
+    def pictures(self, latents: Tensor, video: Tensor) -> Tensor:
+        """Decode latents to the size of the video that they are of, in [-1, 1]."""
+        return self.decode(latents)
 
     def compile_networks(self) -> None:
         self.encode.compile()
         self.transformer.compile()
-        self.encode.at_rest = torch.compile(self.encode.at_rest)
-        for name in ("unclamped", "at_rest"):  # what the losses look at
-            setattr(self.decode, name, torch.compile(getattr(self.decode, name)))
+        self.decode.unclamped = torch.compile(self.decode.unclamped)  # what the losses look at
 
     def targets(self, batch: ClipBatch, rows: Rows, which: list[int]) -> Tensor:
         """(len(which), 3, T, H, W) RGB targets of dense rows."""
@@ -93,8 +88,6 @@ class VaeStage(Stage):
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
         super().__init__(config, checkpoint)
         self.vae.requires_grad_(True)
-        if self.decode.guide is not None:  # an autoencoder that saw what it has to paint would learn to copy it
-            self.decode.guide.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
@@ -115,42 +108,20 @@ class TaskStage(Stage):
         self.prompts = nn.Module()
         for name, prompt in checkpoint.prompts.items():
             self.prompts.register_buffer(name, prompt, persistent=False)
-        if not config.train_transformer:
-            self._read_only()
-        elif config.lora:
+        if config.lora:
             add_lora(self.transformer, config.lora)
         else:
             self.transformer.requires_grad_(True)
         if config.gradient_checkpointing:
             self.transformer.enable_gradient_checkpointing()
-        self.said: Tensor | None = None  # of where each joint lies, logits (sparse rows, T, K, h, w)
         if len(config.keypoints) > 3:
-            self._listen()
-
-    def _read_only(self) -> None:
-        if self.config.lora:
-            raise UserError("lora: adapters are the transformer's, which train_transformer: false keeps; drop one")
-        dense = [task for task in task_weights(self.config) if get_task(task).kind == "dense"]
-        if dense:
-            raise UserError(
-                f"tasks: train_transformer: false teaches keypoints alone, found {dense[0]}; "
-                "tasks: {keypoints_2d: 1, keypoints_3d: 1}"
-            )
-        self.transformer.keypoint_tokens.head.requires_grad_(True)
-
-    def _listen(self) -> None:
-        head = self.transformer.keypoint_tokens.head
-        if not isinstance(head, PatchReadout):
-            raise UserError("keypoints: a fourth weight wants readout patches or heatmap; give three")
-
-        def hear(_: nn.Module, __: object, places: Tensor) -> None:
-            self.said = places
-
-        head.said.register_forward_hook(hear)
+            raise UserError("keypoints: a fourth weight is of heatmaps, which stage nano has; give three")
 
     def transform(self, latents: Tensor, rows: Rows, draw: Draw, video: Tensor) -> tuple[Tensor, Keypoints | None]:
-        """Latents of the rows (R, C, T', h, w), and the video behind those of each clip (B, 3, T, H, W) -> predicted
-        latents (negated output), keypoints."""
+        """Predict latents (the negated output) and keypoints of the latents (R, C, T', h, w) of the rows.
+
+        video: (B, 3, T, H, W) of the clips, whose features nano's head takes; not needed here.
+        """
         prompt = torch.stack([getattr(self.prompts, task)[p] for task, p in zip(rows.tasks, rows.prompts, strict=True)])
         sparse = torch.tensor([get_task(t).kind == "sparse" for t in rows.tasks], device=latents.device)
         has_sparse = any(get_task(t).kind == "sparse" for t in rows.tasks)
@@ -160,22 +131,16 @@ class TaskStage(Stage):
             keypoints=sparse if has_sparse else False,
             frames=4 * latents.shape[2] if draw.stream else None,
             attention=draw.attention,
-            image=video[rows.clips] if self.transformer.keypoint_tokens.looks and has_sparse else None,
         )
         return -out.sample, out.keypoints
 
     def keypoint_rows(self, predicted: Keypoints, batch: ClipBatch, rows: Rows, which: list[int], skip: int) -> Tensor:
         """Keypoint loss of sparse rows; `skip` frames at the start have no prediction (middle of a stream)."""
         truth = batch.select([rows.clips[r] for r in which]).keypoints
-        xy, xyz, visibility, *place = self.config.keypoints
+        xy, xyz, visibility = self.config.keypoints
         chosen = Keypoints(*(p[which].float() for p in predicted))
         target = Keypoints(*(t[:, skip:].expand_as(p) for t, p in zip(truth, chosen, strict=True)))
-        loss = keypoint_loss(chosen, target, (xy, xyz, visibility), self.config.aligned)
-        if place:
-            assert self.said is not None, "keypoints came from the head"
-            loss = loss + place[0] * place_loss(self.said, target)
-            self.said = None
-        return loss
+        return keypoint_loss(chosen, target, (xy, xyz, visibility), self.config.aligned)
 
 
 class LatentStage(TaskStage):
@@ -226,46 +191,32 @@ class PixelStage(TaskStage):
         if config.train_decoder:
             self.vae.decoder.requires_grad_(True)
             self.vae.post_quant_conv.requires_grad_(True)
-            if self.decode.guide is not None:
-                self.decode.guide.requires_grad_(True)
-        if not config.train_eyes:
-            for eyes in (m for m in self.modules() if isinstance(m, Pyramid)):
-                eyes.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
-        at_rest = draw.stream and batch.rgb.shape[2] == 1
-        skip = 1 if draw.stream and not at_rest else 0  # the latent that stands for the stream's first frame
+        skip = 1 if draw.stream else 0  # the latent that stands for the stream's first frame
         with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
-            source = (self.encode.at_rest if at_rest else self.encode)(batch.rgb)[rows.clips, :, skip:]
+            source = self.encode(batch.rgb)[rows.clips, :, skip:]
         dense, sparse = _split(rows)
         predicted, points = self.transform(source, rows, draw, batch.rgb[:, :, skip:])
         loss = predicted.new_zeros(len(rows.tasks), dtype=torch.float32)
         if dense:
             target = self.targets(batch, rows, dense)
-            guides = tuple(g[[rows.clips[r] for r in dense]] for g in self.decode.look(batch.rgb))
-            video, frames = self._decoded(predicted[dense], target, draw, at_rest, guides)
+            video, frames = self._decoded(predicted[dense], target, draw)
             loss = loss.index_put((_index(dense, loss),), self._dense(video, target, batch, rows, dense, frames))
         if points is not None:
             keypoints = self.keypoint_rows(points, batch, rows, sparse, skip)
             loss = loss.index_put((_index(sparse, loss),), keypoints)
         return loss * loss.new_tensor([self.config.loss_weights.get(task, 1.0) for task in rows.tasks]), rows
 
-    def _decoded(
-        self, latents: Tensor, target: Tensor, draw: Draw, at_rest: bool, guides: tuple[Tensor, ...]
-    ) -> tuple[Tensor, slice]:
+    def _decoded(self, latents: Tensor, target: Tensor, draw: Draw) -> tuple[Tensor, slice]:
         """The frames that the losses look at, and which of the clip's they are."""
-        if at_rest:
-            return self.decode.at_rest(latents, int(4 * draw.first), guides).float(), slice(0, 1)
         if draw.stream:  # the decoder's history: the target's own first latent
             with torch.no_grad():
                 history = self.encode(target[:, :, :1])
             latents = torch.cat((history.to(latents), latents), 2)
         low, high, frames = self._run(latents.shape[2], draw)
-        # Of a run of latent frames: at 1, 2 or 4 frames for each but the first.
-        rates = [(g.shape[2] - 1) // max(1, latents.shape[2] - 1) for g in guides]
-        seen = tuple(g[:, :, r * low : r * (high - 1) + 1] for g, r in zip(guides, rates, strict=True))
-        video = self.decode.unclamped(latents[:, :, low:high], seen).float()
+        video = self.decode.unclamped(latents[:, :, low:high]).float()
         if draw.stream and low == 0:
             return video[:, :, 1:], slice(1, frames.stop)
         if low > 0:  # a run from the middle starts with a latent that the decoder takes for one frame

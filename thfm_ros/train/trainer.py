@@ -21,7 +21,6 @@ from thfm_ros.train.augment import augmented
 from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
-from thfm_ros.train.head_stages import EncoderStage, GuideStage
 from thfm_ros.train.heldout import HeldOut
 from thfm_ros.train.nano.stage import NanoStage
 from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
@@ -34,8 +33,6 @@ STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "vae": VaeStage,
     "latent": LatentStage,
     "pixel": PixelStage,
-    "encoder": EncoderStage,
-    "guide": GuideStage,
     "nano": NanoStage,
 }
 IN_TIME = 0.95  # of the steps that the time seems to allow, so that the rate has fallen before it ends
@@ -65,15 +62,8 @@ class Trainer:
         config = replace(config, data=replace(data, **sizes))
         if config.latents and config.augment != AugmentConfig():
             raise UserError("latents: kept ones know one view of a clip; latents: '' with augment, or no augment")
-        if config.stills and config.stage == "latent":
-            raise UserError("stills: stage latent keeps whole clips apart by their numbers; stills: 0")
-        if config.stream and config.data.frames == 1 and config.stage not in ("pixel", "encoder"):
-            raise UserError(f"stream: stage {config.stage} has no place for stills but a clip's start; stream: 0")
-        if config.augment.person and config.augment.person_width > preset.width:
-            raise UserError(
-                f"augment.person_width: expected at most the clips' {preset.width} pixels, "
-                f"found {config.augment.person_width}"
-            )
+        if config.stream and config.data.frames == 1:
+            raise UserError("stream: still images have no middle of a stream; stream: 0, or data.frames of 5 or more")
         self.config, self.out, self.clock = config, Path(out), clock
         cpu = not torch.cuda.is_available()
         torch.set_flush_denormal(True)  # denormals make young networks several times slower on CPUs
@@ -94,12 +84,11 @@ class Trainer:
         self.checkpoint = open_networks(config)
         patch = self.checkpoint.vae.config.scale_factor_spatial * self.checkpoint.transformer.config.patch_size[2]
         windows = config.augment.windows
-        shown = {"person_width": config.augment.person_width} if config.augment.person else {}
-        shown |= {"windows.width": windows.width, "windows.height": windows.height} if windows.share else {}
-        for name, pixels in shown.items():
-            if pixels % patch:
+        for name, pixels in (("width", windows.width), ("height", windows.height)):
+            if windows.share and pixels % patch:
                 raise UserError(
-                    f"augment.{name}: expected a multiple of {patch} pixels, the network's patches, found {pixels}"
+                    f"augment.windows.{name}: expected a multiple of {patch} pixels, the network's patches, "
+                    f"found {pixels}"
                 )
         torch.manual_seed(config.seed)  # of what stages add to the networks: adapters, heads
         self.stage = STAGES[config.stage](config, self.checkpoint).train().to(self.accelerator.device)
@@ -229,10 +218,7 @@ class Trainer:
             if clip.frames < frames:
                 raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
         size = len(clips) // count
-        if mine.stills is None:
-            windows = [clip.window(0, frames) for clip in clips]
-        else:
-            windows = [clip.window(frame, 1) for clip, frame in zip(clips, mine.stills, strict=True)]
+        windows = [clip.window(0, frames) for clip in clips]
         parts = [windows[i * size : (i + 1) * size] for i in range(count)]
         return [self._batch(part, mine.part(i, count)) for i, part in enumerate(parts)]
 
@@ -280,7 +266,7 @@ class Trainer:
                 self.heldout.calibrate(self.stage)
             elif self.config.lora:
                 model = replace(model, transformer=self._merged())
-            tasks = self.config.stage not in ("vae", "encoder", "guide")
+            tasks = self.config.stage != "vae"
             model.config = replace(
                 model.config,
                 trained=model.config.trained or tasks,

@@ -18,9 +18,9 @@ from thfm_ros.engine.backends.tensorrt_executor import Executor, as_float32, bfl
 from thfm_ros.engine.backends.tensorrt_stream import DeviceStream
 from thfm_ros.engine.build_trt import because, error_log, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, platform_name
-from thfm_ros.engine.manifest import FEATURES, IMAGE, Manifest, TensorSpec, base_name
+from thfm_ros.engine.manifest import FEATURES, Manifest, TensorSpec, base_name
 from thfm_ros.engine.results import Keypoints, Prediction, probabilities
-from thfm_ros.engine.runtime import StageRuntime, bundle_prompts, sparse_prompt, task_stages, to_video
+from thfm_ros.engine.runtime import StageRuntime, bundle_prompts, sparse_prompt, task_stages
 from thfm_ros.engine.streams import StageStream
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
@@ -115,7 +115,7 @@ class TensorRT(StageRuntime):
     def _wire(self, name: str, spec: TensorSpec) -> DeviceMemory:
         base, suffix = base_name(name), name.removeprefix(base_name(name))
         key = f"{name}.{spec.name}"
-        if spec.name == IMAGE or spec.name.startswith(FEATURES) or (spec.name == "latents" and base == "encode"):
+        if spec.name.startswith(FEATURES) or (spec.name == "latents" and base == "encode"):
             key = spec.name
         elif spec.name == "latents" and base in ("transform", "keypoints") and spec.shape[0] == 1:
             key = spec.name  # of a batch they are copies
@@ -187,14 +187,9 @@ class TensorRT(StageRuntime):
         return Prediction({t: v.transpose(1, 2, 3, 0) for t, v in videos.items()}, found, times)
 
     def _begin(self, frames: np.ndarray) -> None:
-        """The frames, and for networks that look at pictures once more the video itself."""
+        """The frames to the GPU."""
         encode, (spec,) = self.executor("encode"), self.manifest.stages["encode"].inputs
         self.upload(spec, frames[None], encode.buffers[spec.name])
-        for name in ("keypoints", "decode"):
-            if self.manifest.looks(name):
-                image = next(t for t in self.manifest.stages[name].inputs if t.name == IMAGE)
-                self.upload(image, to_video(frames), self.executor(name).buffers[IMAGE])
-                break
 
     def _transform(self, executor: Executor, tasks: Sequence[str]) -> None:
         """One transform stage for `tasks`; a batch has the latents once for each."""

@@ -11,7 +11,7 @@ from thfm_ros.engine.backends.cuda import Cuda, DeviceMemory
 from thfm_ros.engine.backends.tensorrt_executor import Executor, as_float32
 from thfm_ros.engine.manifest import TensorSpec, is_cache
 from thfm_ros.engine.runtime import StageRuntime
-from thfm_ros.engine.streams import StageStream, changing, check_stream_input, check_stream_stages
+from thfm_ros.engine.streams import StageStream, check_stream_input, check_stream_stages
 
 
 class Device(Protocol):
@@ -49,7 +49,7 @@ class DeviceStream(StageStream):
         def data(name: str) -> dict[str, DeviceMemory]:
             stage = stages[name]
             buffers = {t.name: device.buffer(t) for t in (*stage.inputs, *stage.outputs) if not is_cache(t)}
-            for spec, value in zip(stage.inputs[1:], constants, strict=False):  # an image and caches follow
+            for spec, value in zip(stage.inputs[1:], constants, strict=False):  # caches follow
                 device.upload(spec, value, buffers[spec.name])
             return buffers
 
@@ -61,15 +61,15 @@ class DeviceStream(StageStream):
     def reset(self) -> None:
         self._count = 0
 
-    def advance(self, x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    def advance(self, x: np.ndarray) -> list[np.ndarray]:
         owner, device = self._owner, self._device
         device.cuda.activate()
         name = self._names[min(self._count, 1)]
-        check_stream_input(owner, name, x, *others)
+        check_stream_input(owner, name, x)
         executor = self._start if self._count == 0 else self._steps[(self._count - 1) % 2]
         stage = owner.manifest.stages[name]
-        for spec, value in zip(changing(stage), (x, *others), strict=True):
-            device.upload(spec, value, executor.buffers[spec.name])
+        given = stage.inputs[0]
+        device.upload(given, x, executor.buffers[given.name])
         executor()
         results = [t for t in stage.outputs if not is_cache(t)]
         hosts = [device.download(t, executor.buffers[t.name]) for t in results]

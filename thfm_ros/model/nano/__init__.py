@@ -1,4 +1,4 @@
-"""The small network that is to ship next: the paper's parts around one image encoder that photographs taught.
+"""The small network that ships: the paper's parts around one image encoder that photographs taught.
 
 In the place of Wan's autoencoder stands `NanoCodec`: EfficientNet-Lite0, a U-Net neck, and one decoder that sees the
 neck's maps. A small autoencoder would blur outlines, and an encoder that saw photographs carries over to them. Wan's

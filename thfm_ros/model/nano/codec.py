@@ -46,35 +46,48 @@ class NanoCodec(ModelMixin, ConfigMixin):
 
     def features(self, video: Tensor) -> Features:
         """Return the features of every frame of (B, 3, T, H, W) in [-1, 1]."""
-        images = video.transpose(1, 2).flatten(0, 1)
-        maps = self.neck(self.image_encoder(images))
-        return tuple(m.unflatten(0, (len(video), -1)).transpose(1, 2) for m in maps)
+        return features_of(self.image_encoder, self.neck, video)
 
     def encode(self, features: Features) -> Tensor:
         """Return latents (B, z_dim, T', h, w): a clip's first frame alone, then every four frames together.
 
         T = 4k + 1 frames of a clip become T' = k + 1, 4k frames from the middle of a stream T' = k.
         """
-        coarse = features[-1]
-        frames = coarse.shape[2]
-        if start := frames % FRAMES:  # the first frame stands for four that are alike
-            coarse = torch.cat((coarse[:, :, :1].expand(-1, -1, FRAMES - start, -1, -1), coarse), 2)
-        groups = coarse.unflatten(2, (-1, FRAMES)).transpose(1, 2)  # (B, T', C, 4, h, w)
-        flat = groups.flatten(0, 1)
-        latents = sum(layer(flat[:, :, i]) for i, layer in enumerate(self.to_latents))
-        assert isinstance(latents, Tensor)
-        return latents.unflatten(0, (len(coarse), -1)).transpose(1, 2)
+        return latents_of(self.to_latents, features[-1])
 
     def decode(self, latents: Tensor, features: Features) -> Tensor:
         """Return video (B, 3, T, H, W), not clamped, of latents (B, z_dim, T', h, w) and the frames' features.
 
         Features may be those of one clip, for several tasks.
         """
-        frames = features[0].shape[2]
-        index = [(t + (FRAMES - 1) * (frames % FRAMES)) // FRAMES for t in range(frames)]
-        each = latents[:, :, index].transpose(1, 2).flatten(0, 1)
-        maps = [m.transpose(1, 2).flatten(0, 1) for m in features]
-        return self.decoder(each, maps).unflatten(0, (len(latents), -1)).transpose(1, 2)
+        return painted(self.decoder, latents, features)
+
+
+def features_of(image_encoder: nn.Module, neck: nn.Module, video: Tensor) -> Features:
+    """See `NanoCodec.features`."""
+    maps = neck(image_encoder(video.transpose(1, 2).flatten(0, 1)))
+    return tuple(m.unflatten(0, (len(video), -1)).transpose(1, 2) for m in maps)
+
+
+def latents_of(to_latents: nn.ModuleList, coarse: Tensor) -> Tensor:
+    """See `NanoCodec.encode`; coarse: features at stride 16."""
+    frames = coarse.shape[2]
+    if start := frames % FRAMES:  # the first frame stands for four that are alike
+        coarse = torch.cat((coarse[:, :, :1].expand(-1, -1, FRAMES - start, -1, -1), coarse), 2)
+    groups = coarse.unflatten(2, (-1, FRAMES)).transpose(1, 2)  # (B, T', C, 4, h, w)
+    flat = groups.flatten(0, 1)
+    latents = sum(layer(flat[:, :, i]) for i, layer in enumerate(to_latents))
+    assert isinstance(latents, Tensor)
+    return latents.unflatten(0, (len(coarse), -1)).transpose(1, 2)
+
+
+def painted(decoder: nn.Module, latents: Tensor, features: Features) -> Tensor:
+    """See `NanoCodec.decode`."""
+    frames = features[0].shape[2]
+    index = [(t + (FRAMES - 1) * (frames % FRAMES)) // FRAMES for t in range(frames)]
+    each = latents[:, :, index].transpose(1, 2).flatten(0, 1)
+    maps = [m.transpose(1, 2).flatten(0, 1) for m in features]
+    return decoder(each, maps).unflatten(0, (len(latents), -1)).transpose(1, 2)
 
 
 class Neck(nn.Module):

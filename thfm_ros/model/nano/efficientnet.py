@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
+from thfm_ros.model.precision import autocasts
 
 EPS = 1e-3  # of the batch norms that were folded
 
@@ -69,7 +70,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) -> (N, width, h / stride, w / stride), rounded up."""
-        x = x.to(self.project.conv.weight.dtype) if not torch.is_autocast_enabled(x.device.type) else x
+        x = x if autocasts(x) else x.to(self.project.conv.weight.dtype)
         y = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
         return x + y if self.residual else y

@@ -1,10 +1,10 @@
-"""Nano's codec as modules with plain tensors in and out: what the engine exports."""
+"""Nano's codec as modules with plain tensors in and out: what the engine exports. Each holds its own weights alone."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from thfm_ros.model.nano.codec import NanoCodec
+from thfm_ros.model.nano.codec import NanoCodec, features_of, latents_of, painted
 
 
 class NanoEncoder(nn.Module):
@@ -15,11 +15,11 @@ class NanoEncoder(nn.Module):
 
     def __init__(self, codec: NanoCodec) -> None:
         super().__init__()
-        self.codec = codec
+        self.image_encoder, self.neck, self.to_latents = codec.image_encoder, codec.neck, codec.to_latents
 
     def forward(self, video: Tensor) -> tuple[Tensor, ...]:
-        features = self.codec.features(video)
-        return (self.codec.encode(features), *features)
+        features = features_of(self.image_encoder, self.neck, video)
+        return (latents_of(self.to_latents, features[-1]), *features)
 
 
 class NanoDecoder(nn.Module):
@@ -27,7 +27,7 @@ class NanoDecoder(nn.Module):
 
     def __init__(self, codec: NanoCodec) -> None:
         super().__init__()
-        self.codec = codec
+        self.decoder = codec.decoder
 
     def forward(self, latents: Tensor, *features: Tensor) -> Tensor:
-        return self.codec.decode(latents, features).clamp(-1, 1)
+        return painted(self.decoder, latents, features).clamp(-1, 1)

@@ -53,7 +53,7 @@ class NanoStage(PixelStage):
         """Return the latents of (B, 3, T, H, W)."""
         return self.vae.encode(self.vae.features(video))
 
-    def pictures(self, latents: Tensor, video: Tensor, frame: int | None = None) -> Tensor:
+    def pictures(self, latents: Tensor, video: Tensor) -> Tensor:
         """Return what the decoder paints, clamped."""
         return self.vae.decode(latents, self.vae.features(video)).clamp(-1, 1)
 
@@ -94,7 +94,8 @@ class NanoStage(PixelStage):
 
     def _keypoints(self, latents: Tensor, rows: Rows, draw: Draw, features: Features) -> HeatmapKeypoints:
         prompt = self._prompt(rows, latents)
-        return self.transformer(latents, prompt, keypoints=True, attention=draw.attention, image=features[1]).keypoints
+        out = self.transformer(latents, prompt, keypoints=True, attention=draw.attention, features=features[1])
+        return out.keypoints
 
     def _prompt(self, rows: Rows, like: Tensor) -> Tensor:
         pairs = zip(rows.tasks, rows.prompts, strict=True)

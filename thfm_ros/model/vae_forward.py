@@ -9,15 +9,13 @@ writes. Numbers equal the stock class within rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders import autoencoder_kl_wan as wan
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-from thfm_ros.errors import UserError
 
 CACHE_FRAMES = 2  # a causal convolution over 3 frames looks back on 2
 
@@ -54,8 +52,6 @@ class WholeClip:
         self.again = caches is None
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        if not looks_back(conv):
-            return _frame_conv(conv, x)
         if self.caches is not None:
             self.caches.append(_last_frames(x))
         return conv(x) if x.shape[2] > 1 else _frame_conv(conv, x)
@@ -93,8 +89,6 @@ class NextChunk:
         return x
 
     def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        if not looks_back(conv):
-            return _frame_conv(conv, x)
         pad = conv._padding[:4]
         x = F.pad(self._extend(x, CACHE_FRAMES), (*pad, 0, 0))
         return F.conv3d(x, conv.weight, conv.bias, conv.stride)
@@ -110,61 +104,6 @@ class NextChunk:
 
     def repeated(self, x: Tensor, factor: int) -> Tensor:
         return x
-
-
-class AtRest:
-    """One still image in the place of a later frame of a video at rest.
-
-    The layers over time are taken as `train.networks.inflate` leaves them (the latest frame, repeated), which is what
-    makes one frame of work enough. The shortcuts of Wan 2.2 are as they are: those of a stream's first frame, which is
-    all that a still trains otherwise, look at zeros in the place of its past.
-
-    frame: which of the 4 frames of a latent frame the decoder makes.
-    """
-
-    start, again = True, False  # one frame comes in, as at the start
-
-    def __init__(self, frame: int = 3) -> None:
-        self.phases = [frame // 2, frame % 2]  # of the decoder's two layers that double time, in order
-
-    def conv(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        return _frame_conv(conv, x)
-
-    def down(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        return x
-
-    def up(self, conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
-        return x
-
-    def whole(self, x: Tensor, factor: int) -> Tensor:
-        return x.expand(-1, -1, factor, -1, -1)
-
-    def repeated(self, x: Tensor, factor: int) -> Tensor:
-        phase = self.phases.pop(0) if factor == 2 else 0
-        return x[:, :, phase : phase + 1]
-
-
-def set_look_back(network: nn.Module, wanted: bool | None = None) -> None:
-    """Whether the network's 3x3x3 convolutions look at past frames. None: each as its weights are.
-
-    One whose taps on the past are all zero gives the same numbers without them, at a third of the work and with nothing
-    to remember in a stream. That is what networks trained on still images are (`train.networks.inflate`), and what
-    training on clips may keep them (wanted: False).
-    """
-    for conv in network.modules():
-        if _over_space_and_time(conv):
-            past = conv.weight.is_meta or bool(conv.weight[:, :, :-1].any())  # without values: the general case
-            if wanted is False and past:
-                raise UserError("look_back: false: the VAE's convolutions do look back; start with inflate: true")
-            conv.look_back = past if wanted is None else wanted
-
-
-def looks_back(conv: wan.WanCausalConv3d) -> bool:
-    return _over_space_and_time(conv) and getattr(conv, "look_back", True)
-
-
-def _over_space_and_time(module: nn.Module) -> TypeGuard[wan.WanCausalConv3d]:
-    return isinstance(module, wan.WanCausalConv3d) and module.kernel_size == (3, 3, 3)
 
 
 def _frame_conv(conv: wan.WanCausalConv3d, x: Tensor) -> Tensor:
@@ -280,14 +219,8 @@ def _block(block: nn.Module, x: Tensor, time: Temporal) -> Tensor:
     return x if shortcut is None else x + shortcut
 
 
-def _walk(
-    blocks: Sequence[nn.Module], x: Tensor, time: Temporal, checkpointing: bool, guides: Sequence[Tensor]
-) -> Tensor:
-    """guides: added to what enters the last blocks."""
-    plain = len(blocks) - len(guides)
-    for index, block in enumerate(blocks):
-        if index >= plain:
-            x = x + guides[index - plain]
+def _walk(blocks: Sequence[nn.Module], x: Tensor, time: Temporal, checkpointing: bool) -> Tensor:
+    for block in blocks:
         if checkpointing and time.again and torch.is_grad_enabled():
             x = checkpoint(_block, block, x, time, use_reentrant=False)
         else:
@@ -301,9 +234,8 @@ def _run(
     x: Tensor,
     time: Temporal,
     checkpointing: bool,
-    guides: Sequence[Tensor] = (),
 ) -> Tensor:
-    x = _walk(blocks, time.conv(network.conv_in, x), time, checkpointing, guides)
+    x = _walk(blocks, time.conv(network.conv_in, x), time, checkpointing)
     return time.conv(network.conv_out, network.nonlinearity(rms_norm(network.norm_out, x)))
 
 
@@ -312,8 +244,6 @@ def encode(encoder: wan.WanEncoder3d, x: Tensor, time: Temporal, checkpointing: 
     return _run(encoder, [*encoder.down_blocks, encoder.mid_block], x, time, checkpointing)
 
 
-def decode(
-    decoder: wan.WanDecoder3d, z: Tensor, time: Temporal, checkpointing: bool = False, guides: Sequence[Tensor] = ()
-) -> Tensor:
-    """(B, z, T', h, w) after `post_quant_conv` -> (B, C, T, H, W) patchified pixels. guides: see `guide.Guide`."""
-    return _run(decoder, [decoder.mid_block, *decoder.up_blocks], z, time, checkpointing, guides)
+def decode(decoder: wan.WanDecoder3d, z: Tensor, time: Temporal, checkpointing: bool = False) -> Tensor:
+    """(B, z, T', h, w) after `post_quant_conv` -> (B, C, T, H, W) patchified pixels."""
+    return _run(decoder, [decoder.mid_block, *decoder.up_blocks], z, time, checkpointing)
