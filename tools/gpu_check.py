@@ -120,7 +120,7 @@ def backend(checkpoint: Path | None, precision: str) -> tuple[str, dict[str, Any
     gpu = current_gpu()
     assert gpu is not None
     with tempfile.TemporaryDirectory() as folder:
-        root = checkpoint or _random("nano-lite", Path(folder) / "checkpoint")
+        root = checkpoint or _random("nano", Path(folder) / "checkpoint")
         network = load_checkpoint(root, DTYPES[precision])
         modules = whole_clip_modules(network, Clip.of(network), (1, 4))
         for module in modules.values():
@@ -149,7 +149,7 @@ def tensorrt(checkpoint: Path | None, flavor: str) -> tuple[str, dict[str, Any]]
     from thfm_ros.engine.export import export_bundle
 
     with tempfile.TemporaryDirectory() as folder:
-        root = checkpoint or _random("nano-lite", Path(folder) / "checkpoint")
+        root = checkpoint or _random("nano", Path(folder) / "checkpoint")
         bundle, start = Path(folder) / "bundle", time.perf_counter()
         export_bundle(root, load_recipe(ROOT / "engines" / FLAVORS[flavor]), bundle)
         exported = time.perf_counter()
@@ -257,7 +257,7 @@ def _events(torch: Any, run: Callable[[], Any], repeats: int) -> float:
     return begin.elapsed_time(end) / repeats
 
 
-def training(_: Path | None, preset: str = "nano-lite", device: str = "cuda") -> tuple[str, dict[str, Any]]:
+def training(_: Path | None, preset: str = "nano", device: str = "cuda") -> tuple[str, dict[str, Any]]:
     """Images a second forwards and backwards through codec and transformer in bf16, without data: a ceiling."""
     if device == "cuda":
         _need_gpu()
@@ -296,7 +296,7 @@ CHECKS: dict[str, tuple[Check, int]] = {  # and the seconds after which it is en
     "driver": (driver, 60),
     **{f"backend {p}": (lambda c, p=p: backend(c, p), 120) for p in ("fp16", "bf16", "tf32")},
     **{f"{flavor}": (lambda c, f=flavor: tensorrt(c, f), 300) for flavor in FLAVORS},
-    "cost nano-lite": (lambda c: cost("nano-lite", "5x144x240"), 120),
+    "cost nano": (lambda c: cost("nano", "5x144x240"), 120),
     "cost wan-1.3b": (lambda c: cost("wan-1.3b", "17x480x832"), 240),
     "training": (training, 120),
 }
@@ -506,7 +506,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--minutes", type=float, default=10.0, help="for all checks together")
     parser.add_argument("--only", action="append", default=[], choices=list(CHECKS), help="this check; may be repeated")
-    parser.add_argument("--checkpoint", type=Path, help="its weights, else random ones of nano-lite")
+    parser.add_argument("--checkpoint", type=Path, help="its weights, else random ones of nano")
     parser.add_argument(
         "--markdown", type=Path, metavar="JSON", help="print the table of such a file and do nothing else"
     )

@@ -48,7 +48,7 @@ def built(stage: StageModule, folder: Path) -> tuple[Built, Counter[str]]:
 @pytest.mark.parametrize("name", ["transform", "keypoints"])
 def test_nano(name: str, tmp_path: Path) -> None:
     """Each layer attends within the window's first latent frame, within the others, and to the prompt."""
-    engine, kernels = built(stages("nano-lite", torch.float16, 2)[name], tmp_path)
+    engine, kernels = built(stages("nano", torch.float16, 2)[name], tmp_path)
     assert kernels["attention"] == 3 * 2, kernels
     assert engine.weights > 1 << 20
     assert 0 < engine.scratch < 64 << 20
