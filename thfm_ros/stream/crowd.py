@@ -27,7 +27,7 @@ from thfm_ros.tasks import INSTANCES
 SPARSE = ("keypoints_2d", "keypoints_3d")
 FOLLOWED_S = 0.6  # for how long somebody whom no detection shows is still looked for in their window
 THERE = 0.3  # the least overlap of a skeleton with the window's person, where no detection shows them
-SAME = 0.06  # mean distance of two skeletons' joints, in heights of the person, below which they are one person's
+SAME = 0.1  # mean distance of two skeletons' joints, in heights of the person, below which they are one person's
 NEARER = 1.1  # times as high has somebody else to be to take a known person's place among the nearest
 LABELS = 65535  # values of the label image, 1 and up; ids beyond them begin again
 
