@@ -321,10 +321,12 @@ def _network(preset: str, dtype: Any, device: str) -> Any:
     from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig
     from thfm_ros.model.presets import build, get_preset
 
-    vae, transformer = build(preset)
-    transformer = transformer.to(dtype)
-    transformer.keypoint_tokens.float()
-    vae, transformer = vae.to(dtype).to(device), transformer.to(device)
+    vae, transformer = (model.to(device) for model in build(preset))
+    for model in (vae, transformer):  # as a checkpoint is loaded: some parts stay in float32
+        kept = set(model._keep_in_fp32_modules or ())
+        for name, parameter in model.named_parameters():
+            if not kept & set(name.split(".")):
+                parameter.data = parameter.data.to(dtype)
     return Checkpoint(vae, transformer, {}, CheckpointConfig.of(get_preset(preset)))
 
 

@@ -81,7 +81,7 @@ class Choice(torch.nn.Module):
         self.middle = middle
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(1e6 * (x - self.middle))
+        return torch.where(x > self.middle, 1.0, 0.0)
 
 
 def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
@@ -181,4 +181,5 @@ def test_clips_that_fill_a_machine_have_no_batches(tiny_checkpoint: Path, monkey
     monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 12)
     assert {"transform_x4", "decode_x4"} <= set(stage_modules(checkpoint, clip, recipe))
     monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 11)
-    assert set(stage_modules(checkpoint, clip, recipe)) == {"encode", "transform", "keypoints", "decode"}
+    names = [name for name in stage_modules(checkpoint, clip, recipe) if not name.startswith("windows")]
+    assert set(names) == {"encode", "transform", "keypoints", "decode"}

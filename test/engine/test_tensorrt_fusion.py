@@ -26,9 +26,11 @@ def stages(preset: str, dtype: torch.dtype, layers: int, frames: int | None = No
     """Of a preset with random weights and fewer layers; its clip may be shorter."""
     chosen = get_preset(preset)
     with torch.device("meta"):  # of the autoencoder only the sizes matter here
-        vae = vae_class(chosen.vae)(**chosen.vae)
-    transformer = THFMTransformer3DModel(**{**chosen.transformer, "num_layers": layers}).eval().to(dtype)
-    transformer.keypoint_tokens.float()
+        vae = vae_class(chosen.vae)(**chosen.vae).to(dtype)
+    transformer = THFMTransformer3DModel(**{**chosen.transformer, "num_layers": layers}).eval()
+    for part, parameter in transformer.named_parameters():  # as a checkpoint is loaded
+        if not set(transformer._keep_in_fp32_modules) & set(part.split(".")):
+            parameter.data = parameter.data.to(dtype)
     checkpoint = Checkpoint(vae, transformer, {}, CheckpointConfig.of(chosen))
     return whole_clip_modules(checkpoint, Clip.of(checkpoint, frames))
 

@@ -250,7 +250,7 @@ class RuntimeModel:
         size = (image.shape[2], image.shape[1])
         letterbox = Letterbox.of(size, self.picture)
         placed = letterbox.apply(np.ascontiguousarray(image.transpose(1, 2, 0)) + 1.0) - 1.0  # black is -1
-        pixels = np.rint(127.5 * (placed + 1.0)).astype(np.uint8)
+        pixels = np.rint(127.5 * (placed + 1.0)).clip(0, 255).astype(np.uint8)
         found = self.runtime.predict(self._clip(pixels), ["keypoints_2d", "keypoints_3d"]).keypoints
         assert found is not None
         xy = letterbox.points_to_source(found.xy[-1] * np.array(self.picture)) / size
