@@ -28,6 +28,6 @@ def test_tracked_files_are_at_most_40_mib() -> None:
 
 
 def test_no_two_test_files_have_one_name() -> None:
-    """Pytest imports them by their names alone: of two that are alike, one run finds the first and refuses the other."""
+    """Pytest imports them by their names alone: a run that meets one name twice refuses the second."""
     names = [path.name for path in (ROOT / "test").rglob("*.py") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
