@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,25 @@ def test_without_the_task_instances_people_are_the_parts_of_the_mask(tasks: tupl
     assert ("no task instances" in line) == ("instances" not in tasks)
     results = play(three, 1, estimator=estimator)
     assert all(of(r, b) is not None for i, r in enumerate(results) for b in three(i / 12))
+
+
+def test_a_map_of_instances_that_disagrees_with_itself_gives_way_to_the_mask() -> None:
+    class Guessing(CrowdRuntime):
+        def predict(self, video: np.ndarray, tasks: Sequence[str], *options: object) -> SimpleNamespace:
+            found = super().predict(video, tasks, *options)
+            rng = np.random.default_rng(0)
+            code = found.dense["instances"]
+            people = code[..., 2:] > -1
+            code[..., :2] += people * rng.normal(0, 0.3, (*code.shape[:3], 2))
+            return found
+
+    estimator = StreamEstimator(Guessing())
+    results = play(three, 1, estimator=estimator)
+    assert "disagrees with itself" in estimator.doubt
+    assert all(len(r.people) == 3 for r in results)
+    sure = StreamEstimator(CrowdRuntime())
+    play(three, 0.5, estimator=sure)
+    assert sure.doubt == ""
 
 
 def test_by_the_mask_alone_two_who_meet_stay_two_where_they_were_two_before() -> None:

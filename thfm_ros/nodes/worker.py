@@ -161,6 +161,8 @@ class Worker:
             return
         try:
             results = self._estimator.finish(tasks) if ends else self._estimator.step(tasks)
+            if self._estimator.doubt:
+                self._host.warn(self._estimator.doubt)
             if results:
                 self._failures, self.last_error = 0, ""
                 self._publish(results, settings)

@@ -99,6 +99,8 @@ def run(
             ids |= {person.id for person in result.people}
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
+        if estimator.doubt:
+            console.print(estimator.doubt, style="yellow", highlight=False)
         totals = ledger.totals()
         if not totals.answered:
             unread = f" ({recording.damaged} could not be read: {recording.notes[-1]})" if recording.damaged else ""

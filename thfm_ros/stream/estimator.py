@@ -19,12 +19,12 @@ from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.crowd import SPARSE, Crowd, InView, Skeleton, detector, shortcomings
-from thfm_ros.stream.detect import detect
+from thfm_ros.stream.detect import detect, trusted
 from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.lens import Lens
 from thfm_ros.stream.people import Person
 from thfm_ros.stream.scale import MetricScale, from_depth_camera, from_people, metric_depth
-from thfm_ros.tasks import TASKS
+from thfm_ros.tasks import INSTANCES, TASKS
 
 if TYPE_CHECKING:
     from thfm_ros.engine.runtime import Runtime
@@ -37,6 +37,12 @@ FIELDS = {  # task -> field of FrameResult
     "foreground": "foreground",
     "dense_pose": "dense_pose",
 }
+
+
+DOUBT = (
+    "people: the network's map of instances disagrees with itself, so people are the connected parts of the mask; it "
+    "needs more training"
+)
 
 
 def conflict(tasks: Collection[str]) -> str | None:
@@ -115,6 +121,7 @@ class StreamEstimator:
         self._window: deque[Frame] = deque(maxlen=self.frames)
         self._crowd = Crowd(self.joint_set)
         self._detector = detector(runtime.manifest)
+        self.doubt = ""  # why the last pass did not tell people apart by `instances`; a line
         self._scale = MetricScale()
         self._units = StreamUnits()
         self._fit: Letterbox | None = None
@@ -258,7 +265,8 @@ class StreamEstimator:
         if "human_depth" in known and "foreground" in self.runtime.manifest.tasks:
             known.append("foreground")
         if self._detector and set(SPARSE) & set(known):
-            known = [t for t in known if t not in SPARSE] + [self._detector]
+            masks = [t for t in (self._detector, "foreground") if t in self.runtime.manifest.tasks]
+            known = [t for t in known if t not in SPARSE] + masks
         return list(dict.fromkeys(known))
 
     def _people(self, frames: list[Frame], first: int, prediction: Any, tasks: Sequence[str]) -> dict[int, InView]:
@@ -267,9 +275,12 @@ class StreamEstimator:
         sparse = [t for t in tasks if t in SPARSE and t in self.runtime.manifest.tasks]
         if not sparse:
             return {}
-        if self._detector:
-            maps = np.asarray(prediction.dense[self._detector])[first - len(frames) :]
-            find = partial(detect, self._detector, self._fit)
+        if name := self._detector:
+            self.doubt = ""
+            if name == INSTANCES.name and not trusted(np.asarray(prediction.dense[name][-1])):
+                self.doubt, name = DOUBT, "foreground" if "foreground" in prediction.dense else name
+            maps = np.asarray(prediction.dense[name])[first - len(frames) :]
+            find = partial(detect, name, self._fit)
             return self._crowd.see_all(frames, first, maps, find, self.runtime, sparse, self._fit.source, self.config)
         keypoints = prediction.keypoints
         xy = self._fit.points_to_source(np.asarray(keypoints.xy, float) * np.array(self.size))
