@@ -14,6 +14,7 @@ RECORDS = {"docs/history/training-log.md", "weights/nano/README.md"}
 FOLDERS = (
     "docs",
     "engines",
+    "examples",
     "samples",
     "weights",
     "benchmarks",
@@ -21,6 +22,7 @@ FOLDERS = (
     "config",
     "launch",
     "msg",
+    "srv",
     "thfm_ros",
     "tools",
 )
