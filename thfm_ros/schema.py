@@ -49,8 +49,8 @@ def parse(kind: type[T], table: Any, where: str, without: Collection[str] = (), 
     for key in table:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(fields)}"
-            raise UserError(f"{where}: unknown key '{key}': {hint}")
+            expected = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(fields)}, found another"
+            raise UserError(f"{where}: unknown key '{key}': {expected}")
     needed = [n for n, f in fields.items() if complete or f.default is f.default_factory]  # both MISSING
     if missing := [name for name in needed if name not in table]:
         raise UserError(f"{where}: expected {', '.join(missing)}, found none")
