@@ -20,7 +20,7 @@ from thfm_ros.engine.golden import LEAST_SCALE, TOLERANCE, check_stage, differen
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import Statistics, TensorSpec, read_prompts, write_manifest
-from thfm_ros.engine.modules import Clip, stream_modules, whole_clip_modules
+from thfm_ros.engine.modules import Clip, stream_modules, whole_clip_modules, window_modules
 from thfm_ros.engine.verdicts import remembered
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
@@ -83,7 +83,9 @@ def test_rounding_passes_in_every_stage_and_a_wrong_engine_does_not(
     """Emulated, so that it says the same on machines without the type."""
     manifest, loaded = open_bundle(exported), load_checkpoint(tiny_checkpoint)
     clip = Clip.of(loaded)
+    assert manifest.windows is not None
     modules = whole_clip_modules(loaded, clip, (1, 4)) | stream_modules(loaded, clip)
+    modules |= window_modules(loaded, clip.frames, manifest.windows, (1, 2, 4))
     prompts = read_prompts(manifest)
 
     def check(stage: str, change: Callable[[np.ndarray], np.ndarray]) -> str:

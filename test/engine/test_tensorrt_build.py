@@ -41,7 +41,15 @@ def engines(built: Path, tmp_path: Path) -> Path:
 
 def test_every_stage_compiles(built: Path) -> None:
     manifest = open_bundle(built)
-    assert set(manifest.stages) == {*WHOLE_CLIP, *STREAM, "transform_x4", "decode_x4"}
+    assert set(manifest.stages) == {
+        *WHOLE_CLIP,
+        *STREAM,
+        "transform_x4",
+        "decode_x4",
+        "windows",
+        "windows_x2",
+        "windows_x4",
+    }
     assert manifest.engine == EngineInfo("tensorrt_rtx", trt.__version__, TARGETS, platform_name(), 1024)
     for stage in manifest.stages.values():
         assert stage.engine is not None
