@@ -123,7 +123,7 @@ def test_a_bag_through_the_node_equals_the_offline_pipeline(ros: System, checkpo
         numbered = [replace(person, id=anonymous(person.id)) for person in result.people]
         for person in message.people:
             person.id = anonymous(person.id)
-        wanted = people_to_msg(numbered, result.source_size, message.header)
+        wanted = people_to_msg(numbered, result.source_size, message.header, result.others)
         on_the_wire = deserialize_message(serialize_message(wanted), PersonArray)  # float32
         assert str(message) == str(on_the_wire)  # every digit; NaN equals NaN
     assert any(r.people for r in expected)
