@@ -55,6 +55,19 @@ def run(module: str, *arguments: str, stop: Callable[[], bool] = lambda: False) 
             process.wait()
 
 
+def end(running: Iterable[subprocess.Popen[Any]], ending: int = signal.SIGINT, patience_s: float = 20.0) -> None:
+    """Signals those that still run, waits for all, and kills whoever takes longer than `patience_s`."""
+    running = list(running)
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(ending)
+    for process in running:
+        try:
+            process.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 def end_with_parent(ending: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Has the kernel send `ending` to this process when its parent is gone, or at once where it is by now.
 

@@ -181,3 +181,12 @@ def books(node: PerceptionNode) -> tuple[int, int]:
     """(received, accounted for): equal once nothing is being worked on."""
     totals = node.buffer.totals()
     return totals.received, totals.answered + sum(totals.drops.values()) + node.buffer.waiting
+
+
+def call(ros: System, kind: Any, name: str, request: Any) -> Any:
+    """Call a service of the node under test, and return its answer."""
+    client = ros.listener.create_client(kind, name)
+    assert client.wait_for_service(10.0)
+    future = client.call_async(request)
+    wait_for(future.done, what=name)
+    return future.result()

@@ -12,7 +12,7 @@ import pytest
 from bodies import JOINTS, relative_to_pelvis
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, Transform, TransformStamped, Vector3
-from node_harness import System, books, stamp_of, wait_for
+from node_harness import System, books, call, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 from stream_fakes import FakeRuntime
@@ -25,14 +25,6 @@ tf2_msgs = optional_messages.provide("tf2_msgs")
 vision_msgs = optional_messages.provide("vision_msgs")
 
 TARGET = "perception/people/target_pose"
-
-
-def call(ros: System, kind: Any, name: str, request: Any) -> Any:
-    client = ros.listener.create_client(kind, name)
-    assert client.wait_for_service(10.0)
-    future = client.call_async(request)
-    wait_for(future.done, what=name)
-    return future.result()
 
 
 def xyz(v: Point | Vector3) -> np.ndarray:

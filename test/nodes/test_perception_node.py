@@ -10,7 +10,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_harness import System, books, camera_info, header, stamp_of, wait_for
+from node_harness import System, books, call, camera_info, header, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -24,14 +24,6 @@ from thfm_ros.nodes.maps import IMAGES
 from thfm_ros.nodes.perception_node import PerceptionNode
 
 NS = 1_000_000_000
-
-
-def call(ros: System, kind: Any, name: str, request: Any) -> Any:
-    client = ros.listener.create_client(kind, name)
-    assert client.wait_for_service(10.0)
-    future = client.call_async(request)
-    wait_for(future.done, what=name)
-    return future.result()
 
 
 def change(ros: System, transition: int, node: str = "perception") -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,8 @@ from geometry_msgs.msg import PoseStamped, Twist
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+
+from thfm_ros import processes
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = 84
@@ -70,14 +71,7 @@ def test_the_follower_turns_towards_the_walker_and_stands_when_the_video_is_over
         assert agreeing > 0.9 * len(aside), f"{agreeing} of {len(aside)} turns are towards the person"
         assert any(m.linear.x > 0 for _, m in commands)
     finally:
-        for process in running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in running:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        processes.end(running)
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()

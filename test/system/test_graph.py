@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from thfm_ros import processes
 from thfm_ros.nodes.bag import typestore
 from thfm_ros.video import VideoReader, VideoWriter
 
@@ -63,14 +63,7 @@ def graph(tmp_path_factory):
         assert subscriber.returncode == 0, errors
         yield folder, json.loads(seen)
     finally:
-        for process in running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in running:
-            try:
-                process.communicate(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        processes.end(running)
 
 
 def test_every_output_carries_the_stamp_and_frame_of_an_input(graph):

@@ -212,14 +212,7 @@ def _processes(logs: Path) -> Iterator[Any]:
         try:
             yield start
         finally:
-            for process in running:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
-            for process in running:
-                try:
-                    process.wait(timeout=20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            processes.end(running)
 
 
 def _wait(recorder: subprocess.Popen[bytes], others: dict[str, Any], expected_s: float | None, out: Path) -> None:
