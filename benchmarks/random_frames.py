@@ -16,7 +16,7 @@ from thfm_ros.geometry import Intrinsics
 from thfm_ros.paths import video_path
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator
 from thfm_ros.stream.offline import run_stream
-from thfm_ros.stream.shipped import cpu_bundle, shipped_checkpoint
+from thfm_ros.engine.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.video import VideoReader
 
 REAL = ("walker", "pedestrians", "astronaut")  # the samples that a camera took
