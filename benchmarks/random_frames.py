@@ -12,11 +12,11 @@ import numpy as np
 
 from thfm_ros import panels
 from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.paths import video_path
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator
 from thfm_ros.stream.offline import run_stream
-from thfm_ros.engine.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.video import VideoReader
 
 REAL = ("walker", "pedestrians", "astronaut")  # the samples that a camera took
