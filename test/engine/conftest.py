@@ -32,14 +32,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the stages of streams. Never changed by a test: see `bundle`."""
-    from dataclasses import replace
-
+    """Never changed by a test: see `bundle`."""
     from thfm_ros.engine.export import export_bundle
     from thfm_ros.engine.recipes import load_recipe
 
     out = tmp_path_factory.mktemp("bundles") / "tiny-cpu"
-    export_bundle(tiny_checkpoint, replace(load_recipe(RECIPES / "cpu.yaml"), stream=True), out)
+    export_bundle(tiny_checkpoint, load_recipe(RECIPES / "cpu.yaml"), out)
     return out
 
 

@@ -15,7 +15,7 @@ from thfm_ros.engine.export import export_bundle, stage_modules
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, TensorSpec, base_name
+from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
 from thfm_ros.engine.modules import Clip, StageModule
 from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.errors import UserError
@@ -31,9 +31,9 @@ def test_recipes_for_full_tensorrt(target: str, tiny_checkpoint: Path, tmp_path:
     import onnx
 
     recipe = load_recipe(RECIPES / f"{target}.yaml")
-    manifest = export_bundle(tiny_checkpoint, replace(recipe, stream=True), tmp_path / target)
+    manifest = export_bundle(tiny_checkpoint, recipe, tmp_path / target)
     assert manifest.target == target
-    assert {base_name(name) for name in manifest.stages} == set(WHOLE_CLIP + STREAM)
+    assert {base_name(name) for name in manifest.stages} == {*WHOLE_CLIP, WINDOWS}
     assert {"transform_x4", "decode_x4"} < set(manifest.stages)
     for name, stage in manifest.stages.items():
         assert stage.precision == recipe.precision_of(name)
@@ -100,8 +100,8 @@ def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
         values = golden_inputs("keypoints", [spec], {}, seed)[0]
         assert (abs(values / on_the_edge - 1) > 2.0 ** -(bits + 1)).all()
     assert chosen("fp32", on_the_edge) == {"keypoints": SEED}  # nothing is rounded
-    both = chosen("bf16", on_the_edge, "keypoints", "keypoints_init")
-    assert set(both) == {"keypoints", "keypoints_init"}  # each stage has its own
+    both = chosen("bf16", on_the_edge, "keypoints", "windows")
+    assert set(both) == {"keypoints", "windows"}  # each stage has its own
 
 
 class Shown(torch.nn.Module):

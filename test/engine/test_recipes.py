@@ -17,7 +17,7 @@ GOOD = (RECIPES / "rtx.yaml").read_text()
 def test_shipped_recipes(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.target == path.stem
-    assert recipe.precision_of("encode_step") == recipe.precision["encode"]
+    assert recipe.precision_of("windows_x4") == recipe.precision["encode"]
     assert recipe.precision_of("decode_x4") == recipe.precision["decode"]
 
 

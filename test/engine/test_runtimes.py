@@ -15,7 +15,7 @@ from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden import check_stage, difference, golden_inputs, statistics
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, TensorSpec, base_name, read_prompts, write_manifest
-from thfm_ros.engine.runtime import StageRuntime, to_video
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, dense_task_names
 
@@ -55,7 +55,8 @@ def test_torch_equals_the_model(tiny_checkpoint: Path, reference: StageRuntime, 
     config = loaded.vae.config
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
     with torch.inference_mode():
-        latents = (loaded.vae.encode(torch.from_numpy(to_video(clip))).latent_dist.mode() - mean) / std
+        pictures = torch.from_numpy(clip).permute(3, 0, 1, 2)[None] / 127.5 - 1
+        latents = (loaded.vae.encode(pictures).latent_dist.mode() - mean) / std
         out = -loaded.transformer(latents, loaded.prompts["dense_pose"][:1]).sample
         video = loaded.vae.decode(out * std + mean).sample.clamp(-1, 1)
         points = loaded.transformer(latents, loaded.prompts["keypoints_3d"][:1], keypoints=True).keypoints
@@ -68,66 +69,6 @@ def test_torch_equals_the_model(tiny_checkpoint: Path, reference: StageRuntime, 
 def test_prompts_select_the_task(reference: StageRuntime, clip: np.ndarray) -> None:
     dense = reference.predict(clip, ["scene_depth", "human_normals"]).dense
     assert np.abs(dense["scene_depth"] - dense["human_normals"]).max() > 1e-4
-
-
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_streams_equal_the_whole_clip(backend: str, exported: Path, clip: np.ndarray) -> None:
-    runtime = load_runtime(exported, backend)
-    encoder, decoder = runtime.open_stream("encode"), runtime.open_stream("decode")
-    encoded, video = runtime.encode(clip), to_video(clip)
-    whole = encoded.latents
-    for _ in range(2):  # the second round shows that reset forgets
-        parts = [encoder.push(video[:, :, :1]), encoder.push(video[:, :, 1:])]
-        np.testing.assert_allclose(np.concatenate(parts, 2), whole, atol=1e-5)
-        decoded = np.concatenate([decoder.push(whole[:, :, :1]), decoder.push(whole[:, :, 1:])], 2)
-        np.testing.assert_allclose(decoded, runtime.decode(whole, encoded), atol=1e-5)
-        encoder.reset()
-        decoder.reset()
-    with pytest.raises(UserError, match=r"expected video of shape \(1, 3, 1, 32, 48\) for encode_init"):
-        encoder.push(video[:, :, 1:])
-
-
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_task_streams_equal_the_full_causal_pass(backend: str, exported: Path, tiny_checkpoint: Path) -> None:
-    """Five latent frames through a window of two: at the start, while it fills, and after it has moved on."""
-    import torch
-
-    from thfm_ros.model.checkpoint import load_checkpoint
-
-    runtime, loaded = load_runtime(exported, backend, check="never"), load_checkpoint(tiny_checkpoint)
-    c, _, h, w = runtime.manifest.latent_shape
-    latents = np.random.default_rng(8).normal(size=(1, c, 5, h, w)).astype(np.float32)
-    window = runtime.manifest.window
-    assert window == 2
-    pieces = [latents[:, :, :window], *(latents[:, :, i : i + 1] for i in range(window, 5))]
-    with torch.inference_mode():
-        dense, points = (
-            loaded.transformer(
-                torch.from_numpy(latents),
-                loaded.prompts[task][:1],
-                keypoints=task == "keypoints_3d",
-                attention="causal",
-            )
-            for task in ("human_normals", "keypoints_3d")
-        )
-    stream = runtime.open_task_stream("human_normals")
-    for _ in range(2):  # the second round shows that reset forgets
-        np.testing.assert_allclose(
-            np.concatenate([stream.push(x) for x in pieces], 2), -dense.sample.numpy(), atol=1e-5
-        )
-        stream.reset()
-    stream = runtime.open_task_stream("keypoints_3d")
-    found = [stream.push(x) for x in pieces]
-    assert [len(k.xy) for k in found] == [5, 4, 4, 4]
-    for name in ("xy", "xyz"):
-        both = np.concatenate([getattr(k, name) for k in found]), getattr(points.keypoints, name)[0].numpy()
-        np.testing.assert_allclose(*both, atol=1e-5)
-    visibility = np.concatenate([k.visibility for k in found])
-    np.testing.assert_allclose(visibility, points.keypoints.visibility[0].sigmoid().numpy(), atol=1e-5)
-    with pytest.raises(UserError, match=rf"expected latents of shape \(1, {c}, 1, {h}, {w}\) for keypoints_step"):
-        stream.push(latents)
-    with pytest.raises(UserError, match="unknown task 'smell'"):
-        runtime.open_task_stream("smell")
 
 
 def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Path) -> None:
@@ -201,7 +142,7 @@ def test_golden_check_runs_once_and_notices_wrong_numbers(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # a machine that never loaded this bundle
     checked = load_runtime(bundle, "onnxruntime")
     kept = {base_name(name) for name in checked._sessions}
-    assert kept == {*WHOLE_CLIP, WINDOWS}  # the stages of streams are checked when one is opened
+    assert kept == {*WHOLE_CLIP, WINDOWS}
     manifest = open_bundle(bundle)
     golden = manifest.golden
     assert golden is not None

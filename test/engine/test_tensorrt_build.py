@@ -1,4 +1,4 @@
-"""Real TensorRT-for-RTX engines, built without a GPU: every stage and stream step, and every way to fail."""
+"""Real TensorRT-for-RTX engines, built without a GPU: every stage, and every way to fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from thfm_ros.engine.build_trt import build_bundle, check_network, compile_onnx,
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import current_gpu, platform_name
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import STREAM, WHOLE_CLIP, EngineInfo, Manifest, write_manifest
+from thfm_ros.engine.manifest import WHOLE_CLIP, EngineInfo, Manifest, write_manifest
 from thfm_ros.errors import UserError
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -43,7 +43,6 @@ def test_every_stage_compiles(built: Path) -> None:
     manifest = open_bundle(built)
     assert set(manifest.stages) == {
         *WHOLE_CLIP,
-        *STREAM,
         "transform_x4",
         "decode_x4",
         "windows",
@@ -66,11 +65,11 @@ def test_building_again_keeps_what_is_there(engines: Path) -> None:
 
 def test_an_interrupted_build_goes_on(engines: Path) -> None:
     manifest = open_bundle(engines)
-    stages = {**manifest.stages, "decode_init": dataclasses.replace(manifest.stages["decode_init"], engine=None)}
+    stages = {**manifest.stages, "decode_x4": dataclasses.replace(manifest.stages["decode_x4"], engine=None)}
     write_manifest(dataclasses.replace(manifest, stages=stages))
     told: list[str] = []
     after = build_bundle(engines, report=told.append)
-    assert told == ["build decode_init"]
+    assert told == ["build decode_x4"]
     assert after.stages["encode"].engine == manifest.stages["encode"].engine
 
 
@@ -117,7 +116,7 @@ def test_full_tensorrt_is_asked_for_by_name(bundle: Path) -> None:
 @pytest.mark.parametrize("target", ["SM87", "SM90", "SM110", "SM999"])
 def test_targets_that_rtx_does_not_have(exported: Path, target: str) -> None:
     with pytest.raises(UserError, match=rf"expected compute capabilities of SM75, .*, found {target}"):
-        compile_onnx(exported / "encode_init.onnx", "tensorrt_rtx", ("SM89", target))
+        compile_onnx(exported / "encode.onnx", "tensorrt_rtx", ("SM89", target))
 
 
 def test_a_file_that_is_no_onnx(tmp_path: Path) -> None:

@@ -127,17 +127,6 @@ def test_the_golden_check_runs_on_engines(engines: Path) -> None:
     assert (runtime.manifest.backend, runtime.refused) == ("tensorrt", [])
 
 
-@everywhere
-def test_streams_keep_their_caches_on_the_gpu(runtime: TensorRT, reference: Reference) -> None:
-    latents = np.random.default_rng(0).normal(size=(1, *runtime.manifest.latent_shape)).astype(np.float32)
-    ours, theirs = (r.open_task_stream("scene_depth") for r in (runtime, reference))
-    parts = [latents, *(latents[:, :, i % 2 : i % 2 + 1] for i in range(5))]
-    for part in parts:
-        np.testing.assert_array_equal(ours.push(part), theirs.push(part))
-    ours.reset()
-    np.testing.assert_array_equal(ours.push(latents), runtime.open_task_stream("scene_depth").push(latents))
-
-
 def test_a_pass_sends_frames_and_fetches_what_is_wanted(runtime: TensorRT, driver: Driver) -> None:
     tasks = (*DENSE, "keypoints_2d")
     for seed in range(2):

@@ -1,4 +1,4 @@
-"""A network in a few lines of numpy, with stages, batches and a stream as bundles have them. A robot has no torch."""
+"""A network in a few lines of numpy, with stages and batches as bundles have them. A robot has no torch."""
 
 from __future__ import annotations
 
@@ -73,22 +73,8 @@ def _decode(latents: np.ndarray, fine: np.ndarray, coarse: np.ndarray) -> list[n
     return [np.tanh(large + seen)]
 
 
-def _first(latents: np.ndarray, prompt: np.ndarray) -> list[np.ndarray]:
-    return [latents + prompt.mean(), as_bfloat16(latents[:, :, -1:])]
-
-
-def _later(latents: np.ndarray, prompt: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
-    return [latents + prompt.mean() + cache, as_bfloat16(0.5 * cache + latents)]
-
-
-def as_bfloat16(x: np.ndarray) -> np.ndarray:
-    """float32 values that bfloat16 holds."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
-
-
 def toy_stages() -> dict[str, ToyStage]:
-    """All of them; the transformer's stream has a window of 2 and a cache in bfloat16."""
+    """All of them."""
 
     def latents(n: int, name: str = "latents") -> TensorSpec:
         return TensorSpec(name, (n, *LATENT))
@@ -111,13 +97,6 @@ def toy_stages() -> dict[str, ToyStage]:
         found = tuple(TensorSpec(t.name, (n, *t.shape[1:])) for t in outputs)
         people = TensorSpec("frames", (n, T, *WINDOW, 3), "uint8")
         stages[name] = ToyStage((people, prompt(n)), found, _windows)
-    one = TensorSpec("latents", (1, C, 1, *LATENT[2:]))
-    cache = TensorSpec("new_cache_0", one.shape, "bfloat16")
-    new = TensorSpec("target", one.shape)
-    stages["transform_init"] = ToyStage((latents(1), prompt(1)), (latents(1, "target"), cache), _first)
-    stages["transform_step"] = ToyStage(
-        (one, prompt(1), TensorSpec("cache_0", one.shape, "bfloat16")), (new, cache), _later
-    )
     return stages
 
 
@@ -159,6 +138,6 @@ def named_manifest(
     return Manifest(
         format=FORMAT, target="toy", backends=("tensorrt",), checkpoint="toy", recipe="toy.yaml", preset="toy",
         trained=False, frames=frames, height=height, width=width, fps=12.0, latent_shape=latent, tasks=tuple(TASKS),
-        joint_set="thfm32", window=2, stages=described, weights=(), weights_sha256="", engine=engine, root=root,
+        joint_set="thfm32", stages=described, weights=(), weights_sha256="", engine=engine, root=root,
         prompts=file_entry(root, root / "prompts.safetensors"),
     )  # fmt: skip

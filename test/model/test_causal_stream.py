@@ -7,7 +7,6 @@ import torch
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.presets import PRESETS, build
-from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep
 from thfm_ros.model.transformer import THFMOutput, THFMTransformer3DModel
 
 PROMPT = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(3))
@@ -112,24 +111,6 @@ def test_one_latent_frame_is_the_same_for_both_masks() -> None:
     torch.testing.assert_close(a.keypoints.xy, b.keypoints.xy, atol=1e-6, rtol=0)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("keypoints", [False, True])
-def test_stream_stages_with_explicit_caches(keypoints: bool) -> None:
-    _, model = build("tiny")
-    x = clip(8)
-    full = model(x, PROMPT, keypoints=keypoints, attention="causal")
-    window, outputs = model.config.window, 4 if keypoints else 1
-    init = StreamTransformInit(model, keypoints=keypoints)
-    step = StreamTransformStep(model, keypoints=keypoints)
-    results = [init(x[:, :, :window], PROMPT)]
-    for i in range(window, 8):
-        results.append(step(x[:, :, i : i + 1], PROMPT, *results[-1][outputs:]))
-        assert [t.shape for t in results[-1][outputs:]] == [t.shape for t in results[0][outputs:]]
-    torch.testing.assert_close(torch.cat([r[0] for r in results], 2), -full.sample, atol=1e-4, rtol=0)
-    if keypoints:
-        torch.testing.assert_close(torch.cat([r[1] for r in results], 1), full.keypoints.xy, atol=1e-4, rtol=0)
-
-
 def test_a_stream_that_cannot_be_continued_is_refused() -> None:
     _, model = build("tiny")
     _, state = model.step(clip(3), PROMPT, window=2)
@@ -140,6 +121,3 @@ def test_a_stream_that_cannot_be_continued_is_refused() -> None:
     model.register_to_config(window=None)
     with pytest.raises(UserError, match="needs a window"):
         model.step(clip(1), PROMPT)
-    model.register_to_config(token_frames=17)
-    with pytest.raises(UserError, match="expected token_frames=5, found 17"):
-        StreamTransformStep(model, keypoints=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from thfm_ros.model.presets import build
-from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
+from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.vae import (
     FlatDecoder,
     FlatEncoder,
@@ -49,11 +49,6 @@ def stage(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
             return StreamDecoderInit(vae), (latents[:, :, :1].contiguous(),)
         case "stream decode step":
             return StreamDecoderStep(vae), (one, *StreamDecoderInit(vae)(latents[:, :, :1])[1:])
-        case "stream transform start":
-            return StreamTransformInit(transformer, keypoints=True), (latents, prompt)
-        case "stream transform step":
-            caches = StreamTransformInit(transformer, keypoints=True)(latents, prompt)[4:]
-            return StreamTransformStep(transformer, keypoints=True), (one, prompt, *caches)
     raise ValueError(name)
 
 
@@ -70,8 +65,6 @@ def stage(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
         "stream encode step",
         "stream decode start",
         "stream decode step",
-        "stream transform start",
-        "stream transform step",
     ],
 )
 @torch.no_grad()

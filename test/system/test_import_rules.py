@@ -27,7 +27,6 @@ ROBOT = (
     "engine/bundle.py",
     "engine/manifest.py",
     "engine/results.py",
-    "engine/streams.py",
     "engine/checks.py",
     "engine/golden.py",
     "engine/verdicts.py",

@@ -138,12 +138,6 @@ def crowd_stages(run: Run, people: int) -> list[str]:
     return clip_stages(run, 5, False) + [name for _, name in run.runtime.plan(WINDOWS, people)]
 
 
-def step_stages(run: Run, dense: int, keypoints: bool) -> list[str]:
-    """What 4 new frames run in the stream form; [] where a stage of it is missing."""
-    stages = ["encode_step", *(["keypoints_step"] if keypoints else []), *["transform_step", "decode_step"] * dense]
-    return stages if all(name in run.samples for name in stages) else []
-
-
 def total_ms(run: Run, stages: Sequence[str]) -> float:
     """By the stages' medians."""
     return sum(run.median(name) for name in stages)
@@ -197,8 +191,6 @@ def summary(runs: Sequence[Run], peaks: Sequence[dict[str, float]]) -> dict[str,
                 str(n): 1e3 * m.frames / total_ms(run, stages_of) for n in PEOPLE if (stages_of := crowd_stages(run, n))
             },
         }
-        steps = {what: step_stages(run, *choice) for what, choice in CHOICES.items()}
-        entry["stream_frames_per_s"] = {k: 4e3 / total_ms(run, v) for k, v in steps.items() if v}
         if base is not None:
             eager = {what: total_ms(base, clip_stages(base, *choice)) for what, choice in CHOICES.items()}
             entry["times_eager"] = {what: eager[what] / clip[what] for what in CHOICES}

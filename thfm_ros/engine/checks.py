@@ -13,14 +13,12 @@ from typing import Any, NoReturn
 from thfm_ros.engine.manifest import (
     BACKENDS,
     PRECISIONS,
-    STREAM,
     WHOLE_CLIP,
     WINDOWS,
     Manifest,
     Stage,
     TensorSpec,
     base_name,
-    is_cache,
     read_prompts,
     sha256,
 )
@@ -29,7 +27,6 @@ from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.tasks import TASKS
 
 SUFFIXES = (".onnx", ".data", ".engine", ".safetensors", ".json", ".md")  # nothing that can hold a pickle
-CACHE_TYPES = ("float32", "float16", "bfloat16")
 
 
 def check_bundle(manifest: Manifest) -> None:
@@ -88,8 +85,6 @@ def check_values(m: Manifest) -> None:
         if min(sizes) < 1:
             _refuse(m, what, "positive sizes", sizes)
     _expect(m, "latent frames of a clip", 1 + (m.frames - 1) // 4, m.latent_shape[1])
-    if m.window is not None and m.window < 1:
-        _refuse(m, "window", "null or at least 1 latent frame", m.window)
     for what, allowed, found in (("tasks", tuple(TASKS), m.tasks), ("backends", BACKENDS, m.backends)):
         unknown = [name for name in found if name not in allowed]
         if unknown or not found:
@@ -101,13 +96,13 @@ def check_values(m: Manifest) -> None:
 
 def check_stages(m: Manifest) -> None:
     """Every stage that the tasks and backends need is there; inputs and outputs of all follow from the clip."""
-    known = (*WHOLE_CLIP, *STREAM, WINDOWS)
+    known = (*WHOLE_CLIP, WINDOWS)
     for name in m.stages:
         if base_name(name) not in known:
             _refuse(m, "stages", ", ".join(known), name)
     for name in required_stages(m):
         if name not in m.stages:
-            _refuse(m, "stages", f"{name}, which its tasks and streams need", ", ".join(m.stages) or "none")
+            _refuse(m, "stages", f"{name}, which its tasks need", ", ".join(m.stages) or "none")
     joints = len(JOINT_SETS[m.joint_set].joints)
     for name, stage in m.stages.items():
         kind = base_name(name)
@@ -135,32 +130,20 @@ def check_stages(m: Manifest) -> None:
             if any(n < 1 for n in spec.shape):
                 _refuse(m, what, "positive sizes", spec.shape)
             usual = ("uint8",) if tensor == "frames" else ("float32",)
-            _one_of(m, f"dtype of {what}", CACHE_TYPES if is_cache(spec) else usual, spec.dtype)
-        if kind.endswith("_step"):
-            _expect(m, f"caches out of stage {name}", _caches(stage.inputs), _caches(stage.outputs))
-            init = m.stages[name.replace("_step", "_init")]
-            _expect(m, f"caches between the calls of stage {name}", _caches(stage.inputs), _caches(init.outputs))
+            _one_of(m, f"dtype of {what}", usual, spec.dtype)
 
 
 def required_stages(m: Manifest) -> list[str]:
-    """Lists the stages of every task, one at a time; both calls of every stream of which there is one; one window
-    where there are several at once."""
+    """Lists the stages of every task, one at a time; one window where there are several at once."""
     kinds = {TASKS[task].kind for task in m.tasks}
     names = ["encode", *(["transform", "decode"] if "dense" in kinds else [])]
     names += ["keypoints"] if "sparse" in kinds else []
     names += [WINDOWS] if any(base_name(name) == WINDOWS for name in m.stages) else []
-    for name in m.stages:
-        if base_name(name) in STREAM:
-            names += [name.replace("_step", "_init"), name.replace("_init", "_step")]
     return names
 
 
 def _tensors(stage: Stage) -> dict[tuple[str, str], TensorSpec]:
     return {("input", t.name): t for t in stage.inputs} | {("output", t.name): t for t in stage.outputs}
-
-
-def _caches(specs: tuple[TensorSpec, ...]) -> list[tuple[tuple[int, ...], str]]:
-    return [(t.shape, t.dtype) for t in specs if is_cache(t)]
 
 
 def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
@@ -214,7 +197,7 @@ def check_golden_entries(m: Manifest) -> None:
         if limit is None or limit <= 0:
             _refuse(m, f"golden tolerance of {precision}", "a positive number", "none" if limit is None else limit)
     for name, stage in m.stages.items():
-        missing = [t.name for t in stage.outputs if not is_cache(t) and t.name not in m.golden.stages.get(name, {})]
+        missing = [t.name for t in stage.outputs if t.name not in m.golden.stages.get(name, {})]
         if missing:
             _refuse(m, f"golden outputs of stage {name}", ", ".join(missing), "none")
 

@@ -24,21 +24,14 @@ def export(
     out: Path = typer.Option(..., help="bundle folder to write"),
     compile_: bool = typer.Option(True, "--compile/--no-compile", help="compile engines where this machine can"),
     replace: bool = typer.Option(False, help="also a complete bundle at --out, which a running node may read"),
-    stream: bool | None = typer.Option(
-        None, "--stream/--no-stream", help="stages of streams too; default: the recipe's"
-    ),
 ) -> None:
     """A checkpoint to a bundle for one target: ONNX, golden outputs, manifest, and engines where they can be built."""
-    import dataclasses
-
     from thfm_ros.engine.build_trt import build_bundle
     from thfm_ros.engine.device import current_gpu
     from thfm_ros.engine.export import export_bundle
     from thfm_ros.engine.recipes import load_recipe
 
     chosen = load_recipe(recipe)
-    if stream is not None:
-        chosen = dataclasses.replace(chosen, stream=stream)
     with _progress() as report:
         manifest = export_bundle(checkpoint, chosen, out, report, replace)
         here = chosen.tensorrt is not None and (chosen.tensorrt.flavor == "tensorrt_rtx" or current_gpu() is not None)
@@ -201,7 +194,7 @@ def _print_bench(result: dict) -> None:
     for column in ("run", "stage", "precision", "samples", "median ms", "p95", "p99", "of peak", "x eager"):
         stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
-    rates = ("one dense task", "keypoints", "all kinds", "all, as a stream", "x eager (all)", "at the peak")
+    rates = ("one dense task", "keypoints", "all kinds", "x eager (all)", "at the peak")
     crowds = list(dict.fromkeys(n for run in result["runs"] for n in run["frames_per_s_by_people"]))
     for column in ("run", *rates, *(f"all, {n} people" for n in crowds), "load s", "memory MB"):
         totals.add_column(column, justify="left" if column == "run" else "right")
@@ -218,12 +211,12 @@ def _print_bench(result: dict) -> None:
                 f"{times:.2f}" if times is not None else "",
             )
         stages.add_section()
-        per_clip, stream = run["clip_ms"], run["stream_frames_per_s"]
+        per_clip = run["clip_ms"]
         times, best = run.get("times_eager"), run.get("times_eager_at_peak")
         totals.add_row(
             run["name"],
             *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
-            *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (stream, times, best)),
+            *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (times, best)),
             *(f"{run['frames_per_s_by_people'].get(n, float('nan')):.2f}" for n in crowds),
             f"{run['load_s']:.1f}",
             f"{run['memory_mb']:.0f}",

@@ -22,7 +22,6 @@ from thfm_ros.engine.modules import (
     Clip,
     StageModule,
     manifest_of,
-    stream_modules,
     whole_clip_modules,
     window_modules,
     window_size,
@@ -176,7 +175,7 @@ def stage_modules(checkpoint: Checkpoint, clip: Clip, recipe: Recipe) -> dict[st
     modules = whole_clip_modules(checkpoint, clip, recipe.batch if tokens <= MOST_TOKENS else (1,))
     if recipe.windows is not None:
         modules |= window_modules(checkpoint, clip.frames, recipe.windows.size, recipe.windows.batch)
-    return modules | stream_modules(checkpoint, clip) if recipe.stream else modules
+    return modules
 
 
 def weights_digest(root: Path) -> str:

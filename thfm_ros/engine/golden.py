@@ -26,7 +26,7 @@ TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1.2e-1, "int8": 1
 # By output, about a twentieth of its range: an output that hardly varies (a black picture) is held against this, for
 # rounding does not vanish with the deviation. RGB in [-1, 1], latents of unit variance, xy in [0, 1], metres, logits.
 LEAST_SCALE = {"video": 0.1, "latents": 0.1, "target": 0.1, "xy": 0.05, "xyz": 0.05, "visibility": 0.5}
-LEAST_OF_OTHERS = 0.1  # caches
+LEAST_OF_OTHERS = 0.1  # features
 
 RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
 
@@ -39,7 +39,7 @@ def reads_joints(base: str) -> bool:
 def golden_inputs(
     name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
 ) -> list[np.ndarray]:
-    """Seeded inputs: smooth pictures (uint8 for frames, else [-1, 1]), latents and caches with unit variance, real
+    """Seeded inputs: smooth pictures (uint8 for frames, else [-1, 1]), latents and features with unit variance, real
     prompts; float32 but for frames.
 
     Smooth, because on noise a trained network shows nothing: its decoder paints black, its joints are nowhere. Every

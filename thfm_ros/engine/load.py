@@ -28,8 +28,8 @@ def load_runtime(
         threads: of CPU backends; None: all.
         check: when golden inputs are compared on this machine: "first" time that a stage is needed here with this
             backend, "always" or "never".
-        tasks: that will run; None: all of the bundle. What only others need (their stages, and those of streams) is
-            loaded and checked when it is first used, and refuses no backend now.
+        tasks: that will run; None: all of the bundle. Stages that only others need are loaded and checked when they
+            are first used, and refuse no backend now.
     Raises:
         UserError: nothing works here, and why.
     """

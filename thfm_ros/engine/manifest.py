@@ -17,14 +17,13 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.files import write_text
 
-FORMAT = 6
+FORMAT = 7
 MANIFEST = "manifest.json"
 FEATURES = "features_"  # outputs of `encode`, by their stride, that `decode` and `keypoints` take under the same name
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
 WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
-STREAM = tuple(f"{stage}_{call}" for stage in WHOLE_CLIP for call in ("init", "step"))
 WINDOWS = "windows"  # encode and keypoints of clips around one person each, at a size of their own
 
 
@@ -124,7 +123,6 @@ class Manifest:
     latent_shape: tuple[int, int, int, int]
     tasks: tuple[str, ...]
     joint_set: str
-    window: int | None  # latent frames that a causal stream sees, its own included; None: no such stages
     stages: dict[str, Stage]
     weights: tuple[FileEntry, ...]  # the checkpoint inside the bundle, for backends that run torch
     weights_sha256: str  # of the checkpoint that was exported
@@ -186,11 +184,6 @@ def write_manifest(manifest: Manifest) -> None:
     data = dataclasses.asdict(manifest)
     del data["root"], data["backend"]
     write_text(manifest.root / MANIFEST, json.dumps(data, indent=1) + "\n")
-
-
-def is_cache(spec: TensorSpec) -> bool:
-    """Whether an input or output of a stream's stage is state rather than data."""
-    return spec.name.startswith(("cache_", "new_cache_"))
 
 
 def read_prompts(manifest: Manifest) -> dict[str, np.ndarray]:

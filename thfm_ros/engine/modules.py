@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.codecs import Codec, clip_decoder, clip_encoder
 from thfm_ros.model.nano import NanoCodec
-from thfm_ros.model.stages import StreamTransformInit, StreamTransformStep, TransformStage
-from thfm_ros.model.vae import StreamDecoderInit, StreamDecoderStep, StreamEncoderInit, StreamEncoderStep
+from thfm_ros.model.stages import TransformStage
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ def manifest_of(checkpoint: Checkpoint, clip: Clip, /, **rest: Any) -> Manifest:
         latent_shape=clip.latent_shape,
         tasks=tuple(checkpoint.prompts),
         joint_set=config.joint_set,
-        window=causal_window(checkpoint),
         **rest,
     )
 
@@ -122,27 +120,16 @@ def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend:
     )
 
 
-def causal_window(checkpoint: Checkpoint) -> int | None:
-    """Latent frames that a causal stream of this checkpoint sees; None where it was not trained for streams, or its
-    keypoint tokens do not repeat with every latent frame; of nano's, which has no stream stages."""
-    if isinstance(checkpoint.vae, NanoCodec):
-        return None
-    config, trained = checkpoint.transformer.config, checkpoint.config.trained
-    fit = config.token_frames == 5 and ("causal" in checkpoint.config.attentions or not trained)
-    return config.window if fit else None
-
-
 class Boundary(nn.Module):
-    """float32 at the outside, `dtype` within; the caches of a stream (all but the first tensor) stay in `dtype`."""
+    """float32 at the outside, `dtype` within. keep: those of the module's results that leave."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype, results: int = 1, keep: slice = slice(None)) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype, keep: slice = slice(None)) -> None:
         super().__init__()
-        self.module, self.dtype, self.results, self.keep = module, dtype, results, keep
+        self.module, self.dtype, self.keep = module, dtype, keep
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         out = self.module(*(x.to(self.dtype) for x in inputs))
-        out = (out,) if isinstance(out, Tensor) else tuple(out)[self.keep]
-        return tuple(x.float() if i < self.results else x for i, x in enumerate(out))
+        return tuple(x.float() for x in ((out,) if isinstance(out, Tensor) else tuple(out)[self.keep]))
 
 
 class FromFrames(nn.Module):
@@ -171,8 +158,8 @@ def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int
     def prompt(n: int) -> TensorSpec:
         return TensorSpec("prompt", (n, checkpoint.config.text_length, transformer.config.text_dim))
 
-    encoder = FromFrames(Boundary(clip_encoder(codec), codec_type, results=1 + len(features)))
-    points = Boundary(TransformStage(transformer, keypoints=True), type_, results=3, keep=slice(1, None))
+    encoder = FromFrames(Boundary(clip_encoder(codec), codec_type))
+    points = Boundary(TransformStage(transformer, keypoints=True), type_, keep=slice(1, None))
     dense, decoder = Boundary(TransformStage(transformer), type_), Boundary(clip_decoder(codec), codec_type)
     fine = features[1:2] if transformer.keypoint_tokens.needs_features else ()
     frames = TensorSpec("frames", (1, clip.frames, clip.height, clip.width, 3), "uint8")
@@ -220,7 +207,7 @@ def window_modules(
     width, height = window_size(checkpoint, size)
     config = checkpoint.transformer.config
     dtype = checkpoint.transformer.patch_embedding.weight.dtype
-    stage = FromFrames(Boundary(WindowStage(checkpoint), dtype, results=3))
+    stage = FromFrames(Boundary(WindowStage(checkpoint), dtype))
     prompt = (checkpoint.config.text_length, config.text_dim)
     return {
         WINDOWS if n == 1 else f"{WINDOWS}_x{n}": StageModule(
@@ -244,102 +231,3 @@ def feature_specs(codec: Codec, clip: Clip) -> tuple[TensorSpec, ...]:
         TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
         for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
     )
-
-
-def stream_modules(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
-    """First and later calls of streams, with explicit caches: the VAE's, and the causal transformer's where it fits.
-
-    Nano has none: its latent frames stand for themselves, so a window costs what its new frames cost.
-    """
-    if isinstance(checkpoint.vae, NanoCodec):
-        return {}
-    return _vae_streams(checkpoint, clip) | _transform_streams(checkpoint, clip)
-
-
-def _vae_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
-    """The VAE's first call (one frame) and every later one (four frames, one latent)."""
-    vae, dtype = checkpoint.vae, checkpoint.vae.dtype
-    c, _, h, w = clip.latent_shape
-
-    def video(frames: int) -> TensorSpec:
-        return TensorSpec("video", (1, 3, frames, clip.height, clip.width))
-
-    latent = TensorSpec("latents", (1, c, 1, h, w))
-    stages = {}
-    for part, init, step, given, made in (
-        ("encode", StreamEncoderInit(vae), StreamEncoderStep(vae), (video(1), video(4)), (latent, latent)),
-        ("decode", StreamDecoderInit(vae), StreamDecoderStep(vae), (latent, latent), (video(1), video(4))),
-    ):
-        start = Boundary(init, dtype)
-        caches = _caches(start, given[:1], 1)
-        stages[f"{part}_init"] = StageModule(start, given[:1], (made[0], *_named("new_cache", caches)))
-        stages[f"{part}_step"] = StageModule(
-            Boundary(step, dtype), (given[1], *_named("cache", caches)), (made[1], *_named("new_cache", caches))
-        )
-    return stages
-
-
-class NonEmpty(nn.Module):
-    """A stage of a transform stream without its empty caches, which no engine takes: those of keypoint tokens in a
-    dense task, and all of them where every latent frame stands for itself (a window of 1).
-
-    shapes: of all caches. given: tensors before the caches come in; results: before they go out.
-    """
-
-    def __init__(self, module: nn.Module, shapes: Sequence[tuple[int, ...]], given: int, results: int) -> None:
-        super().__init__()
-        self.module, self.shapes, self.given, self.results = module, shapes, given, results
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        caches: list[Tensor] = []
-        if isinstance(self.module, StreamTransformStep):
-            full = iter(inputs[self.given :])
-            caches = [next(full) if all(s) else inputs[0].new_empty(s) for s in self.shapes]
-        out = self.module(*inputs[: self.given], *caches)
-        kept = (x for x, s in zip(out[self.results :], self.shapes, strict=True) if all(s))
-        return (*out[: self.results], *kept)
-
-
-def _transform_streams(checkpoint: Checkpoint, clip: Clip) -> dict[str, StageModule]:
-    """The causal transformer's first call (its window full) and every later one (one latent frame)."""
-    transformer, window = checkpoint.transformer, causal_window(checkpoint)
-    if window is None:
-        return {}
-    dtype, joints = transformer.patch_embedding.weight.dtype, transformer.config.num_joints
-    c, _, h, w = clip.latent_shape
-    prompt = TensorSpec("prompt", (1, checkpoint.config.text_length, transformer.config.text_dim))
-    stages = {}
-    for name, keypoints in (("transform", False), ("keypoints", True)):
-        start, step = (cls(transformer, keypoints=keypoints) for cls in (StreamTransformInit, StreamTransformStep))
-        results = 4 if keypoints else 1
-        shapes: list[tuple[int, ...]] = []
-        caches: list[TensorSpec] = []
-        for call, module, latents in (("init", start, window), ("step", step, 1)):
-            frames = 4 * latents - (3 if call == "init" else 0)
-            inputs: tuple[TensorSpec, ...] = (TensorSpec("latents", (1, c, latents, h, w)), prompt)
-            if call == "init":
-                every = _caches(Boundary(module, dtype, results), inputs, results)
-                shapes, caches = [t.shape for t in every], [t for t in every if all(t.shape)]
-            outputs: tuple[TensorSpec, ...] = (TensorSpec("target", inputs[0].shape),)
-            if keypoints:
-                sizes = {"xy": (joints, 2), "xyz": (joints, 3), "visibility": (joints,)}
-                outputs = tuple(TensorSpec(n, (1, frames, *s)) for n, s in sizes.items())
-            stages[f"{name}_{call}"] = StageModule(
-                Boundary(
-                    NonEmpty(module, shapes, len(inputs), results), dtype, len(outputs), slice(int(keypoints), None)
-                ),
-                (*inputs, *(_named("cache", caches) if call == "step" else ())),
-                (*outputs, *_named("new_cache", caches)),
-            )
-    return stages
-
-
-def _caches(module: nn.Module, inputs: Sequence[TensorSpec], results: int) -> list[TensorSpec]:
-    """Shapes and types of the caches that the first call leaves behind its `results`; nothing is computed."""
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        caches = module(*(torch.zeros(t.shape) for t in inputs))[results:]
-    return [TensorSpec("", tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in caches]
-
-
-def _named(prefix: str, specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    return tuple(replace(spec, name=f"{prefix}_{i}") for i, spec in enumerate(specs))

@@ -38,9 +38,8 @@ class Recipe:
     """What a bundle holds.
 
     format: onnx (CPU backends), tensorrt (ONNX plus engines) or torch (the checkpoint itself).
-    precision: of every stage; stream stages follow encode and decode. batch: sizes in which the transforms and the
-    decodes of several tasks are compiled. stream: also the stages of streams, which neither the node nor `thfm run`
-    uses: they make up more than half of a bundle. frames, height, width: another clip than the checkpoint's native one.
+    precision: of every stage. batch: sizes in which the transforms and the decodes of several tasks are compiled.
+    frames, height, width: another clip than the checkpoint's native one.
     windows: also the stages for windows around people, without which a frame has one skeleton; in the precision of
     encode, from which everything else follows.
     """
@@ -52,7 +51,6 @@ class Recipe:
     precision: dict[str, str]
     path: str = ""
     batch: tuple[int, ...] = (1,)
-    stream: bool = False
     frames: int | None = None
     height: int | None = None
     width: int | None = None
@@ -61,9 +59,7 @@ class Recipe:
 
     def precision_of(self, stage: str) -> str:
         base = base_name(stage)
-        if base == WINDOWS:
-            return self.precision["encode"]
-        return self.precision[base.split("_")[0] if base not in self.precision else base]
+        return self.precision["encode" if base == WINDOWS else base]
 
 
 def load_recipe(path: str | Path) -> Recipe:

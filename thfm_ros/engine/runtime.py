@@ -16,7 +16,6 @@ import numpy as np
 from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, Manifest, Stage, read_prompts
 from thfm_ros.engine.refusals import Refusal, warnings
 from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, probabilities
-from thfm_ros.engine.streams import CodecStream, Part, StageStream, TaskStream
 from thfm_ros.engine.verdicts import StageChecks
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
@@ -194,20 +193,6 @@ class StageRuntime(ABC):
             found += [Keypoints(*person) for person in zip(xy, xyz, probabilities(logits), strict=True)]
         return found
 
-    def open_stream(self, part: Part) -> CodecStream:
-        """The VAE's encoder or decoder as a stream with caches."""
-        return CodecStream(self.stage_stream(part))
-
-    def open_task_stream(self, task: str) -> TaskStream:
-        """The causal transformer for one task, with keys and values of earlier latent frames cached."""
-        self._check_tasks([task])
-        base = "transform" if get_task(task).kind == "dense" else "keypoints"
-        return TaskStream(self.stage_stream(base, [self.prompts[task][None]]))
-
-    def stage_stream(self, base: str, constants: Sequence[np.ndarray] = ()) -> StageStream:
-        """Calls of `base`_init and `base`_step with caches in between."""
-        return StageStream(self, base, constants)
-
     def close(self) -> None:
         """Frees what the backend holds; the runtime is of no use afterwards."""
         self.prompts = {}
@@ -264,14 +249,6 @@ class StageRuntime(ABC):
 def sparse_prompt(tasks: Sequence[str]) -> str:
     """The task whose prompt one pass uses for all sparse tasks: every pass gives 2D, 3D and visibility."""
     return "keypoints_3d" if "keypoints_3d" in tasks else tasks[0]
-
-
-def to_video(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) uint8 -> (1, 3, T, H, W) float32 in [-1, 1], as networks see it."""
-    video = np.ascontiguousarray(frames.transpose(3, 0, 1, 2)[None]).astype(np.float32)
-    video /= 127.5
-    video -= 1.0
-    return video
 
 
 def default_threads() -> int:

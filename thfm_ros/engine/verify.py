@@ -17,8 +17,7 @@ import numpy as np
 
 from thfm_ros.engine.manifest import WINDOWS, Manifest
 from thfm_ros.engine.results import Keypoints, Prediction
-from thfm_ros.engine.runtime import StageRuntime, to_video
-from thfm_ros.engine.streams import StageStream
+from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
 
@@ -115,7 +114,7 @@ def check_same_model(bundle: Manifest, reference: Manifest) -> None:
 def _stage_errors(
     runtime: StageRuntime, reference: StageRuntime, frames: np.ndarray, tasks: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
-    encoded, clip = reference.encode(frames), to_video(frames)
+    encoded = reference.encode(frames)
     latents = encoded.latents
     yield "encode", relative_error(latents, runtime.encode(frames).latents)
     expected, found = (r.transform(encoded, tasks) for r in (reference, runtime))
@@ -129,36 +128,6 @@ def _stage_errors(
             window = np.stack([cv2.resize(frame, size) for frame in frames])[None]
             ours, theirs = (r.predict_windows(window, tasks)[0].xyz for r in (runtime, reference))
             yield WINDOWS, relative_error(theirs, ours)
-    times = 2 + (runtime.manifest.window or 0) // latents.shape[2]
-    long = np.concatenate([latents] * times, 2)  # past the window
-    dense = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "dense"), None)
-    sparse = next((runtime.prompts[t][None] for t in tasks if get_task(t).kind == "sparse"), None)
-    for base, whole, prompt in (
-        ("encode", clip, None),
-        ("decode", latents, None),
-        ("transform", long, dense),
-        ("keypoints", long, sparse),
-    ):
-        if f"{base}_step" in runtime.manifest.stages and (prompt is not None or base in ("encode", "decode")):
-            constants = [] if prompt is None else [prompt]
-            streams = [r.stage_stream(base, constants) for r in (runtime, reference)]
-            yield from _stream_errors(runtime.manifest, base, streams, whole)
-
-
-def _stream_errors(
-    manifest: Manifest, base: str, streams: Sequence[StageStream], whole: np.ndarray
-) -> Iterator[tuple[str, float]]:
-    """The start of a stream, and every step after it: an error in a cache would grow along the way."""
-    first, step = (manifest.stages[f"{base}_{call}"].inputs[0].shape[2] for call in ("init", "step"))
-    index = 1 if base == "keypoints" else 0  # its xyz
-    ours, theirs = streams
-    errors = []
-    for start in (0, *range(first, whole.shape[2] - step + 1, step)):
-        given = whole[:, :, start : start + (step if start else first)]
-        errors.append(relative_error(theirs.advance(given)[index], ours.advance(given)[index]))
-    yield f"{base}_init", errors[0]
-    if errors[1:]:
-        yield f"{base}_step", max(errors[1:])
 
 
 def relative_error(expected: np.ndarray, found: np.ndarray) -> float:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thfm_ros.errors import UserError
-from thfm_ros.model.attention import LayerCache
-from thfm_ros.model.transformer import Modulation, StreamState, THFMOutput, THFMTransformer3DModel
+from thfm_ros.model.transformer import Modulation, THFMOutput, THFMTransformer3DModel
 
 
 class TransformStage(nn.Module):
@@ -58,39 +56,6 @@ class TransformStage(nn.Module):
                 features=features,
             )
         )
-
-
-class StreamTransformInit(TransformStage):
-    """The start of a causal stream, its window full: (B, C, W, h, w), prompt -> (as `TransformStage`, *caches).
-
-    Four caches a layer: keys and values of the video tokens and of the keypoint tokens, (B, S, heads, head_dim) each.
-    """
-
-    def forward(self, latents: Tensor, prompt: Tensor) -> tuple[Tensor, ...]:
-        return self._advance(latents, prompt, None)
-
-    def _advance(self, latents: Tensor, prompt: Tensor, state: StreamState | None) -> tuple[Tensor, ...]:
-        latents = latents.to(self.temb.dtype)
-        prompt = prompt.expand(len(latents), -1, -1)
-        modulation = Modulation(self.temb, self.blocks)
-        out, state = self.transformer.step(latents, prompt, state, keypoints=self.keypoints, modulation=modulation)
-        return (*_flatten(out), *(tensor for layer in state.layers for tensor in layer))
-
-
-class StreamTransformStep(StreamTransformInit):
-    """The next latent frame: (B, C, 1, h, w), prompt, *caches -> (as `TransformStage`, *caches), the same for ever."""
-
-    def __init__(self, transformer: THFMTransformer3DModel, keypoints: bool = False) -> None:
-        super().__init__(transformer, keypoints=keypoints)
-        if keypoints and transformer.config.token_frames != 5:
-            raise UserError(
-                "a fixed step needs keypoint tokens that repeat with every latent frame: expected token_frames=5, "
-                f"found {transformer.config.token_frames}"
-            )
-
-    def forward(self, latents: Tensor, prompt: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
-        layers = tuple(LayerCache(*caches[i : i + 4]) for i in range(0, len(caches), 4))
-        return self._advance(latents, prompt, StreamState(self.transformer.config.window, layers))
 
 
 def _flatten(out: THFMOutput) -> tuple[Tensor, ...]:

@@ -15,13 +15,11 @@ import numpy as np
 
 from thfm_ros.engine.backends.cuda import Cuda, DeviceMemory
 from thfm_ros.engine.backends.tensorrt_executor import Executor, as_float32, bfloat16, deserialise
-from thfm_ros.engine.backends.tensorrt_stream import DeviceStream
 from thfm_ros.engine.build_trt import because, error_log, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, platform_name
 from thfm_ros.engine.manifest import FEATURES, Manifest, TensorSpec, base_name
 from thfm_ros.engine.results import Keypoints, Prediction, probabilities
 from thfm_ros.engine.runtime import StageRuntime, bundle_prompts, sparse_prompt, task_stages
-from thfm_ros.engine.streams import StageStream
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.paths import optional_cache_folder
@@ -53,7 +51,7 @@ class TensorRT(StageRuntime):
         self._engines: dict[str, Any] = {}
         self._configs: dict[str, Any] = {}
         self._executors: dict[str, Executor] = {}
-        self._bound: WeakSet[Executor] = WeakSet()  # all that use the scratch memory, streams' too
+        self._bound: WeakSet[Executor] = WeakSet()  # all that use the scratch memory
         self._scratch: DeviceMemory | None = None
         self._wires: WeakValueDictionary[str, DeviceMemory] = WeakValueDictionary()
         self._on_device: dict[str, DeviceMemory] = {}  # prompts
@@ -251,9 +249,6 @@ class TensorRT(StageRuntime):
     def unload(self, stage: str) -> None:
         for held in (self._executors, self._configs, self._engines):
             held.pop(stage, None)
-
-    def stage_stream(self, base: str, constants: Sequence[np.ndarray] = ()) -> StageStream:
-        return DeviceStream(self, self, base, constants)
 
     def close(self) -> None:
         self.cuda.activate()

@@ -31,7 +31,7 @@ class TorchRuntime(StageRuntime):
     def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
         import torch
 
-        from thfm_ros.engine.modules import stream_modules, whole_clip_modules, window_modules
+        from thfm_ros.engine.modules import whole_clip_modules, window_modules
 
         if threads:
             torch.set_num_threads(threads)
@@ -44,7 +44,7 @@ class TorchRuntime(StageRuntime):
             "threads": str(torch.get_num_threads()),
         }
         prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
-        modules = whole_clip_modules(checkpoint, clip) | stream_modules(checkpoint, clip)
+        modules = whole_clip_modules(checkpoint, clip)
         modules |= window_modules(checkpoint, clip.frames, *([manifest.windows] if manifest.windows else []))
         stages = {name: m.described("fp32") for name, m in modules.items()}
         if not manifest.stages:
@@ -77,7 +77,7 @@ class TorchTensorRT(TorchRuntime):
 
     def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
         from thfm_ros.engine.export import DTYPES
-        from thfm_ros.engine.modules import stream_modules, whole_clip_modules, window_modules
+        from thfm_ros.engine.modules import whole_clip_modules, window_modules
         from thfm_ros.model.checkpoint import load_checkpoint
 
         self._compiler = _torch_tensorrt()
@@ -87,7 +87,7 @@ class TorchTensorRT(TorchRuntime):
         wanted = {name: DTYPES[stage.precision] for name, stage in manifest.stages.items()}
         for dtype in set(wanted.values()) - {self._torch.float32}:
             other = load_checkpoint(manifest.root / "checkpoint", dtype)
-            modules = whole_clip_modules(other, clip) | stream_modules(other, clip)
+            modules = whole_clip_modules(other, clip)
             if manifest.windows:
                 modules |= window_modules(other, clip.frames, manifest.windows)
             for name, module in modules.items():
