@@ -1,6 +1,8 @@
 """The layers of the package: imports run downwards only, and a robot's process stays light."""
 
 import ast
+import importlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,7 @@ ROBOT = (
 ROBOT_BACKENDS = ("openvino", "onnxruntime")
 HEAVY = {"diffusers", "transformers", "torch"}
 FILES = sorted(PACKAGE.rglob("*.py"))
+OUTSIDE = sorted(f for name in ("benchmarks", "examples", "tools") for f in (PACKAGE.parent / name).rglob("*.py"))
 
 
 def area_of(path: Path) -> str:
@@ -190,3 +193,15 @@ def test_no_function_outgrows_80_lines(path):
 
 def test_the_package_itself_imports_nothing_of_ours():
     assert not own_areas(imports(PACKAGE / "__init__.py", lazy=True))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_what_programs_outside_the_package_import_exists(path: Path) -> None:
+    """Benchmarks, examples and tools run in no test: a module that has moved would be noticed by their users."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("thfm_ros."):
+            continue
+        module = importlib.import_module(node.module)
+        for alias in node.names:
+            found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+            assert found, f"{node.module} has no {alias.name}"
