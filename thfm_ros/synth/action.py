@@ -51,6 +51,17 @@ MADE: dict[str, tuple[tuple[Callable[[np.random.Generator, float], Motion], floa
 
 
 @dataclass(frozen=True)
+class Part:
+    """What somebody is to do, where others decide: a motion, given randomness and seconds; the way they face (radians
+    about z, 0 is -y), or None; whether they hold something, or None where chance decides; metres above the ground."""
+
+    motion: Callable[[np.random.Generator, float], Motion]
+    yaw: float | None = None
+    holds: bool | None = None
+    lift: float = 0.0
+
+
+@dataclass(frozen=True)
 class Action:
     """Bone transforms (T, J, 3, 3) and (T, J, 3), joints (T, 32, 3) in the world, the way the person faces (radians
     about z, 0 is -y), rest (T, V, 3) where the face moves, or None; name of the motion; holds: the side of the hand
@@ -63,6 +74,11 @@ class Action:
     rest: np.ndarray | None
     name: str
     holds: str | None = None
+
+    def moved(self, by: np.ndarray) -> Action:
+        """The same action elsewhere: by (3,) metres, or (T, 3) from frame to frame."""
+        by = np.broadcast_to(by, (len(self.joints), 3))[:, None].astype(np.float32)
+        return replace(self, offsets=(self.offsets + by).astype(np.float32), joints=self.joints + by)
 
 
 def _held_out(name: str) -> bool:
@@ -131,11 +147,15 @@ def make_action(
     assets: Assets,
     config: SynthConfig,
     others: list[np.ndarray],
+    part: Part | None = None,
 ) -> Action:
     """A motion on this body, feet on the ground (z = 0), clear of the others' joints (T, 32, 3) in all frames."""
     length = times[-1] - times[0]
-    resting = config.rest > 0 and rng.random() < config.rest
-    motion = rest_motion(rng, length + 1.0) if resting else choose_motion(rng, assets, config, length + 1.0)
+    resting = part is not None or (config.rest > 0 and rng.random() < config.rest)
+    if part is not None:
+        motion = part.motion(rng, length + 1.0)
+    else:
+        motion = rest_motion(rng, length + 1.0) if resting else choose_motion(rng, assets, config, length + 1.0)
     speed = rng.uniform(0.75, 1.3)
     start = (
         rng.uniform(0, max(motion.duration - length * speed, 0.0))
@@ -146,11 +166,12 @@ def make_action(
     rotations = joint_noise(rng, rotations, times, rng.uniform(0.01, STRAY[config.split]))
     hands = _hands(rng, times)
     holds = None
-    if config.held and rng.random() < config.held:
+    holding = part.holds if part is not None else None
+    if holding or (holding is None and config.held and rng.random() < config.held):
         side = int(rng.integers(2))
         holds = "LR"[side]
         hands[:, side, :5] = np.maximum(hands[:, side, :5], [0.5, 0.9, 0.95, 0.95, 0.9])  # fingers around it
-    yaw = rng.uniform(-np.pi, np.pi)
+    yaw = part.yaw if part is not None and part.yaw is not None else rng.uniform(-np.pi, np.pi)
     turn = from_rotvec(np.array([0, 0, yaw]))
     if not resting and LEANING[config.split] and rng.random() < LEANING[config.split]:
         way = rng.uniform(-np.pi, np.pi)
@@ -164,6 +185,9 @@ def make_action(
     deltas, offsets, heads, shift = place_on_ground(body, identity, dressed, deltas, root, times)
     offsets, heads = offsets + shift[:, None], heads + shift[:, None]
     joints = body.keypoints(identity, deltas, offsets, heads)
+    if part is not None and part.lift:
+        up = np.array([0, 0, part.lift], np.float32)
+        offsets, joints = offsets + up, joints + up
     if others:
         aside = _clear_of(rng, joints, others)
         offsets, joints = offsets + aside, joints + aside

@@ -81,6 +81,29 @@ class Identity:
     ground: float
 
 
+CHILD, YOUNGEST = 0.45, 0.32  # largest label of age (0.22 to 1) of children, and of those who become toddlers
+
+
+def _shrunk(
+    rng: np.random.Generator, vertices: np.ndarray, heads: np.ndarray, neck: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A smaller body at rest whose head is large for it, as those of one to three years: vertices (V, 3) and bones'
+    heads (J, 3). The body's bones are those of the youngest exported, who are some five years old."""
+    size = rng.uniform(0.66, 1.0) / np.ptp(vertices[:, 2])
+    head, legs = rng.uniform(1.15, 1.4), rng.uniform(0.8, 0.95)
+
+    def warp(p: np.ndarray) -> np.ndarray:
+        part = np.clip((p[:, 2:] - neck[2]) / 0.08, 0, 1)  # of the head, beyond the neck
+        off = p - neck
+        near = np.linalg.norm(off[:, :2], axis=1, keepdims=True) < 0.14
+        grown = 1 + (head - 1) * part * part * (3 - 2 * part) * near
+        low = off[:, 2:] < -0.4
+        along = np.where(low, -0.4 + (off[:, 2:] + 0.4) * legs, off[:, 2:])
+        return (neck + np.concatenate([off[:, :2], along], 1) * grown) * size
+
+    return warp(vertices), warp(heads)
+
+
 class Body:
     """The body export; cheap to build, shared by all identities."""
 
@@ -115,10 +138,13 @@ class Body:
         fine = np.isin(self.parts[used], [i for i, part in enumerate(PARTS) if "foot" in part or "hand" in part])
         return np.concatenate([used[fine][::4], used[~fine][::14]])
 
-    def identity(self, rng: np.random.Generator) -> Identity:
-        """A new person: a mixture of two of the exported ones of similar gender and age."""
+    def identity(self, rng: np.random.Generator, age: str | None = None) -> Identity:
+        """A new person: a mixture of two of the exported ones of similar gender and age. age: "child", "toddler", or
+        None for anybody."""
         b = self.data
         pool = self._pools[bool(rng.random() < 0.5)]
+        if age is not None:
+            pool = pool[b["people_age"][pool] < (CHILD if age == "child" else YOUNGEST)]
         i = rng.choice(pool)
         near = pool[np.argsort(np.abs(b["people_age"][pool] - b["people_age"][i]))[:60]]
         j = rng.choice(near)
@@ -127,6 +153,8 @@ class Body:
         c = mix(b["coefficients"])
         vertices = b["mean"] + (c @ self._components).reshape(-1, 3)
         heads = b["heads_mean"] + np.tensordot(c, b["heads_components"], 1)
+        if age == "toddler":
+            vertices, heads = _shrunk(rng, vertices, heads, heads[self.index["neck01"]])
         ground = float(vertices[self.parts >= PARTS.index("left_foot")][:, 2].min())
         return Identity(
             vertices.astype(np.float32),

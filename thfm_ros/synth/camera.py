@@ -150,6 +150,33 @@ def make_crowd_camera(
     return Camera(np.tile(k, (len(times), 1)), pose), "crowd"
 
 
+def make_rows_camera(
+    rng: np.random.Generator, people: list[np.ndarray], yaw: float, times: np.ndarray, height: int, width: int
+) -> tuple[Camera, str]:
+    """A camera before people in rows, with world joints (T, K, 3) each, who face `yaw` (radians about z, 0 is -y); now
+    and then behind them. The first one hides part of the next."""
+    everyone = np.concatenate(people, 1)
+    some = people[int(rng.integers(len(people)))].mean(0)
+    top = float(np.median([p[..., 2].max() for p in people]))
+    target = np.array([*some[:, :2].mean(0), top - rng.uniform(0.0, 0.8)])
+    azimuth = yaw + rng.normal(0, 0.4) + (np.pi if rng.random() < 0.2 else 0.0)
+    elevation, distance = rng.normal(0.05, 0.12), float(np.exp(rng.uniform(np.log(1.8), np.log(9.0))))
+    way = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
+    drift = smooth_noise(rng, times, 3, 0.5) * rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
+    eye = target + way * distance + drift
+    eye[:, 2] = np.maximum(eye[:, 2], 0.3)
+    for _ in range(16):  # nobody stands in the lens
+        gap = float(np.linalg.norm(everyone - eye[:, None], axis=-1).min())
+        if gap > 0.6:
+            break
+        eye = eye + np.array([*way[:2], 0.0]) * (0.7 - gap)
+    pose = look_at(eye, np.broadcast_to(target, eye.shape))
+    turn = [rng.normal(0, 0.06), rng.normal(0, 0.1), rng.normal(0, 0.04)]
+    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
+    focal = rng.uniform(0.6, 1.5) * max(height, width)
+    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "rows"
+
+
 def make_close_camera(
     rng: np.random.Generator, joints: np.ndarray, times: np.ndarray, height: int, width: int
 ) -> tuple[Camera, str]:

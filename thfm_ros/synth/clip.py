@@ -13,6 +13,7 @@ from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera
+from thfm_ros.synth.casting import Cast, make_cast, placed, recoloured
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.outfit import dress
@@ -65,11 +66,13 @@ def studio(assets: Assets) -> Studio:
 
 
 @lru_cache(maxsize=16)
-def _person(assets: Assets, key: tuple[int, ...], split: str, worn: float) -> tuple[Identity, Dressed]:
+def _person(
+    assets: Assets, key: tuple[int, ...], split: str, worn: float, prints: float, age: str | None
+) -> tuple[Identity, Dressed]:
     rng = np.random.default_rng(key)
     s = studio(assets)
-    identity = s.body.identity(rng)
-    return identity, dress(s.body, s.wardrobe, identity, rng, split, worn)
+    identity = s.body.identity(rng, age)
+    return identity, dress(s.body, s.wardrobe, identity, rng, split, worn, prints)
 
 
 def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -180,6 +183,33 @@ class Staged:
     photographs: list[str]
 
 
+def _people(
+    rng: np.random.Generator,
+    config: SynthConfig,
+    key: tuple[int, int, int],
+    cast: Cast,
+    crowded: bool,
+    times: np.ndarray,
+    assets: Assets,
+) -> list[tuple[Identity, Dressed, Action]]:
+    """Everybody of a cast, dressed and where they act; one person where there is nobody."""
+    body = studio(assets).body
+    people: list[tuple[Identity, Dressed, Action]] = []
+    for n, (part, age) in enumerate(zip(cast.parts, cast.ages, strict=True)):
+        who = n % config.people  # rows have more people than there are bodies and outfits
+        identity, dressed = _person(assets, (*key, who), config.split, config.worn, config.prints, age)
+        if who != n:
+            dressed = recoloured(rng, dressed)
+        apart = not crowded and cast.rows is None
+        others = [a.joints for _, _, a in people] if apart else []
+        people.append(
+            (identity, dressed, make_action(rng, body, identity, dressed, times, assets, config, others, part))
+        )
+    actions = [a for _, _, a in people]
+    actions = spread_out(rng, actions) if crowded else placed(cast, actions)
+    return [(i, d, a) for (i, d, _), a in zip(people, actions, strict=True)]
+
+
 def stage(
     config: SynthConfig,
     seed: int,
@@ -198,15 +228,10 @@ def stage(
     empty = rng.random() < config.empty
     crowded = bool(config.crowd) and rng.random() < config.crowd and not empty
     count = 0 if empty else (1 if config.people == 1 else int(rng.integers(1 + crowded, config.people + 1)))
-    people: list[tuple[Identity, Dressed, Action]] = []
-    for n in range(max(count, 1)):
-        identity, dressed = _person(assets, (seed, identity_index, code, n), config.split, config.worn)
-        others = [] if crowded else [a.joints for _, _, a in people]
-        people.append((identity, dressed, make_action(rng, s.body, identity, dressed, times, assets, config, others)))
-    if crowded:
-        spread = spread_out(rng, [a for _, _, a in people])
-        people = [(i, d, a) for (i, d, _), a in zip(people, spread, strict=True)]
-    shots = make_shots(rng, [a for _, _, a in people], crowded, times, config, stills)
+    cast = make_cast(config, seed, index, count)
+    crowded = crowded and cast.rows is None
+    count, people = cast.count, _people(rng, config, (seed, identity_index, code), cast, crowded, times, assets)
+    shots = make_shots(rng, [a for _, _, a in people], crowded, cast, times, config, stills)
     camera = Camera(
         np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
     )

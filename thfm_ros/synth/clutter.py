@@ -224,10 +224,10 @@ def strew(make: Maker, low: tuple[float, float], high: tuple[float, float], z: f
 HOLDINGS = ("ball", "bottle", "phone", "stick", "racket", "board", "umbrella", "box", "bag", "cup")
 
 
-def holding(rng: np.random.Generator) -> Piece:
-    """Something as a hand holds it: the grip is the origin, and what is long goes along z."""
+def holding(rng: np.random.Generator, kinds: tuple[str, ...] = HOLDINGS) -> Piece:
+    """Something of HOLDINGS as a hand holds it: the grip is the origin, and what is long goes along z."""
     make, u = Maker(rng), rng.uniform
-    kind = HOLDINGS[rng.integers(len(HOLDINGS))]
+    kind = kinds[rng.integers(len(kinds))]
     if kind == "ball":
         r = u(0.03, 0.13)
         make.add(lump((r, r, r), (0, 0, 0), 12), photographed(rng))

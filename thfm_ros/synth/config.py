@@ -14,7 +14,7 @@ from thfm_ros.synth.places import PictureFolder
 
 SPLITS = ("train", "test")
 # Chances that came after the first clips were made; 0: off.
-ADDED = ("crowd", "things", "rest", "held", "worn", "close", "dark")
+ADDED = ("crowd", "things", "rest", "held", "worn", "close", "dark", "prints", "rows", "sport", "young")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ class SynthConfig:
     things with photographs on them about and before the people (crops of `backgrounds`, else the artefact's pictures).
     rest: chance of a person who sits, lies or bends over something; held: of one who has something in a hand; worn: of
     one in sober clothes, coats, hats, helmets, with bags; close: of a shot so near that an edge of the picture cuts
-    through the person, or past somebody's shoulder; dark: of people in the dark or against the light.
+    through the person, or past somebody's shoulder; dark: of people in the dark or against the light. prints: of one
+    dressed for a job, a team or a feast: plain colours with numbers, words, collars, stripes, belts, ties.
+    rows: chance of a clip with more people than others (up to twice `people` and one), who stand or sit one behind the
+    other and look the same way. sport: of a person who plays, slides, rides a board or jumps; young: of one who is a
+    child, half of them toddlers, many on somebody's arms.
     """
 
     frames: int = 17
@@ -59,6 +63,10 @@ class SynthConfig:
     worn: float = 0.0
     close: float = 0.0
     dark: float = 0.0
+    prints: float = 0.0
+    rows: float = 0.0
+    sport: float = 0.0
+    young: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.

@@ -47,6 +47,10 @@ SURFACES = [
     "herringbone",
 ]
 SIZE = 256
+DECALS = 16  # prints on clothes: numbers, words, emblems, a tie
+# Bits of what is on a garment, in its colour c where it has a colour: a decal on the chest or on the back, sleeves,
+# stripes down the sides, a collar, a row of buttons, a belt.
+TRIMS = {"front": 1, "back": 2, "sleeves": 4, "sides": 8, "collar": 16, "buttons": 32, "belt": 64}
 
 
 @dataclass
@@ -65,6 +69,9 @@ class Material:
     fray: float = 0.0  # metres of noise at the cut: strands of hair, knitted hems
     extra: float = 0.0  # by kind: stubble of skin; of the rest: how much of a photograph shows
     photo: int = -1  # of the scene's photographs; none: -1
+    decal: int = 0  # of cloth: which of the decals
+    place: tuple[float, float, float, float] = (0.0, 0.5, 0.1, 0.1)  # its middle x, z and half its width and height
+    trim: int = 0  # of cloth: sum of TRIMS, what is sewn and printed on it
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
@@ -199,6 +206,40 @@ def _fancy(seed: int) -> tuple[np.ndarray, np.ndarray]:
     edge = 0.2 * waves.std()
     soft = lambda d: np.clip(0.5 + d / edge, 0, 1)  # noqa: E731
     return soft(waves - high), soft(low - waves)
+
+
+@cache
+def decals() -> np.ndarray:
+    """(DECALS, 256, 256, 3) in [0, 1]: weight of colour c, then nothing: numbers, words, emblems, and last a tie."""
+    import cv2
+
+    rng = np.random.default_rng(404)
+    made = np.zeros((DECALS, SIZE, SIZE, 3), np.float32)
+    letters = "ABCDEFGHIJKLMNOPRSTUVWXYZ0123456789"
+    y, x = np.meshgrid((np.arange(SIZE) + 0.5) / SIZE - 0.5, (np.arange(SIZE) + 0.5) / SIZE - 0.5, indexing="ij")
+    for k in range(DECALS - 1):
+        image = np.zeros((SIZE, SIZE), np.uint8)
+        if k < 5:  # a number
+            text, size, thick = str(rng.integers(1, 100)), 5.2, int(rng.integers(18, 34))
+        elif k < 10:  # a word
+            text = "".join(rng.choice(list(letters[:26]), int(rng.integers(3, 8))))
+            size, thick = 13.0 / len(text), int(rng.integers(8, 20))
+        else:
+            text = ""
+            angle, reach = np.arctan2(y, x), np.hypot(x, y)
+            star = 0.3 + 0.12 * np.cos(int(rng.integers(2, 7)) * angle + rng.uniform(0, 6)) * rng.uniform(0.3, 1.0)
+            ring = np.abs(reach - 0.44) < rng.uniform(0.0, 0.03)
+            image = (((reach < star) & (reach > rng.uniform(0.0, 0.2))) | ring).astype(np.uint8) * 255
+        if text:
+            font = cv2.FONT_HERSHEY_DUPLEX if rng.random() < 0.5 else cv2.FONT_HERSHEY_SIMPLEX
+            (wide, high), _ = cv2.getTextSize(text, font, size, thick)
+            scale = min(0.86 * SIZE / wide, 0.86 * SIZE / high, 1.0)
+            (wide, high), _ = cv2.getTextSize(text, font, size * scale, thick)
+            corner = ((SIZE - wide) // 2, (SIZE + high) // 2)
+            cv2.putText(image, text, corner, font, size * scale, 255, thick, cv2.LINE_AA)
+        made[k, ..., 0] = image / 255.0
+    made[-1, ..., 0] = np.abs(x) < 0.18 + 0.22 * (y + 0.5)  # a tie hangs from a knot, and widens
+    return made
 
 
 def surface_textures(assets: Assets) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from thfm_ros.synth.body import PARTS, Body, Identity
@@ -9,6 +11,7 @@ from thfm_ros.synth.dressed import Builder, Dressed
 from thfm_ros.synth.hair import add_hair
 from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_cloth, random_colour
 from thfm_ros.synth.mesh import vertex_normals
+from thfm_ros.synth.prints import choose_kind, printed
 from thfm_ros.synth.wardrobe import Wardrobe
 from thfm_ros.synth.worn import HEADGEAR, HEADGEAR_CHANCE, add_headgear, add_outerwear, everyday
 
@@ -41,8 +44,10 @@ def dress(
     rng: np.random.Generator,
     split: str = "train",
     worn: float = 0.0,
+    prints: float = 0.0,
 ) -> Dressed:
-    """A random outfit for the person; worn: chance of sober clothes, of what is worn over them and on the head."""
+    """A random outfit for the person; worn: chance of sober clothes, of what is worn over them and on the head;
+    prints: of plain clothes of one kind, with what is printed and sewn on them."""
     w, rest = wardrobe, identity.vertices
     out = Builder(body, identity)
     normals = {k: vertex_normals(rest, body.faces[k]) for k in ("body", "tights", "skirt")}
@@ -50,7 +55,8 @@ def dress(
     stature = float(np.ptp(rest[body.faces["body"].ravel()[::7], 2])) / 1.84
     equipped = worn > 0 and rng.random() < worn
     # Garments first: what they cover of the skin is left out.
-    covered = _add_garments(out, w, rng, split, normals, stature, equipped, tags)
+    kind = choose_kind(rng) if prints > 0 and rng.random() < prints else None
+    covered = _add_garments(out, w, rng, split, normals, stature, equipped, kind, tags)
     sole, below = _add_shoes(out, w, rng, normals, stature)
     hair = _add_skin(out, w, rng, np.maximum(covered, below))
     headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
@@ -68,6 +74,7 @@ def _add_garments(
     normals: dict[str, np.ndarray],
     stature: float,
     equipped: bool,
+    dressed_as: str | None,
     tags: dict[str, str],
 ) -> np.ndarray:
     """Adds top, bottom, and what is worn over them. Returns (V,) where the template is covered: above 0."""
@@ -101,6 +108,9 @@ def _add_garments(
         )
     if equipped:
         top_material, bottom_material = everyday(rng, top_material), everyday(rng, bottom_material)
+    if dressed_as is not None:
+        printed(rng, dressed_as, top_material, bottom_material)
+        tags["dressed"] = dressed_as
     offset = tight_bottom * np.clip((0.35 - z) / 0.2, 0.3, 1) + flare * np.clip((-0.25 - z) / 0.4, 0, 1)
     out.add(faces["tights"], bottom_material, rest + normals["tights"] * offset[:, None] * stature, bottom_cut)
     if kind in ("skirt", "dress"):
@@ -113,14 +123,14 @@ def _add_garments(
     ) * stature
     out.add(faces["tights"], top_material, rest + normals["tights"] * offset[:, None], top_cut)
     covered = np.maximum(covered, np.maximum(top_cut, bottom_cut) - 0.03)
-    if rng.random() < 0.22:  # an open jacket
+    if rng.random() < 0.22 or dressed_as == "suit":  # an open jacket
         opening = rng.uniform(0.03, 0.09)
         cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.085, 0.0)
         front = (t[:, 1] < -0.02) & (z < 0.75)
         cut = np.where(front, np.minimum(cut, np.abs(t[:, 0]) - opening), cut).astype(np.float32)
         out.add(
             faces["tights"],
-            random_cloth(rng, split, {"floral": 0.1}),
+            replace(bottom_material, trim=0) if dressed_as == "suit" else random_cloth(rng, split, {"floral": 0.1}),
             rest + normals["tights"] * (offset + 0.013)[:, None],
             cut,
         )
@@ -240,4 +250,7 @@ def material_rows(materials: list[Material]) -> dict[str, np.ndarray]:
         "fray": np.array([m.fray for m in materials], np.float32),
         "extra": np.array([m.extra for m in materials], np.float32),
         "photo": np.array([m.photo for m in materials], np.int32),
+        "decal": np.array([m.decal + len(PATTERNS) for m in materials], np.int32),
+        "place": np.array([m.place for m in materials], np.float32),
+        "trim": np.array([m.trim for m in materials], np.int32),
     }

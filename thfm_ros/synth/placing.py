@@ -10,7 +10,7 @@ from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body
 from thfm_ros.synth.camera import Camera
-from thfm_ros.synth.clutter import Maker, about_z, holding, photographed, sheet
+from thfm_ros.synth.clutter import HOLDINGS, Maker, about_z, holding, photographed, sheet
 from thfm_ros.synth.furniture import Piece
 from thfm_ros.synth.posture import POSTURES
 from thfm_ros.synth.things import make_ride, make_seat, make_table, make_thing
@@ -107,7 +107,13 @@ def in_hand(rng: np.random.Generator, body: Body, action: Action) -> list[Placed
     """What the hand of somebody who holds something has in it; it moves with the hand."""
     if action.holds is None:
         return []
-    bone, side = body.index[f"wrist.{action.holds}"], action.holds
+    if action.name == "skiing":
+        return [_in_fist(rng, body, action, side, ("stick",)) for side in "LR"]
+    return [_in_fist(rng, body, action, action.holds, GEAR.get(action.name, HOLDINGS))]
+
+
+def _in_fist(rng: np.random.Generator, body: Body, action: Action, side: str, kinds: tuple[str, ...]) -> Placed:
+    bone = body.index[f"wrist.{side}"]
     at = {n: body.template_heads[body.index[f"{n}.{side}"]] for n in ("wrist", "finger2-1", "finger3-1", "finger5-1")}
     along, across = at["finger3-1"] - at["wrist"], at["finger2-1"] - at["finger5-1"]
     along = along / np.linalg.norm(along)
@@ -118,20 +124,21 @@ def in_hand(rng: np.random.Generator, body: Body, action: Action) -> list[Placed
     # The template's hand stands for this person's: offsets are of the posed hand, so that sizes of arms do not matter.
     joint = action.joints[:, JOINTS.index("left_hand" if side == "L" else "right_hand")]
     turns = action.deltas[:, bone].astype(float)
-    piece = holding(rng)
-    return [Placed(piece, turns @ own, joint + turns @ (palm * 0.035))]
+    return Placed(holding(rng, kinds), turns @ own, joint + turns @ (palm * 0.035))
 
 
+GEAR = {"swinging": ("stick", "stick", "racket"), "serving": ("racket", "ball", "stick")}  # what a player's hand holds
 FEET = 0.2  # chance of something under the feet of those who stand and hold something
 
 
 def under_feet(rng: np.random.Generator, action: Action) -> list[Placed]:
-    """Skis, or a board that both feet stand on, of some who hold something; it moves with the feet."""
-    if action.holds is None or action.name in POSTURES or rng.random() > FEET:
+    """Skis, or a board that both feet stand on, of some who hold something and of who slides; it moves with them."""
+    slides = action.name in ("skiing", "boarding")
+    if not slides and (action.holds is None or action.name in POSTURES or rng.random() > FEET):
         return []
     at = {n: action.joints[:, JOINTS.index(n)] for n in ("left_ankle", "left_foot", "right_ankle", "right_foot")}
     make = Maker(rng)
-    if rng.random() < 0.4:
+    if action.name == "skiing" or (not slides and rng.random() < 0.4):
         long, wide = rng.uniform(0.7, 1.0), rng.uniform(0.035, 0.06)
         make.add(sheet(_bent_strip(long, wide)), photographed(rng))
         ski, sides = make.piece("ski"), ("left", "right")

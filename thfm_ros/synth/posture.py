@@ -11,13 +11,63 @@ from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 POSTURES = {"seated": 0.46, "floor": 0.15, "lying": 0.09, "bent": 0.2, "riding": 0.1}
 
 
+# Vectors of joints by name, and how the whole body is turned first.
+Posture = tuple[dict[str, np.ndarray], np.ndarray]
+
+
 def rest_motion(rng: np.random.Generator, duration: float) -> Motion:
     """One posture held with small movements, 30 fps; its name is one of POSTURES."""
-    fps = 30.0
-    times = np.arange(int(duration * fps) + 2) / fps
     name = str(rng.choice(list(POSTURES), p=list(POSTURES.values())))
     make = {"seated": _seated, "floor": _floor, "lying": _lying, "bent": _bent, "riding": _riding}[name]
-    vectors, base = make(rng)
+    return held_still(rng, duration, name, make(rng))
+
+
+def seated_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody on a seat."""
+    return held_still(rng, duration, "seated", _seated(rng))
+
+
+def standing_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody who stands and looks on: arms as those of people at rest."""
+    return held_still(rng, duration, "standing", _upright(rng, rng.normal(0.0, 0.07)))
+
+
+def _upright(rng: np.random.Generator, lean: float) -> Posture:
+    """On legs that are nearly straight."""
+    out = upper_body(rng, lean)
+    for side in "lr":
+        bent = abs(rng.normal(0, 0.06))
+        out[f"{side}hip"] = np.array([-lean - bent, -rng.uniform(0, 0.15), rng.normal(0, 0.1)])
+        out[f"{side}knee"] = np.array([0.04 + 2 * bent, 0.0, 0.0])
+        out[f"{side}ankle"] = np.array([-bent, 0.0, 0.0])
+    return out, np.zeros(3)
+
+
+def carrying_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody who stands with a child on the arms."""
+    out, base = _upright(rng, rng.normal(-0.05, 0.05))
+    for side, turned in (("l", rng.uniform(0.3, 0.7)), ("r", rng.uniform(0.3, 0.8))):
+        out[f"{side}shoulder"] = np.array([-rng.uniform(0.2, 0.6), -rng.uniform(0.0, 0.3), turned])
+        out[f"{side}elbow"] = np.array([-rng.uniform(1.3, 1.8), 0.0, 0.0])
+    return held_still(rng, duration, "carrying", (out, base))
+
+
+def carried_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """A child on somebody's arms: knees apart and bent, upright or against a shoulder."""
+    lean = rng.uniform(-0.2, 0.4)
+    out = upper_body(rng, lean)
+    for side in "lr":
+        out[f"{side}hip"] = np.array([-rng.uniform(0.9, 1.6) - lean, -rng.uniform(0.3, 0.7), 0.0])
+        out[f"{side}knee"] = np.array([rng.uniform(0.6, 1.5), 0.0, 0.0])
+        out[f"{side}ankle"] = np.array([rng.uniform(-0.1, 0.5), 0.0, 0.0])
+    return held_still(rng, duration, "carried", (out, np.zeros(3)))
+
+
+def held_still(rng: np.random.Generator, duration: float, name: str, posture: Posture) -> Motion:
+    """A posture held with small movements, 30 fps."""
+    fps = 30.0
+    times = np.arange(int(duration * fps) + 2) / fps
+    vectors, base = posture
     still = np.zeros((len(JOINTS), 3))
     for k, joint in enumerate(JOINTS):
         mirror = [1, -1, -1] if joint[0] == "r" and joint != "root" else [1, 1, 1]
@@ -30,7 +80,7 @@ def rest_motion(rng: np.random.Generator, duration: float) -> Motion:
     return Motion(name, fps, rotations, root)
 
 
-def _upper(rng: np.random.Generator, lean: float) -> dict[str, np.ndarray]:
+def upper_body(rng: np.random.Generator, lean: float) -> dict[str, np.ndarray]:
     """Trunk, head and arms: hands in the lap, before the chest or the face, on a table, hanging, held up."""
     u = rng.uniform
     out = {
@@ -56,9 +106,9 @@ def _upper(rng: np.random.Generator, lean: float) -> dict[str, np.ndarray]:
     return out
 
 
-def _seated(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _seated(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(-0.35, 0.35)
-    out = _upper(rng, lean)
+    out = upper_body(rng, lean)
     apart = rng.uniform(0, 0.35)
     for side in "lr":
         thigh, shin = rng.normal(1.45, 0.1), rng.normal(0.0, 0.35)
@@ -70,9 +120,9 @@ def _seated(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray
     return out, np.zeros(3)
 
 
-def _floor(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _floor(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(-0.5, 0.25)
-    out = _upper(rng, lean)
+    out = upper_body(rng, lean)
     crossed = rng.random() < 0.4
     for side in "lr":
         if crossed:
@@ -97,8 +147,8 @@ def _one_after_another(*turns: tuple[float, float, float]) -> np.ndarray:
     return 2 * half * q[1:] / max(float(np.linalg.norm(q[1:])), 1e-9)
 
 
-def _lying(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    out = _upper(rng, 0.0)
+def _lying(rng: np.random.Generator) -> Posture:
+    out = upper_body(rng, 0.0)
     for side in "lr":
         bent = rng.beta(0.7, 1.8)
         out[f"{side}hip"] = np.array([-1.3 * bent + rng.normal(0, 0.1), -rng.uniform(0, 0.4), rng.normal(0, 0.2)])
@@ -109,9 +159,9 @@ def _lying(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]
     return out, np.array(ways[rng.choice(4, p=[0.5, 0.16, 0.17, 0.17])]) + rng.normal(0, 0.12, 3)
 
 
-def _bent(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _bent(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(0.1, 0.9)
-    out = _upper(rng, lean)
+    out = upper_body(rng, lean)
     out["chest"][0] = rng.uniform(0.0, 0.7)
     for side in "lr":
         out[f"{side}shoulder"] = np.array([-lean - rng.uniform(0.1, 0.9), -rng.uniform(0, 0.3), rng.normal(0.2, 0.3)])
@@ -123,10 +173,10 @@ def _bent(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return out, np.zeros(3)
 
 
-def _riding(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _riding(rng: np.random.Generator) -> Posture:
     """On a bicycle or a motorcycle: hands before, one leg lower than the other."""
     lean = rng.uniform(0.0, 0.6)
-    out = _upper(rng, lean)
+    out = upper_body(rng, lean)
     out["chest"], low = np.array([rng.uniform(0.1, 0.4), 0.0, 0.0]), rng.choice(["l", "r"])
     reach, bent = -1.0 - lean + rng.normal(0, 0.1), -rng.uniform(0.3, 0.7)
     for side in "lr":

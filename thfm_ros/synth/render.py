@@ -11,7 +11,7 @@ import warp as wp
 from thfm_ros.synth import raster, resolve
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.camera import Camera
-from thfm_ros.synth.materials import Material, cloth_patterns, linear, noise_texture, surface_textures
+from thfm_ros.synth.materials import Material, cloth_patterns, decals, linear, noise_texture, surface_textures
 from thfm_ros.synth.outfit import material_rows
 from thfm_ros.synth.scene import Surroundings
 from thfm_ros.synth.shade import Materials, Scene, Textures
@@ -71,7 +71,7 @@ def resources(assets: Assets, device: str) -> Resources:
         pictures.append(linear(image[ys][:, xs] / 255.0))
     upload = lambda x, t: wp.array(np.ascontiguousarray(x, np.float32), dtype=t, device=device)  # noqa: E731
     return Resources(
-        upload(mip_chain(cloth_patterns()), wp.vec3),
+        upload(mip_chain(np.concatenate([cloth_patterns(), decals()])), wp.vec3),
         upload(mip_chain(surface_textures(assets)), wp.vec2),
         upload(noise_texture(), wp.vec4),
         upload(mip_chain(np.stack(pictures)), wp.vec3),
@@ -228,6 +228,9 @@ def render(
         ("sharpness", float, np.float32),
         ("extra", float, np.float32),
         ("photo", int, np.int32),
+        ("decal", int, np.int32),
+        ("place", wp.vec4, np.float32),
+        ("trim", int, np.int32),
     ):
         setattr(m, name, up(rows[name], kind, dtype))
     tex = Textures()

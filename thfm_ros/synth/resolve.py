@@ -22,6 +22,7 @@ from thfm_ros.synth.shade import (
     sky,
     step,
     texel,
+    trimmed,
 )
 
 wp.set_module_options({"enable_backward": False, "fast_math": True})
@@ -274,6 +275,8 @@ def resolve(
                     albedo = albedo * (0.85 + 0.3 * g[2])
                     if m.photo[k] >= 0:
                         albedo = photographed(m, tex, k, albedo, uv[0], uv[1], footprint)
+                    if m.trim[k] > 0:
+                        albedo = trimmed(m, tex, k, face_part[t], albedo, c, uv[0], footprint)
                     tangent = wp.normalize(wp.cross(n, wp.vec3(0.31, 0.2, 0.93)))
                     bitangent = wp.cross(n, tangent)
                     n = wp.normalize(n - (tangent * g[0] + bitangent * g[1]) * (m.folds[k] * 0.5))

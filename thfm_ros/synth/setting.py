@@ -10,7 +10,15 @@ import numpy as np
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action
 from thfm_ros.synth.body import Body, Identity
-from thfm_ros.synth.camera import Camera, make_camera, make_close_camera, make_crowd_camera, make_shoulder_camera
+from thfm_ros.synth.camera import (
+    Camera,
+    make_camera,
+    make_close_camera,
+    make_crowd_camera,
+    make_rows_camera,
+    make_shoulder_camera,
+)
+from thfm_ros.synth.casting import Cast
 from thfm_ros.synth.clutter import PHOTOGRAPHS
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
@@ -30,7 +38,13 @@ def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Genera
 
 
 def make_shots(
-    rng: np.random.Generator, actions: list[Action], crowded: bool, times: np.ndarray, config: SynthConfig, stills: bool
+    rng: np.random.Generator,
+    actions: list[Action],
+    crowded: bool,
+    cast: Cast,
+    times: np.ndarray,
+    config: SynthConfig,
+    stills: bool,
 ) -> list[tuple[Camera, str]]:
     """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd; `close` of them cut
     through that person, or look at the others past somebody's shoulder."""
@@ -44,6 +58,8 @@ def make_shots(
             if len(actions) > 1 and (crowded or rng.random() < 0.5):
                 return make_shoulder_camera(rng, everyone, times[g], *size)
             return make_close_camera(rng, main.joints[g], times[g], *size)
+        if cast.rows is not None:
+            return make_rows_camera(rng, everyone, cast.rows.yaw, times[g], *size)
         if crowded:
             return make_crowd_camera(rng, np.concatenate(everyone, 1), times[g], *size)
         return make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw)

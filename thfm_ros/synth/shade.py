@@ -29,6 +29,9 @@ class Materials:
     sharpness: wp.array(dtype=float)
     extra: wp.array(dtype=float)
     photo: wp.array(dtype=int)
+    decal: wp.array(dtype=int)  # rows of Textures.cloth, which follow the patterns
+    place: wp.array(dtype=wp.vec4)
+    trim: wp.array(dtype=int)  # materials.TRIMS
 
 
 @wp.struct
@@ -286,6 +289,43 @@ def cloth_uv(part: int, p: wp.vec3):
     else:
         u = wp.atan2(p[0], -(p[1] + 0.02)) * 0.15
     return wp.vec2(u, v)
+
+
+@wp.func
+def trimmed(m: Materials, tex: Textures, k: int, part: int, albedo: wp.vec3, p: wp.vec3, u: float, footprint: float):
+    """Cloth with what is sewn and printed on it (materials.TRIMS); p: canonical position, u: as of `cloth_uv`."""
+    bits = m.trim[k]
+    out = albedo
+    arm = part >= 3 and part <= 8
+    leg = part >= 9 and part <= 14
+    front = p[1] < -0.02
+    if (bits & 4) != 0 and arm:
+        out = m.c[k]
+    if (bits & 8) != 0 and not arm:
+        seam = float(0.2356)
+        if leg:
+            seam = float(0.1257)
+        if wp.abs(wp.abs(u) - seam) < 0.02 and (not leg or u * p[0] > 0.0):
+            out = m.c[k]
+    if (bits & 16) != 0 and not arm and p[2] > 0.675 + 0.25 * wp.max(0.0, -p[1]) - 0.2 * wp.abs(p[0]):
+        out = m.c[k]
+    if (bits & 32) != 0 and front and not arm and not leg:
+        if wp.abs(p[0] - 0.012) < 0.0022 + footprint * 0.5:
+            out = out * 0.55
+        if wp.abs(p[0]) < 0.006 and wp.abs(wp.frac(p[2] * 11.0) - 0.5) < 0.07:
+            out = m.c[k]
+    if (bits & 64) != 0 and not arm and wp.abs(p[2] - 0.215) < 0.02:
+        out = wp.vec3(0.03, 0.025, 0.02)
+    if ((front and (bits & 1) != 0) or (not front and (bits & 2) != 0)) and not arm:
+        at = m.place[k]
+        x = (p[0] - at[0]) / (2.0 * at[2]) + 0.5
+        if not front:
+            x = (at[0] - p[0]) / (2.0 * at[2]) + 0.5
+        y = 0.5 - (p[2] - at[1]) / (2.0 * at[3])
+        if x > 0.0 and x < 1.0 and y > 0.0 and y < 1.0:
+            t = texel(tex.cloth, m.decal[k], x, y, mip(footprint / (2.0 * at[2]) * 256.0))
+            out = blend(out, m.c[k], t[0])
+    return out
 
 
 @wp.func
