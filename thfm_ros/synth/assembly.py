@@ -36,7 +36,7 @@ def assemble(
     moving = any(a.rest is not None for _, _, a in people)
     for n, (_, d, action) in enumerate(people):
         fray = np.array([m.fray for m in d.materials])[d.material]
-        reach = d.cut[d.faces].min(1)
+        reach = d.cut[d.faces.T].min(0)
         flags = np.where(reach <= fray * 1.6, 1, 0) | np.where((fray > 0) & (reach <= fray * 1.6), 2, 0)
         person_vertices.append(count + np.flatnonzero(d.cut > 0))
         rest = d.rest[None] if action.rest is None else action.rest

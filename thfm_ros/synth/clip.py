@@ -16,13 +16,14 @@ from thfm_ros.synth.camera import Camera
 from thfm_ros.synth.casting import Cast, make_cast, placed, recoloured
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
+from thfm_ros.synth.light import set_light
 from thfm_ros.synth.outfit import dress
 from thfm_ros.synth.places import nobody, with_environments
 from thfm_ros.synth.render import Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person
 from thfm_ros.synth.scene import make_surroundings
 from thfm_ros.synth.sensor import compress, develop_frames
-from thfm_ros.synth.setting import make_shots, photographer, set_dark, set_plates, set_things
+from thfm_ros.synth.setting import make_shots, photographer, set_plates, set_things
 from thfm_ros.synth.wardrobe import Wardrobe
 
 JOINTS = JOINT_SETS["thfm32"].joints
@@ -249,8 +250,7 @@ def stage(
     )
     photographs = set_plates(config, seed, index, surroundings, frames, stills)
     set_things(config, seed, index, s.body, surroundings, people, shots, everyone)
-    if config.dark:
-        set_dark(config, seed, index, surroundings)
+    set_light(config, seed, index, surroundings, camera)
     geometry = assemble(s.body, people, surroundings, frames)
     radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
     chosen = [JOINTS.index(k) for k in SPHERES]
@@ -321,10 +321,13 @@ def _scene(
 
 def box_of_points(points: np.ndarray) -> np.ndarray:
     """(T, 4) left, top, right, bottom of screen positions (T, V, 3), of those before the camera; NaN without any."""
-    xy = np.where(points[..., 2:] > 0.05, points[..., :2], np.nan)
-    there = np.isfinite(xy).all(-1).any(-1)
-    out = np.full((len(xy), 4), np.nan, np.float32)
-    out[there] = np.concatenate([np.nanmin(xy[there], 1), np.nanmax(xy[there], 1)], -1)
+    ahead = points[..., 2] > 0.05
+    out = np.full((len(points), 4), np.nan, np.float32)
+    there = ahead.any(1)
+    for k in range(2):  # along rows of memory: a fifth of the time of both at once
+        along = np.ascontiguousarray(points[..., k])
+        out[there, k] = np.where(ahead, along, np.inf).min(1)[there]
+        out[there, k + 2] = np.where(ahead, along, -np.inf).max(1)[there]
     return out
 
 

@@ -14,7 +14,21 @@ from thfm_ros.synth.places import PictureFolder
 
 SPLITS = ("train", "test")
 # Chances that came after the first clips were made; 0: off.
-ADDED = ("crowd", "things", "rest", "held", "worn", "close", "dark", "prints", "rows", "sport", "young")
+ADDED = (
+    "crowd",
+    "things",
+    "rest",
+    "held",
+    "worn",
+    "close",
+    "dark",
+    "prints",
+    "rows",
+    "sport",
+    "young",
+    "hard",
+    "matched",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,8 @@ class SynthConfig:
     dressed for a job, a team or a feast: plain colours with numbers, words, collars, stripes, belts, ties.
     rows: chance of a clip with more people than others (up to twice `people` and one), who stand or sit one behind the
     other and look the same way. sport: of a person who plays, slides, rides a board or jumps; young: of one who is a
-    child, half of them toddlers, many on somebody's arms.
+    child, half of them toddlers, many on somebody's arms. hard: chance of a flash beside the camera or of one light
+    with dark shadows; matched: of photographs behind people brought to the people's light.
     """
 
     frames: int = 17
@@ -67,6 +82,8 @@ class SynthConfig:
     rows: float = 0.0
     sport: float = 0.0
     young: float = 0.0
+    hard: float = 0.0
+    matched: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.

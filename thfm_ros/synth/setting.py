@@ -1,4 +1,4 @@
-"""Sets a scene up: cameras, photographs behind the people, things about them, less light.
+"""Sets a scene up: cameras, photographs behind the people, things about them.
 
 What came after the first clips draws from random streams of its own, so that clips without it stay as they were.
 """
@@ -111,14 +111,3 @@ def set_things(
         surroundings.things += in_hand(rng, body, action) + under_feet(rng, action)
     if scattered:
         surroundings.things += place_things(rng, config.split, seen, len(everyone))
-
-
-def set_dark(config: SynthConfig, seed: int, index: int, surroundings: Surroundings) -> None:
-    """Less light for `dark` of the clips; a photograph behind them stays bright or gets as dark."""
-    rng = np.random.default_rng([seed, index, int(config.digest(), 16), 3])
-    if rng.random() >= config.dark:
-        return
-    level = float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
-    surroundings.exposure *= level
-    if surroundings.plates is not None and rng.random() < 0.6:
-        surroundings.plates = (surroundings.plates * level ** (1 / 2.2)).astype(np.uint8)
