@@ -177,6 +177,25 @@ def make_rows_camera(
     return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "rows"
 
 
+def make_still_camera(
+    rng: np.random.Generator, middle: np.ndarray, times: np.ndarray, height: int, width: int
+) -> tuple[Camera, str]:
+    """A camera half a metre to three from things about a point (3,) of the floor, which fill the picture; often from
+    above, as one looks upon a table."""
+    target = middle * [1, 1, 0] + [*rng.normal(0, 0.3, 2), rng.uniform(0.2, 1.1)]
+    azimuth, distance = rng.uniform(-np.pi, np.pi), float(np.exp(rng.uniform(np.log(0.6), np.log(3.2))))
+    elevation = rng.uniform(0.0, 1.1) if rng.random() < 0.6 else rng.normal(0.05, 0.1)
+    way = np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
+    drift = smooth_noise(rng, times, 3, 0.5) * rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
+    eye = target + way * distance + drift
+    eye[:, 2] = np.maximum(eye[:, 2], 0.2)
+    pose = look_at(eye, np.broadcast_to(target, eye.shape))
+    turn = [rng.normal(0, 0.06), rng.normal(0, 0.1), rng.normal(0, 0.06)]
+    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
+    focal = rng.uniform(0.6, 1.4) * max(height, width)
+    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "still"
+
+
 def make_close_camera(
     rng: np.random.Generator, joints: np.ndarray, times: np.ndarray, height: int, width: int
 ) -> tuple[Camera, str]:

@@ -21,7 +21,7 @@ from thfm_ros.synth.prints import UPPER, colour_of
 from thfm_ros.synth.sport import EQUIPPED, SPORTS, sport_motion
 
 JOINTS = JOINT_SETS["thfm32"].joints
-PARTS = ("rows", "sport", "young")  # settings that a cast depends on
+PARTS = ("rows", "sport", "young", "still")  # settings that a cast depends on
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,26 @@ class Rows:
 @dataclass(frozen=True)
 class Cast:
     """What each of `count` people is to do, or None; their age ("child", "toddler" or None); who carries whom: the
-    number of the one carried by that of the carrier; rows, or None."""
+    number of the one carried by that of the carrier; rows, or None; whether near things take the place of people."""
 
     count: int
     parts: list[Part | None]
     ages: list[str | None]
     carried: dict[int, int] = field(default_factory=dict)
     rows: Rows | None = None
+    still: bool = False
 
 
 def make_cast(config: SynthConfig, seed: int, index: int, count: int) -> Cast:
     """A cast for `count` people, or more of them in rows."""
-    nothing = Cast(count, [None] * max(count, 1), [None] * max(count, 1))
-    if count == 0 or not any(getattr(config, name) for name in PARTS):
-        return nothing
+    nobody = Cast(count, [None] * max(count, 1), [None] * max(count, 1))
+    if not any(getattr(config, name) for name in PARTS):
+        return nobody
     rng = np.random.default_rng([seed, index, int(config.digest(), 16), 4])
+    if rng.random() < config.still:
+        return Cast(0, [None], [None], still=True)
+    if count == 0:
+        return nobody
     rows = rng.random() < config.rows
     if rows:
         count = int(rng.integers(max(3, config.people), 2 * config.people + 2))

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from thfm_ros.skeleton import JOINT_SETS
-from thfm_ros.synth.action import Action, make_action, spread_out
+from thfm_ros.synth.action import Action, Part, make_action, spread_out
 from thfm_ros.synth.assembly import assemble
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.body import Body, Identity
 from thfm_ros.synth.camera import Camera
-from thfm_ros.synth.casting import Cast, make_cast, placed, recoloured
+from thfm_ros.synth.casting import Cast, make_cast, placed, player, recoloured
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
+from thfm_ros.synth.figures import statue
+from thfm_ros.synth.furniture import Piece
 from thfm_ros.synth.light import set_light
 from thfm_ros.synth.outfit import dress
-from thfm_ros.synth.places import nobody, with_environments
+from thfm_ros.synth.places import PictureFolder, nobody, with_environments
+from thfm_ros.synth.posture import standing_motion
 from thfm_ros.synth.render import Rendered, render, resources
 from thfm_ros.synth.sample import Clip, Person
 from thfm_ros.synth.scene import make_surroundings
 from thfm_ros.synth.sensor import compress, develop_frames
-from thfm_ros.synth.setting import make_shots, photographer, set_plates, set_things
+from thfm_ros.synth.setting import make_shots, photographer, set_likenesses, set_plates, set_things
 from thfm_ros.synth.wardrobe import Wardrobe
 
 JOINTS = JOINT_SETS["thfm32"].joints
@@ -211,6 +214,31 @@ def _people(
     return [(i, d, a) for (i, d, _), a in zip(people, actions, strict=True)]
 
 
+def _statue(config: SynthConfig, key: tuple[int, int, int], assets: Assets, rng: np.random.Generator) -> Piece:
+    """Somebody in stone, who stands or plays."""
+    body = studio(assets).body
+    identity, dressed = _person(assets, (*key, 1000), config.split, config.worn, config.prints, None)
+    part = player(rng) if rng.random() < 0.3 else Part(standing_motion, holds=False)
+    action = make_action(rng, body, identity, dressed, np.zeros(1), assets, config, [], part)
+    return statue(rng, body, dressed, action)
+
+
+@lru_cache(maxsize=64)
+def _picture(assets: Assets, split: str, backgrounds: PictureFolder | None, device: str, number: int) -> np.ndarray:
+    """(256, 256, 3) uint8 of one or two people, for posters; the same for all clips of a split."""
+    chances = {"worn": 0.4, "prints": 0.5, "sport": 0.3, "hard": 0.3, "empty": 0.0, "nobody": 0.0}
+    config = SynthConfig(1, 256, 256, people=2, split=split, backgrounds=backgrounds, **chances)
+    return generate_clip(config, 7_000_000 + number, 0, assets, device).rgb[0]
+
+
+def _spheres(actions: list[Action], frames: int) -> np.ndarray:
+    """(T, N, 4) centres and radii of what shades the surroundings of people."""
+    radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
+    chosen = [JOINTS.index(k) for k in SPHERES]
+    found = [np.concatenate([a.joints[:, chosen], radii], -1) for a in actions]
+    return np.concatenate(found or [np.zeros((frames, 1, 4))], 1)
+
+
 def stage(
     config: SynthConfig,
     seed: int,
@@ -249,19 +277,19 @@ def stage(
         0.5 * width / camera.intrinsics[:, 0],
     )
     photographs = set_plates(config, seed, index, surroundings, frames, stills)
-    set_things(config, seed, index, s.body, surroundings, people, shots, everyone)
+    set_things(config, seed, index, s.body, surroundings, people, shots, everyone, cast.still)
+    model = partial(_statue, config, (seed, identity_index, code), assets)
+    picture = partial(_picture, assets, config.split, config.backgrounds, device)
+    set_likenesses(config, seed, index, surroundings, people, shots, everyone, model, picture)
     set_light(config, seed, index, surroundings, camera)
     geometry = assemble(s.body, people, surroundings, frames)
-    radii = np.tile(np.array(list(SPHERES.values()))[:, None], (frames, 1, 1))
-    chosen = [JOINTS.index(k) for k in SPHERES]
-    spheres = [np.concatenate([a.joints[:, chosen], radii], -1) for _, _, a in people] or [np.zeros((frames, 1, 4))]
     centre = everyone.mean((0, 1))
     reach = float(np.abs(everyone - centre).max()) + 0.7
     r = render(
         geometry,
         surroundings,
         camera,
-        np.concatenate(spheres, 1),
+        _spheres([a for _, _, a in people], frames),
         centre,
         reach,
         (s.canon_low, s.canon_scale),

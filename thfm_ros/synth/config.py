@@ -28,6 +28,9 @@ ADDED = (
     "young",
     "hard",
     "matched",
+    "still",
+    "statues",
+    "posters",
 )
 
 
@@ -51,7 +54,8 @@ class SynthConfig:
     rows: chance of a clip with more people than others (up to twice `people` and one), who stand or sit one behind the
     other and look the same way. sport: of a person who plays, slides, rides a board or jumps; young: of one who is a
     child, half of them toddlers, many on somebody's arms. hard: chance of a flash beside the camera or of one light
-    with dark shadows; matched: of photographs behind people brought to the people's light.
+    with dark shadows; matched: of photographs behind people brought to the people's light. still: chance of a clip
+    without people whose things fill the picture; statues, posters: of a clip with a likeness of people that is nobody.
     """
 
     frames: int = 17
@@ -84,6 +88,9 @@ class SynthConfig:
     young: float = 0.0
     hard: float = 0.0
     matched: float = 0.0
+    still: float = 0.0
+    statues: float = 0.0
+    posters: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.

@@ -47,14 +47,30 @@ def place_things(rng: np.random.Generator, split: str, shots: list[Shot], frames
     before = int(rng.choice([0, 1, 2], p=[0.3, 0.5, 0.2]))
     for k in range(before + int(rng.integers(2, 4))):
         front = k < before
-        piece = make_thing(rng, split, front)
-        turns, shifts = np.zeros((frames, 3, 3)), np.zeros((frames, 3))
-        start = 0
-        for shot in shots:
-            own = slice(start, start + len(shot.main))
-            start = own.stop
-            turns[own], shifts[own] = _place(rng, piece, shot, front)
-        out.append(Placed(piece, turns, shifts))
+        out.append(place_piece(rng, make_thing(rng, split, front), shots, frames, front))
+    return out
+
+
+def place_piece(rng: np.random.Generator, piece: Piece, shots: list[Shot], frames: int, front: bool = False) -> Placed:
+    """A thing beside, behind or (front) before the people of every shot; away from those where it finds no place."""
+    turns, shifts = np.zeros((frames, 3, 3)), np.zeros((frames, 3))
+    start = 0
+    for shot in shots:
+        own = slice(start, start + len(shot.main))
+        start = own.stop
+        turns[own], shifts[own] = _place(rng, piece, shot, front)
+    return Placed(piece, turns, shifts)
+
+
+def still_life(rng: np.random.Generator, split: str, middle: np.ndarray, frames: int) -> list[Placed]:
+    """Things close together about a point (3,) of the floor where nobody is, a laid table among them half of the
+    time."""
+    out = []
+    for k in range(int(rng.integers(2, 6))):
+        piece = make_table(rng) if k == 0 and rng.random() < 0.5 else make_thing(rng, split)
+        angle, far = rng.uniform(-np.pi, np.pi), 0.0 if k == 0 else rng.uniform(0.4, 1.6)
+        shift = (middle + far * np.array([np.cos(angle), np.sin(angle), 0.0])) * [1, 1, 0]
+        out.append(_still(piece, about_z(rng.uniform(-np.pi, np.pi)) * rng.uniform(0.8, 1.2), shift, frames))
     return out
 
 

@@ -5,6 +5,8 @@ What came after the first clips draws from random streams of its own, so that cl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from thfm_ros.skeleton import JOINT_SETS
@@ -17,19 +19,40 @@ from thfm_ros.synth.camera import (
     make_crowd_camera,
     make_rows_camera,
     make_shoulder_camera,
+    make_still_camera,
 )
 from thfm_ros.synth.casting import Cast
 from thfm_ros.synth.clutter import PHOTOGRAPHS
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
+from thfm_ros.synth.figures import poster
+from thfm_ros.synth.furniture import Piece
 from thfm_ros.synth.places import textures, views
-from thfm_ros.synth.placing import Shot, furniture_of, in_hand, out_of_the_way, place_things, under_feet
+from thfm_ros.synth.placing import (
+    Shot,
+    furniture_of,
+    in_hand,
+    out_of_the_way,
+    place_piece,
+    place_things,
+    still_life,
+    under_feet,
+)
 from thfm_ros.synth.scene import Surroundings
 from thfm_ros.synth.things import SEATS
 
+PICTURES = 24  # of people, for posters
 UNDER = (*SEATS, "two-wheeler")  # what carries somebody, and so stays where they are
 JOINTS = JOINT_SETS["thfm32"].joints
-PHOTOGRAPHED = ("things", "rest", "held", "worn")  # what may show the photographs' textures
+PHOTOGRAPHED = (
+    "things",
+    "rest",
+    "held",
+    "worn",
+    "sport",
+    "still",
+    "posters",
+)  # what may show the photographs' textures
 
 
 def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
@@ -49,6 +72,9 @@ def make_shots(
     """One camera for a clip, or one a still, and its framing: of the first person, or of a crowd; `close` of them cut
     through that person, or look at the others past somebody's shoulder."""
     groups = [slice(i, i + 1) for i in range(len(times))] if stills else [slice(None)]
+    if cast.still:
+        middle = actions[0].joints.mean((0, 1))
+        return [make_still_camera(rng, middle, times[g], config.height, config.width) for g in groups]
     size, main = (config.height, config.width), actions[0]
     head = main.joints[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
 
@@ -93,21 +119,67 @@ def set_things(
     people: list[tuple[Identity, Dressed, Action]],
     shots: list[tuple[Camera, str]],
     everyone: np.ndarray,
+    still: bool,
 ) -> None:
-    """What people sit on and hold, and things near the people of `things` of the clips."""
+    """What people sit on and hold, and things near the people of `things` of the clips, or where they would be."""
     rng = np.random.default_rng([seed, index, int(config.digest(), 16), 2])
     scattered = rng.random() < config.things
     if config.backgrounds is not None and any(getattr(config, name) for name in PHOTOGRAPHED):
         surroundings.textures = textures(rng, config.backgrounds, PHOTOGRAPHS)
-    main = people[0][2].joints if people else everyone
-    head = main[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
-    ends = np.cumsum([len(camera.intrinsics) for camera, _ in shots])
-    own = [slice(end - len(camera.intrinsics), end) for end, (camera, _) in zip(ends, shots, strict=True)]
-    size = (config.height, config.width)
-    seen = [Shot(c, everyone[s], main[s], head[s], size) for s, (c, _) in zip(own, shots, strict=True)]
+    if still:
+        surroundings.things += still_life(rng, config.split, everyone.mean((0, 1)), len(everyone))
+        return
+    seen = _seen(config, people, shots, everyone)
     for _, _, action in people:
         furniture = furniture_of(rng, action)
         surroundings.things += [t if t.piece.name in UNDER else out_of_the_way(rng, t, seen) for t in furniture]
         surroundings.things += in_hand(rng, body, action) + under_feet(rng, action)
     if scattered:
         surroundings.things += place_things(rng, config.split, seen, len(everyone))
+
+
+def _seen(
+    config: SynthConfig,
+    people: list[tuple[Identity, Dressed, Action]],
+    shots: list[tuple[Camera, str]],
+    everyone: np.ndarray,
+) -> list[Shot]:
+    """Each shot with who is in its frames."""
+    main = people[0][2].joints if people else everyone
+    head = main[:, [JOINTS.index("head"), JOINTS.index("head_top")]]
+    ends = np.cumsum([len(camera.intrinsics) for camera, _ in shots])
+    own = [slice(end - len(camera.intrinsics), end) for end, (camera, _) in zip(ends, shots, strict=True)]
+    size = (config.height, config.width)
+    return [Shot(c, everyone[s], main[s], head[s], size) for s, (c, _) in zip(own, shots, strict=True)]
+
+
+def set_likenesses(
+    config: SynthConfig,
+    seed: int,
+    index: int,
+    surroundings: Surroundings,
+    people: list[tuple[Identity, Dressed, Action]],
+    shots: list[tuple[Camera, str]],
+    everyone: np.ndarray,
+    model: Callable[[np.random.Generator], Piece],
+    picture: Callable[[int], np.ndarray],
+) -> None:
+    """A statue, made by `model`, in `statues` of the clips, and in `posters` of them one or two flat things that show
+    `picture(k)`, (256, 256, 3) uint8, k < PICTURES."""
+    if not config.statues and not config.posters:
+        return
+    rng = np.random.default_rng([seed, index, int(config.digest(), 16), 7])
+    seen = _seen(config, people, shots, everyone)
+    if rng.random() < config.statues:
+        surroundings.things.append(place_piece(rng, model(rng), seen, len(everyone), rng.random() < 0.3))
+    if rng.random() < config.posters:
+        base = surroundings.textures
+        if base is None:  # things go on to show what they did
+            base = np.zeros((PHOTOGRAPHS, 256, 256, 3), np.uint8) + rng.integers(
+                60, 200, (PHOTOGRAPHS, 1, 1, 3), np.uint8
+            )
+        shown = [picture(int(rng.integers(PICTURES))) for _ in range(int(rng.integers(1, 3)))]
+        surroundings.textures = np.concatenate([base, np.stack(shown)])
+        for k in range(len(shown)):
+            piece = poster(rng, len(base) + k)
+            surroundings.things.append(place_piece(rng, piece, seen, len(everyone)))
