@@ -15,7 +15,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,9 @@ from toy_network import ToyStage, named_manifest  # noqa: E402
 
 from thfm_ros.engine import device  # noqa: E402
 from thfm_ros.engine.backends.tensorrt_backend import TensorRT  # noqa: E402
-from thfm_ros.engine.manifest import EngineInfo, Manifest, TensorSpec  # noqa: E402
+from thfm_ros.engine.manifest import EngineInfo, Manifest  # noqa: E402
 from thfm_ros.engine.runtime import StageRuntime  # noqa: E402
+from thfm_ros.engine.stage_table import Geometry, batched  # noqa: E402
 from thfm_ros.files import write_json  # noqa: E402
 from thfm_ros.stream.estimator import StreamEstimator  # noqa: E402
 from thfm_ros.tasks import TASKS as ALL  # noqa: E402
@@ -45,46 +45,25 @@ TASKS = ("scene_depth", "scene_normals", "foreground", "dense_pose", "keypoints_
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a network: its clip, its latents (C, T', h, w), prompts (tokens, channels) and features (stride, channels)."""
+    """Of a network. stride: new frames a pass. batches: sizes of transform and decode."""
 
-    frames: int
-    height: int
-    width: int
-    latent: tuple[int, int, int, int]
-    prompt: tuple[int, int]
-    features: tuple[tuple[int, int], ...] = ()
-    stride: int = 4  # new frames a pass
+    geometry: Geometry
+    stride: int = 4
     batches: tuple[int, ...] = (1, 4)
 
 
+FEATURES = ((2, 24), (4, 48), (8, 96), (16, 160))
 SHAPES = {
-    "nano 240x144x5": Shape(5, 144, 240, (64, 2, 9, 15), (16, 384), ((2, 24), (4, 48), (8, 96), (16, 160)), stride=2),
-    "wan-1.3b 832x480x17": Shape(17, 480, 832, (16, 5, 60, 104), (512, 4096), batches=(1,)),
+    "nano 240x144x5": Shape(Geometry(5, 144, 240, (64, 2, 9, 15), 32, (16, 384), FEATURES, (4,)), stride=2),
+    "wan-1.3b 832x480x17": Shape(Geometry(17, 480, 832, (16, 5, 60, 104), 32, (512, 4096)), batches=(1,)),
 }
 
 
 def stages_of(shape: Shape) -> dict[str, ToyStage]:
     """The stages of whole clips, whose function is never called."""
-    t, h, w = shape.frames, shape.height, shape.width
-
-    def latents(n: int, name: str = "latents") -> TensorSpec:
-        return TensorSpec(name, (n, *shape.latent))
-
-    def prompt(n: int) -> TensorSpec:
-        return TensorSpec("prompt", (n, *shape.prompt))
-
-    features = tuple(TensorSpec(f"features_{s}", (1, c, t, h // s, w // s)) for s, c in shape.features)
-    points = tuple(TensorSpec(n, (1, t, *s)) for n, s in {"xy": (32, 2), "xyz": (32, 3), "visibility": (32,)}.items())
-    frames = TensorSpec("frames", (1, t, h, w, 3), "uint8")
-    made = {
-        "encode": ((frames,), (latents(1), *features)),
-        "keypoints": ((latents(1), prompt(1), *features[1:2]), points),
-    }
-    for n in shape.batches:
-        suffix = "" if n == 1 else f"_x{n}"
-        made[f"transform{suffix}"] = (latents(n), prompt(n)), (latents(n, "target"),)
-        made[f"decode{suffix}"] = (latents(n), *features), (TensorSpec("video", (n, 3, t, h, w)),)
-    return {name: ToyStage(inputs, outputs, lambda *_: []) for name, (inputs, outputs) in made.items()}
+    g = shape.geometry
+    names = ["encode", "keypoints", *(batched(stage, n) for n in shape.batches for stage in ("transform", "decode"))]
+    return {name: ToyStage(g.inputs(name), g.outputs(name), lambda *_: []) for name in names}
 
 
 class Free(StageRuntime):
@@ -94,18 +73,20 @@ class Free(StageRuntime):
         super().__init__(manifest, prompts, {})
         rng = np.random.default_rng(0)
         self.made = {
-            name: [rng.uniform(-1, 1, t.shape).astype(np.float32) for t in stage.outputs]
+            name: {t.name: rng.uniform(-1, 1, t.shape).astype(np.float32) for t in stage.outputs}
             for name, stage in manifest.stages.items()
         }
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return self.made[stage]
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(self.made[stage])
 
 
 def milliseconds(runtime: Any, shape: Shape, passes: int) -> dict[str, float]:
     """Median and least processor time of a pass."""
     estimator, rng = StreamEstimator(runtime), np.random.default_rng(1)
-    images = [rng.integers(0, 256, (shape.height, shape.width, 3), np.uint8) for _ in range(shape.stride)]
+    images = [
+        rng.integers(0, 256, (shape.geometry.height, shape.geometry.width, 3), np.uint8) for _ in range(shape.stride)
+    ]
     found, number = [], 0
     for index in range(passes + 3):
         for image in images:
@@ -121,10 +102,9 @@ def milliseconds(runtime: Any, shape: Shape, passes: int) -> dict[str, float]:
 def measure(shape: Shape, passes: int, library: Path, folder: Path) -> dict[str, dict[str, float]]:
     """The CPU backends' share and the TensorRT backend."""
     stages, bindings = stages_of(shape), surface("10.13")
-    prompts = {task: np.zeros(shape.prompt, np.float32) for task in sorted(ALL)}
-    clip = (shape.frames, shape.height, shape.width)
+    prompts = {task: np.zeros(shape.geometry.prompt, np.float32) for task in sorted(ALL)}
     engine = EngineInfo("tensorrt", bindings["__version__"], ("SM89",), device.platform_name())
-    manifest = named_manifest(folder, stages, prompts, engine, clip, shape.latent)
+    manifest = named_manifest(folder, stages, prompts, engine, shape.geometry)
     device.CUDA_DRIVER = str(library)
     driver = Driver(ctypes.CDLL(str(library)))
     sys.modules["tensorrt"] = FakeTensorRT(bindings, "tensorrt", driver, stages, dict.fromkeys(stages, 1024))

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,10 +25,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from thfm_ros.engine.backends.torch_backend import TorchRuntime
 from thfm_ros.engine.export import DTYPES, weights_digest
-from thfm_ros.engine.golden import difference, golden_inputs, statistics
+from thfm_ros.engine.golden import Arrays, difference, golden_inputs, statistics
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.manifest import Stage
-from thfm_ros.engine.modules import Clip, checkpoint_manifest
+from thfm_ros.engine.modules import checkpoint_manifest, geometry_of
+from thfm_ros.engine.recipes import WindowOptions
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.engine.verify import Row, synthetic_clips, verify
 from thfm_ros.files import write_json
@@ -89,7 +89,7 @@ class Emulated(TorchRuntime):
 
     def __init__(self, root: Path, rounding: str) -> None:
         checkpoint = load_checkpoint(root, DTYPES[rounding])
-        clip = Clip.of(checkpoint)
+        clip = geometry_of(checkpoint, windows=WindowOptions.size)
         manifest = checkpoint_manifest(root, checkpoint, clip, "torch")
         # `verify` compares with the checkpoint that a bundle was made of, which here is the very same.
         super().__init__(dataclasses.replace(manifest, weights_sha256=weights_digest(root)), checkpoint, clip)
@@ -98,12 +98,13 @@ class Emulated(TorchRuntime):
     def precision(self, stage: Stage) -> str:
         return self.rounding
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: Arrays) -> Arrays:
         if self.rounding == "fp32" or (self.rounding == "int8" and stage.split("_")[0] in ("encode", "decode")):
-            return super().run(stage, inputs)
+            return super().compute(stage, inputs)
         # Not inference_mode, under which the rounding would see whole layers instead of their products.
         with torch.no_grad(), Rounding(self.rounding):
-            return [y.float().numpy() for y in self._stages[stage](*(torch.from_numpy(x) for x in inputs))]
+            made = self._stages[stage].module(*(torch.from_numpy(x) for x in inputs.values()))
+        return {t.name: y.float().numpy() for t, y in zip(self._stages[stage].outputs, made, strict=True)}
 
 
 def measure(root: Path, precisions: Sequence[str], clips: int) -> dict[str, dict[str, Any]]:
@@ -117,16 +118,14 @@ def measure(root: Path, precisions: Sequence[str], clips: int) -> dict[str, dict
         for name, outputs in expected.items():
             found = emulated.run(name, _golden(reference, name))
             specs = reference.manifest.stages[name].outputs
-            golden[name] = max(
-                difference(t, statistics(a), statistics(b)) for t, a, b in zip(specs, outputs, found, strict=True)
-            )
+            golden[name] = max(difference(t, *(statistics(x[t.name]) for x in (outputs, found))) for t in specs)
         rows = verify(emulated, reference, videos)
         out[precision] = {"golden": golden, "rows": {r.name: (r.value, r.unit) for r in rows}}
         _print(precision, golden, rows)
     return out
 
 
-def _golden(runtime: StageRuntime, name: str) -> list[np.ndarray]:
+def _golden(runtime: StageRuntime, name: str) -> Arrays:
     return golden_inputs(name, runtime.manifest.stages[name].inputs, runtime.prompts)
 
 

@@ -113,7 +113,7 @@ def backend(checkpoint: Path | None, precision: str) -> tuple[str, dict[str, Any
     from thfm_ros.engine.device import current_gpu
     from thfm_ros.engine.export import DTYPES
     from thfm_ros.engine.load import load_runtime
-    from thfm_ros.engine.modules import Clip, whole_clip_modules
+    from thfm_ros.engine.modules import geometry_of, network_stages
     from thfm_ros.model.checkpoint import load_checkpoint
 
     _need_cuda(torch)
@@ -122,7 +122,7 @@ def backend(checkpoint: Path | None, precision: str) -> tuple[str, dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         root = checkpoint or _random("nano", Path(folder) / "checkpoint")
         network = load_checkpoint(root, DTYPES[precision])
-        modules = whole_clip_modules(network, Clip.of(network), (1, 4))
+        modules = network_stages(network, geometry_of(network), (1, 4))
         for module in modules.values():
             module.module.to("cuda").eval().requires_grad_(False)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -194,7 +194,7 @@ def cost(preset: str, size: str, device: str = "cuda") -> tuple[str, dict[str, A
         _need_gpu()
     import torch
 
-    from thfm_ros.engine.modules import Clip, whole_clip_modules
+    from thfm_ros.engine.modules import geometry_of, network_stages
 
     if device == "cuda":
         _need_cuda(torch)
@@ -204,7 +204,7 @@ def cost(preset: str, size: str, device: str = "cuda") -> tuple[str, dict[str, A
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         network = _network(preset, dtype, device)
-        stages = whole_clip_modules(network, Clip.of(network, frames, height, width))
+        stages = network_stages(network, geometry_of(network, frames, height, width))
         for name, stage in stages.items():
             inputs = [torch.zeros(t.shape, dtype=getattr(torch, t.dtype), device=device) for t in stage.inputs]
             with torch.inference_mode():
@@ -347,19 +347,19 @@ def named_bundle(checkpoint: Path, modules: Any, precision: str, out: Path, capa
     from thfm_ros.engine.device import platform_name
     from thfm_ros.engine.export import golden_outputs, weights_digest
     from thfm_ros.engine.manifest import EngineInfo, file_entry, write_manifest
-    from thfm_ros.engine.modules import Clip, manifest_of, whole_clip_modules
+    from thfm_ros.engine.modules import geometry_of, manifest_of, network_stages
     from thfm_ros.model.checkpoint import load_checkpoint
 
     out.mkdir()
     reference = load_checkpoint(checkpoint)
-    clip = Clip.of(reference)
+    clip = geometry_of(reference)
     prompts = {name: p[0].float().numpy() for name, p in reference.prompts.items()}
     save_file(prompts, out / "prompts.safetensors")
     stages = {}
     for name, module in modules.items():
         (out / f"{name}.engine").write_text(name)
         stages[name] = module.described(precision, engine=file_entry(out, out / f"{name}.engine"))
-    single = whole_clip_modules(reference, clip, (1, 4))
+    single = network_stages(reference, clip, (1, 4))
     golden = golden_outputs(reference, single, prompts, lambda name: precision)
     manifest = manifest_of(
         reference, clip, target="gpu-check", backends=("tensorrt",), checkpoint=str(checkpoint), recipe="",

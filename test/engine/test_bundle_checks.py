@@ -122,12 +122,12 @@ def test_tampered_file(bundle: Path) -> None:
     [
         (lambda d: d.update(frames=6), "frames of a clip: expected 4k + 1, found 6"),
         (lambda d: d.update(frames=9), "latent frames of a clip: expected 3, found 2"),
-        (lambda d: d.update(height=64), "input 'frames' of stage encode: expected (1, 5, 64, 48, 3)"),
+        (lambda d: d.update(height=64), "'frames' of stage encode: expected (1, 5, 64, 48, 3)"),
         (
             lambda d: d["stages"]["decode"]["outputs"][0].update(shape=[1, 3, 5, 32, 32]),
-            "output 'video' of stage decode",
+            "'video' of stage decode: expected (1, 3, 5, 32, 48) of float32, found (1, 3, 5, 32, 32) of float32",
         ),
-        (lambda d: d["stages"]["keypoints"]["outputs"].pop(), "output 'visibility' of stage keypoints"),
+        (lambda d: d["stages"]["keypoints"]["outputs"].pop(), "outputs of stage keypoints: expected xy, xyz,"),
         (lambda d: d["stages"]["encode"].update(precision="fp7"), "precision of encode: expected one of"),
         (lambda d: d["stages"].update(warp=d["stages"]["encode"]), "found warp"),
         (lambda d: d.update(tasks=["scene_depth", "smell"]), "found ['smell']"),
@@ -157,12 +157,12 @@ def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
         (lambda d: d.update(stages={}), "stages: expected encode, which its tasks need, found none"),
         (without("decode"), "stages: expected decode, which its tasks need, found"),
         (without("keypoints"), "stages: expected keypoints, which"),
-        (with_batch("decode", 0), "batch of stage decode: expected 1, found 0"),
-        (with_batch("transform", 2), "batch of stage transform: expected 1, found 2"),
-        (lambda d: d["stages"].update(decode_x0=d["stages"].pop("decode")), "stages: expected decode, which"),
+        (with_batch("decode", 0), "of stage decode: expected (1, 4, 2, 2, 3) of float32, found (0, 4"),
+        (with_batch("transform", 2), "of stage transform: expected (1, 4, 2, 2, 3) of float32, found (2, 4"),
+        (lambda d: d["stages"].update(decode_x0=d["stages"].pop("decode")), "stages: expected encode, transform"),
         (
             lambda d: d["stages"].update(decode_x4=d["stages"]["decode"]),
-            "stage decode_x4: expected 4, found 1",
+            "stage decode_x4: expected (4, 4, 2, 2, 3) of float32, found (1, 4, 2, 2, 3)",
         ),
         (lambda d: d["stages"]["decode"].update(onnx=None), "stage decode: expected an ONNX file, found none"),
         (lambda d: d.update(fps=0), "fps: expected a positive number, found 0.0"),
@@ -174,10 +174,13 @@ def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
         (lambda d: d.update(backends=["foo"]), "found ['foo']"),
         (lambda d: d.update(backends=["openvino"] * 2), "backends: expected each once, found openvino more than once"),
         (lambda d: d.update(prompts=None), "prompts: expected a file with an embedding for every task, found none"),
-        (lambda d: d["stages"]["transform"]["inputs"].pop(), "input 'prompt' of stage transform: expected (batch,"),
+        (
+            lambda d: d["stages"]["transform"]["inputs"].pop(),
+            "inputs of stage transform: expected latents, prompt, found",
+        ),
         (
             lambda d: d["stages"]["keypoints"]["inputs"][1].update(shape=[1, 9, 9]),
-            "tokens and channels of input 'prompt' of stage keypoints: expected (4, 16), found (9, 9)",
+            "'prompt' of stage keypoints: expected (1, 4, 16) of float32, found (1, 9, 9) of float32",
         ),
         (lambda d: d["golden"]["tolerance"].pop("bf16"), "golden tolerance of bf16: expected a positive number, found"),
         (lambda d: d["golden"]["tolerance"].update(fp32=0), "golden tolerance of fp32: expected a positive number"),
@@ -190,7 +193,7 @@ def with_batch(stage: str, batch: int) -> Callable[[dict], None]:
         ),
         (
             lambda d: d["stages"]["encode"]["inputs"][0].update(dtype="float16"),
-            "dtype of input 'frames' of stage encode: expected one of uint8, found float16",
+            "'frames' of stage encode: expected (1, 5, 32, 48, 3) of uint8, found (1, 5, 32, 48, 3) of float16",
         ),
     ],
 )
@@ -205,10 +208,10 @@ def test_prompts_of_another_size(bundle: Path) -> None:
 
     file = bundle / "prompts.safetensors"
     prompts = load_file(file)
-    prompts["dense_pose"] = np.zeros((9, 9), np.float32)
+    prompts["foreground"] = np.zeros((9, 9), np.float32)
     save_file(prompts, file)
     edit(bundle, lambda d: d.update(prompts=dataclasses.asdict(file_entry(bundle, file))))
-    assert "prompt of dense_pose: expected (4, 16), found (9, 9)" in refusal(bundle)
+    assert "prompt of foreground: expected (4, 16), found (9, 9)" in refusal(bundle)
 
 
 def test_prompts_that_are_no_safetensors(bundle: Path) -> None:

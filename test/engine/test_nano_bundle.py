@@ -11,7 +11,7 @@ import pytest
 
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import FEATURES
+from thfm_ros.engine.stage_table import FEATURES
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -96,11 +96,11 @@ def test_features_that_encode_does_not_give_are_refused(bundle: Path, tmp_path: 
     spec = next(t for t in table["stages"]["keypoints"]["inputs"] if t["name"] == "features_4")
     spec["shape"][1] += 1
     file.write_text(json.dumps(table))
-    with pytest.raises(UserError, match=r"input 'features_4' of stage keypoints: expected \(1, 48, 5, 8, 12\)"):
+    with pytest.raises(UserError, match=r"'features_4' of stage keypoints: expected \(1, 48, 5, 8, 12\)"):
         open_bundle(tmp_path / "other")
     spec["name"] = "features_3"
     file.write_text(json.dumps(table))
-    with pytest.raises(UserError, match="input 'features_3' of stage keypoints: expected an output of encode"):
+    with pytest.raises(UserError, match=r"inputs of stage keypoints: expected latents, prompt, found .*features_3"):
         open_bundle(tmp_path / "other")
 
 
@@ -118,7 +118,7 @@ def test_windows_around_people_equal_torch_one_by_one(backend: str, bundle: Path
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3, err_msg=name)
     nearest = [int(np.argmin([np.abs(one.xy - e.xy).mean() for e in expected])) for one in found]
     assert nearest == list(range(7))  # nobody has another one's joints
-    with pytest.raises(UserError, match=r"expected windows of shape \(1, 5, 144, 112, 3\)"):
+    with pytest.raises(UserError, match=r"expected frames of shape \(1, 5, 144, 112, 3\) for windows"):
         ours.predict_windows(frames[:1, :, :100], ["keypoints_2d"])
     ours.close()
 
@@ -129,7 +129,7 @@ def test_a_bundle_without_windows_says_how_to_get_them(bundle: Path, tmp_path: P
     table = json.loads(file.read_text())
     table["stages"]["windows_x2"]["inputs"][0]["shape"][3] = 96
     file.write_text(json.dumps(table))
-    with pytest.raises(UserError, match=r"input 'frames' of stage windows_x2: expected \(2, 5, 144, 112, 3\)"):
+    with pytest.raises(UserError, match=r"'frames' of stage windows_x2: expected \(2, 5, 144, 112, 3\)"):
         open_bundle(tmp_path / "other")
     for name in ("windows_x2", "windows_x4", "windows"):
         del table["stages"][name]

@@ -11,7 +11,7 @@ from engine_checkpoints import make_checkpoint
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import platform_name
-from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS
 
 trt = pytest.importorskip("tensorrt_rtx")
 ROOT = Path(__file__).parents[2]

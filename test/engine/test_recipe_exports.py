@@ -15,9 +15,9 @@ from thfm_ros.engine.export import export_bundle, stage_modules
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
-from thfm_ros.engine.modules import Clip, StageModule
+from thfm_ros.engine.modules import StageModule, geometry_of
 from thfm_ros.engine.recipes import load_recipe
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 
@@ -87,7 +87,7 @@ class Choice(torch.nn.Module):
 def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
     """Whatever a stage may run in: a bundle of precision auto meets CPUs that compute in bf16."""
     spec, out = TensorSpec("latents", (1, 1, 1, 2, 2)), TensorSpec("xy", (1, 1, 1, 2, 2))
-    on_the_edge = float(golden_inputs("keypoints", [spec], {}, SEED)[0].flatten()[0])
+    on_the_edge = float(golden_inputs("keypoints", [spec], {}, SEED)["latents"].flatten()[0])
 
     def chosen(precision: str, middle: float, *names: str) -> dict[str, int]:
         stages = {name: StageModule(Choice(middle), (spec,), (out,)) for name in names or ("keypoints",)}
@@ -97,7 +97,7 @@ def test_golden_seeds_are_such_that_rounding_decides_nothing() -> None:
         assert chosen(precision, 100.0) == {"keypoints": SEED}  # nothing is near the middle
         seed = chosen(precision, on_the_edge)["keypoints"]
         assert seed != SEED
-        values = golden_inputs("keypoints", [spec], {}, seed)[0]
+        values = golden_inputs("keypoints", [spec], {}, seed)["latents"]
         assert (abs(values / on_the_edge - 1) > 2.0 ** -(bits + 1)).all()
     assert chosen("fp32", on_the_edge) == {"keypoints": SEED}  # nothing is rounded
     both = chosen("bf16", on_the_edge, "keypoints", "windows")
@@ -118,15 +118,15 @@ class Shown(torch.nn.Module):
 def test_golden_seeds_are_such_that_a_mixed_up_batch_shows() -> None:
     """Not one on which all items of a batch are black, where another seed shows something."""
     one, four = (TensorSpec("latents", (n, 1, 1, 4, 4)) for n in (1, 4))
-    latents = [golden_inputs("decode_x4", [four], {}, SEED + i)[0] for i in range(3)]
+    latents = [golden_inputs("decode_x4", [four], {}, SEED + i)["latents"] for i in range(3)]
     stages = {
         name: StageModule(Shown(float(latents[0].max())), (spec,), (TensorSpec("video", spec.shape),))
         for name, spec in (("decode", one), ("decode_x4", four))
     }
     golden = choose_golden(stages, {}, lambda name: "bf16")
     assert golden.seeds["decode"] != SEED
-    (inputs,) = golden_inputs("decode_x4", [four], {}, golden.seeds["decode"])
-    (video,) = stages["decode_x4"]([inputs])
+    inputs = golden_inputs("decode_x4", [four], {}, golden.seeds["decode"])
+    video = stages["decode_x4"](inputs)["video"]
     assert difference(stages["decode_x4"].outputs[0], statistics(video), statistics(video[::-1])) > TOLERANCE["bf16"]
 
 
@@ -177,7 +177,7 @@ def test_where_nothing_can_jump_a_stage_runs_once() -> None:
 
 def test_clips_that_fill_a_machine_have_no_batches(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, recipe = load_checkpoint(tiny_checkpoint), load_recipe(RECIPES / "rtx.yaml")
-    clip = Clip.of(checkpoint)  # 2 latent frames of 2 x 3
+    clip = geometry_of(checkpoint)  # 2 latent frames of 2 x 3
     monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 12)
     assert {"transform_x4", "decode_x4"} <= set(stage_modules(checkpoint, clip, recipe))
     monkeypatch.setattr("thfm_ros.engine.export.MOST_TOKENS", 11)

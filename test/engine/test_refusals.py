@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,16 @@ import torch
 from thfm_ros.engine.backends.onnxruntime_backend import OnnxRuntime
 from thfm_ros.engine.backends.openvino_backend import OpenVino
 from thfm_ros.engine.bundle import open_bundle
-from thfm_ros.engine.golden import LEAST_SCALE, TOLERANCE, check_stage, difference, statistics
+from thfm_ros.engine.golden import TOLERANCE, Arrays, check_stage, difference, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import Statistics, TensorSpec, read_prompts, write_manifest
-from thfm_ros.engine.modules import Clip, whole_clip_modules, window_modules
+from thfm_ros.engine.manifest import Statistics, read_prompts, write_manifest
+from thfm_ros.engine.modules import geometry_of, network_stages
+from thfm_ros.engine.stage_table import KEYPOINTS, TensorSpec
 from thfm_ros.engine.verdicts import remembered
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.tasks import TASKS
-
-Run = Callable[[Any, str, Sequence[np.ndarray]], list[np.ndarray]]
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +34,16 @@ def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def wrong(monkeypatch: pytest.MonkeyPatch, backend: type, change: Callable[[str, np.ndarray], np.ndarray]) -> list[str]:
+def wrong(monkeypatch: pytest.MonkeyPatch, backend: Any, change: Callable[[str, np.ndarray], np.ndarray]) -> list[str]:
     """From now on, what a backend computes is changed; the growing list of stages that it ran."""
     ran: list[str] = []
-    run: Run = backend.run
+    compute = backend.compute
 
-    def worse(self: Any, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def worse(self: Any, stage: str, inputs: Arrays) -> Arrays:
         ran.append(stage)
-        return [change(stage, x) for x in run(self, stage, inputs)]
+        return {name: change(stage, x) for name, x in compute(self, stage, inputs).items()}
 
-    monkeypatch.setattr(backend, "run", worse)
+    monkeypatch.setattr(backend, "compute", worse)
     return ran
 
 
@@ -61,7 +60,7 @@ def falsify(bundle: Path, *stages: str) -> None:
 # --- what is refused, and what is not
 
 
-@pytest.mark.parametrize("name", [*LEAST_SCALE, "features_2"])
+@pytest.mark.parametrize("name", ["video", "latents", "target", *KEYPOINTS, "features_2"])
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 40.0])
 def test_what_hardly_varies_is_held_against_its_range(name: str, level: float) -> None:
     """bf16 keeps 8 bits of a value, however little values differ; a factor, a shift and NaN still show."""
@@ -82,16 +81,13 @@ def test_rounding_passes_in_every_stage_and_a_wrong_engine_does_not(
 ) -> None:
     """Emulated, so that it says the same on machines without the type."""
     manifest, loaded = open_bundle(exported), load_checkpoint(tiny_checkpoint)
-    clip = Clip.of(loaded)
-    assert manifest.windows is not None
-    modules = whole_clip_modules(loaded, clip, (1, 4))
-    modules |= window_modules(loaded, clip.frames, manifest.windows, (1, 2, 4))
+    modules = network_stages(loaded, geometry_of(loaded, windows=manifest.windows), (1, 4), (1, 2, 4))
     prompts = read_prompts(manifest)
 
     def check(stage: str, change: Callable[[np.ndarray], np.ndarray]) -> str:
-        def run(name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        def run(name: str, inputs: Arrays) -> Arrays:
             with Rounding(MANTISSA[precision]):
-                return [change(y) for y in modules[name](inputs)]
+                return {output: change(y) for output, y in modules[name](inputs).items()}
 
         return check_stage(manifest, stage, run, lambda _: precision, prompts)
 

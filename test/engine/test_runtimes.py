@@ -14,8 +14,9 @@ import pytest
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden import check_stage, difference, golden_inputs, statistics
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, TensorSpec, base_name, read_prompts, write_manifest
+from thfm_ros.engine.manifest import read_prompts, write_manifest
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, dense_task_names
 
@@ -75,17 +76,17 @@ def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Pa
     """The golden items of a batch differ, so that every permutation of them shows in the statistics."""
     from itertools import permutations
 
-    from thfm_ros.engine.modules import Clip, whole_clip_modules
+    from thfm_ros.engine.modules import geometry_of, network_stages
     from thfm_ros.model.checkpoint import load_checkpoint
 
     manifest = open_bundle(exported)
     loaded = load_checkpoint(tiny_checkpoint)
-    modules = whole_clip_modules(loaded, Clip.of(loaded), (1, 4))
+    modules = network_stages(loaded, geometry_of(loaded), (1, 4))
     prompts = read_prompts(manifest)
     for name in ("transform_x4", "decode_x4"):
 
         def check(order: tuple[int, ...], name: str = name) -> str:
-            run = lambda _, x: [y[list(order)] for y in modules[name](x)]  # noqa: E731
+            run = lambda _, x: {n: y[list(order)] for n, y in modules[name](x).items()}  # noqa: E731
             return check_stage(manifest, name, run, lambda stage: "bf16", prompts)  # the widest tolerance of an engine
 
         assert check((0, 1, 2, 3)) == ""
@@ -130,7 +131,9 @@ def test_wrong_requests(bundle: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(UserError, match="is a checkpoint, which only torch runs"):
         load_runtime(tiny_checkpoint, "openvino")
     runtime = load_runtime(bundle, "onnxruntime", check="never")
-    with pytest.raises(UserError, match=r"expected frames of shape \(5, 32, 48, 3\), found \(5, 32, 40, 3\)"):
+    with pytest.raises(
+        UserError, match=r"expected frames of shape \(1, 5, 32, 48, 3\) for encode, found \(1, 5, 32, 40, 3\)"
+    ):
         runtime.encode(np.zeros((5, 32, 40, 3), np.uint8))
     with pytest.raises(UserError, match="unknown task 'smell'"):
         runtime.predict(np.zeros((5, 32, 48, 3), np.uint8), ["smell"])
@@ -161,8 +164,8 @@ def test_golden_check_runs_once_and_notices_wrong_numbers(
 
 def test_golden_statistics_see_order_scale_and_nan(exported: Path) -> None:
     manifest = open_bundle(exported)
-    (frames,) = golden_inputs("encode", manifest.stages["encode"].inputs, read_prompts(manifest))
-    again = golden_inputs("encode", manifest.stages["encode"].inputs, read_prompts(manifest))[0]
+    spec, prompts = manifest.stages["encode"].inputs, read_prompts(manifest)
+    frames, again = (golden_inputs("encode", spec, prompts)["frames"] for _ in range(2))
     np.testing.assert_array_equal(frames, again)
     assert frames.dtype == np.uint8
     assert np.ptp(frames) > 100

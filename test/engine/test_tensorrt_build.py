@@ -15,7 +15,8 @@ from thfm_ros.engine.build_trt import build_bundle, check_network, compile_onnx,
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import current_gpu, platform_name
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import WHOLE_CLIP, EngineInfo, Manifest, write_manifest
+from thfm_ros.engine.manifest import EngineInfo, Manifest, write_manifest
+from thfm_ros.engine.stage_table import WHOLE_CLIP
 from thfm_ros.errors import UserError
 
 trt = pytest.importorskip("tensorrt_rtx")

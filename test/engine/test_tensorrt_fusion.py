@@ -14,7 +14,7 @@ import torch
 
 from thfm_ros.engine.build_trt import Built, compile_onnx
 from thfm_ros.engine.export import export_onnx
-from thfm_ros.engine.modules import Clip, StageModule, whole_clip_modules
+from thfm_ros.engine.modules import StageModule, geometry_of, network_stages
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig
 from thfm_ros.model.presets import get_preset, vae_class
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -32,7 +32,7 @@ def stages(preset: str, dtype: torch.dtype, layers: int, frames: int | None = No
         if not set(transformer._keep_in_fp32_modules) & set(part.split(".")):
             parameter.data = parameter.data.to(dtype)
     checkpoint = Checkpoint(vae, transformer, {}, CheckpointConfig.of(chosen))
-    return whole_clip_modules(checkpoint, Clip.of(checkpoint, frames))
+    return network_stages(checkpoint, geometry_of(checkpoint, frames))
 
 
 def built(stage: StageModule, folder: Path) -> tuple[Built, Counter[str]]:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from thfm_ros.engine.bench import Run, clip_stages, measure, quantiles, summary, total_ms, warm_up
 from thfm_ros.engine.commands import register
 from thfm_ros.engine.load import load_runtime
-from thfm_ros.engine.manifest import base_name
 from thfm_ros.engine.peak import peak_gflops, peak_kind, torch_peak_gflops
 from thfm_ros.engine.results import Keypoints, Prediction
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.stage_table import base_name
 from thfm_ros.engine.verify import LIMITS, check_same_model, relative_error, task_error, verify
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
@@ -43,9 +43,9 @@ class Worse(StageRuntime):
     def precision(self, stage):
         return self.inner.precision(stage)
 
-    def run(self, stage, inputs):
-        out = self.inner.run(stage, inputs)
-        return [x * self.factor if stage in self.stages else x for x in out]
+    def compute(self, stage, inputs):
+        out = self.inner.compute(stage, inputs)
+        return {name: x * self.factor if stage in self.stages else x for name, x in out.items()}
 
 
 def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
@@ -157,11 +157,11 @@ class Slow(StageRuntime):
         super().__init__(dataclasses.replace(inner.manifest, stages=stages), inner.prompts, inner.info)
         self.now, self.patience = 0.0, patience
 
-    def run(self, stage, inputs):
+    def compute(self, stage, inputs):
         if self.now >= self.patience:
             raise KeyboardInterrupt
         self.now += 1
-        return []
+        return {}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tensorrt_surface import Surface
 from toy_network import ToyStage
 
 from thfm_ros.engine.build_trt import DTYPES
-from thfm_ros.engine.manifest import TensorSpec
+from thfm_ros.engine.stage_table import TensorSpec
 
 NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
 

@@ -80,8 +80,9 @@ class Reference(StageRuntime):
         super().__init__(runtime.manifest, runtime.prompts, {})
         self.stages = toy_stages()
 
-    def run(self, stage: str, inputs: Any) -> list[np.ndarray]:
-        return self.stages[stage](inputs)
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        made = self.stages[stage](list(inputs.values()))
+        return {t.name: x for t, x in zip(self.stages[stage].outputs, made, strict=True)}
 
 
 @pytest.fixture

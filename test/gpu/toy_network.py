@@ -12,23 +12,14 @@ from safetensors.numpy import save_file
 
 from thfm_ros.engine.device import platform_name
 from thfm_ros.engine.golden import SEED, TOLERANCE, golden_inputs, statistics
-from thfm_ros.engine.manifest import (
-    FORMAT,
-    EngineInfo,
-    Golden,
-    Manifest,
-    Stage,
-    TensorSpec,
-    base_name,
-    file_entry,
-    write_manifest,
-)
+from thfm_ros.engine.manifest import FORMAT, EngineInfo, Golden, Manifest, Stage, file_entry, write_manifest
+from thfm_ros.engine.stage_table import Geometry, TensorSpec, base_name
 from thfm_ros.tasks import TASKS
 
 T, H, W, C, JOINTS, TOKENS, TEXT = 5, 32, 48, 4, 32, 3, 8
-LATENT = (C, 2, 2, 3)
 SHAPE = (T, H, W, 3)
 WINDOW = (24, 16)  # height and width
+GEOMETRY = Geometry(T, H, W, (C, 2, 2, 3), JOINTS, (TOKENS, TEXT), ((2, 1), (4, 1)), (4,), WINDOW[::-1])
 Arrays = Sequence[np.ndarray]
 
 
@@ -75,29 +66,11 @@ def _decode(latents: np.ndarray, fine: np.ndarray, coarse: np.ndarray) -> list[n
 
 def toy_stages() -> dict[str, ToyStage]:
     """All of them."""
-
-    def latents(n: int, name: str = "latents") -> TensorSpec:
-        return TensorSpec(name, (n, *LATENT))
-
-    def prompt(n: int) -> TensorSpec:
-        return TensorSpec("prompt", (n, TOKENS, TEXT))
-
-    features = tuple(TensorSpec(f"features_{s}", (1, 1, T, H // s, W // s)) for s in (2, 4))
-    points = {"xy": (JOINTS, 2), "xyz": (JOINTS, 3), "visibility": (JOINTS,)}
-    outputs = tuple(TensorSpec(name, (1, T, *shape)) for name, shape in points.items())
-    stages = {
-        "encode": ToyStage((TensorSpec("frames", (1, *SHAPE), "uint8"),), (latents(1), *features), _encode),
-        "keypoints": ToyStage((latents(1), prompt(1), features[1]), outputs, _keypoints),
-    }
-    for n, suffix in ((1, ""), (4, "_x4")):
-        stages[f"transform{suffix}"] = ToyStage((latents(n), prompt(n)), (latents(n, "target"),), _transform)
-        video = TensorSpec("video", (n, 3, T, H, W))
-        stages[f"decode{suffix}"] = ToyStage((latents(n), *features), (video,), _decode)
-    for n, name in ((1, "windows"), (2, "windows_x2")):
-        found = tuple(TensorSpec(t.name, (n, *t.shape[1:])) for t in outputs)
-        people = TensorSpec("frames", (n, T, *WINDOW, 3), "uint8")
-        stages[name] = ToyStage((people, prompt(n)), found, _windows)
-    return stages
+    functions = {
+        "encode": _encode, "keypoints": _keypoints, "transform": _transform, "decode": _decode, "windows": _windows
+    }  # fmt: skip
+    names = [*functions, "transform_x4", "decode_x4", "windows_x2"]
+    return {n: ToyStage(GEOMETRY.inputs(n), GEOMETRY.outputs(n), functions[base_name(n)]) for n in names}
 
 
 def toy_prompts() -> dict[str, np.ndarray]:
@@ -109,11 +82,11 @@ def toy_bundle(root: Path, flavor: str, version: str, capability: str) -> Path:
     """A bundle whose engines hold their stages' names."""
     stages, golden = toy_stages(), {}
     for name, stage in stages.items():
-        made = stage(golden_inputs(name, stage.inputs, toy_prompts(), SEED))
+        made = stage(list(golden_inputs(name, stage.inputs, toy_prompts(), SEED).values()))
         golden[name] = {t.name: statistics(x) for t, x in zip(stage.outputs, made, strict=True)}
     seeds = {base_name(name): SEED for name in stages}
     engine = EngineInfo(flavor, version, (capability,), platform_name())
-    manifest = named_manifest(root, stages, toy_prompts(), engine, (T, H, W), LATENT)
+    manifest = named_manifest(root, stages, toy_prompts(), engine, GEOMETRY)
     write_manifest(dataclasses.replace(manifest, golden=Golden(seeds, TOLERANCE, golden)))
     return root
 
@@ -123,10 +96,9 @@ def named_manifest(
     stages: dict[str, ToyStage],
     prompts: dict[str, np.ndarray],
     engine: EngineInfo,
-    clip: tuple[int, int, int],
-    latent: tuple[int, int, int, int],
+    geometry: Geometry,
 ) -> Manifest:
-    """With its files in a new folder. clip: frames, height, width."""
+    """With its files in a new folder."""
     root.mkdir()
     save_file(prompts, root / "prompts.safetensors")
     described = {}
@@ -134,10 +106,10 @@ def named_manifest(
         (root / f"{name}.engine").write_text(name)
         entry = file_entry(root, root / f"{name}.engine")
         described[name] = Stage("fp32", stage.inputs, stage.outputs, engine=entry)
-    frames, height, width = clip
     return Manifest(
         format=FORMAT, target="toy", backends=("tensorrt",), checkpoint="toy", recipe="toy.yaml", preset="toy",
-        trained=False, frames=frames, height=height, width=width, fps=12.0, latent_shape=latent, tasks=tuple(TASKS),
+        trained=False, frames=geometry.frames, height=geometry.height, width=geometry.width, fps=12.0,
+        latent_shape=geometry.latent_shape, tasks=tuple(TASKS),
         joint_set="thfm32", stages=described, weights=(), weights_sha256="", engine=engine, root=root,
         prompts=file_entry(root, root / "prompts.safetensors"),
     )  # fmt: skip

@@ -28,6 +28,7 @@ ROBOT = (
     "engine/load.py",
     "engine/bundle.py",
     "engine/manifest.py",
+    "engine/stage_table.py",
     "engine/results.py",
     "engine/checks.py",
     "engine/golden.py",

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from thfm_ros.engine.device import cpu_name
-from thfm_ros.engine.golden import golden_inputs
-from thfm_ros.engine.manifest import WINDOWS
+from thfm_ros.engine.golden import Arrays, golden_inputs
 from thfm_ros.engine.peak import peak_gflops, peak_kind
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.tasks import DEFAULT_TASKS
 
 BASELINE = "eager diffusers"
@@ -58,7 +58,7 @@ def warm_up(name: str, open_: Callable[[], StageRuntime]) -> Run:
     return run
 
 
-def stage_inputs(runtime: StageRuntime) -> dict[str, list[np.ndarray]]:
+def stage_inputs(runtime: StageRuntime) -> dict[str, Arrays]:
     """The golden inputs: the same for every backend of one geometry."""
     return {n: golden_inputs(n, s.inputs, runtime.prompts) for n, s in runtime.manifest.stages.items()}
 

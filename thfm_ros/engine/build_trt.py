@@ -22,17 +22,8 @@ from typing import Any
 from thfm_ros import processes
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import available_memory_mb, current_gpu, platform_name
-from thfm_ros.engine.manifest import (
-    WHOLE_CLIP,
-    WINDOWS,
-    EngineInfo,
-    Manifest,
-    Stage,
-    TensorSpec,
-    base_name,
-    file_entry,
-    write_manifest,
-)
+from thfm_ros.engine.manifest import EngineInfo, Manifest, Stage, file_entry, write_manifest
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.paths import optional_cache_folder

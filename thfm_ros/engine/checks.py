@@ -6,22 +6,13 @@ library only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
-from thfm_ros.engine.manifest import (
-    BACKENDS,
-    PRECISIONS,
-    WHOLE_CLIP,
-    WINDOWS,
-    Manifest,
-    Stage,
-    TensorSpec,
-    base_name,
-    read_prompts,
-    sha256,
-)
+from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, Manifest, read_prompts, sha256
+from thfm_ros.engine.stage_table import FEATURES, STAGES, WINDOWS, Geometry, TensorSpec, base_name, batch_of
 from thfm_ros.errors import UserError
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.tasks import TASKS
@@ -33,9 +24,8 @@ def check_bundle(manifest: Manifest) -> None:
     """UserError with the first check that fails."""
     check_files(manifest)
     check_values(manifest)
-    check_stages(manifest)
+    check_stages(manifest, check_prompts(manifest))
     check_golden_entries(manifest)
-    check_prompts(manifest)
 
 
 def _refuse(m: Manifest, what: str, expected: Any, found: Any) -> NoReturn:
@@ -94,43 +84,45 @@ def check_values(m: Manifest) -> None:
     _one_of(m, "joint set", JOINT_SETS, m.joint_set)
 
 
-def check_stages(m: Manifest) -> None:
-    """Every stage that the tasks and backends need is there; inputs and outputs of all follow from the clip."""
-    known = (*WHOLE_CLIP, WINDOWS)
+def check_stages(m: Manifest, prompt: tuple[int, ...]) -> None:
+    """Every stage that the tasks and backends need is there; inputs and outputs of all follow from the clip.
+
+    prompt: (L, D) of every task.
+    """
     for name in m.stages:
-        if base_name(name) not in known:
-            _refuse(m, "stages", ", ".join(known), name)
+        if base_name(name) not in STAGES or batch_of(name) < 1:
+            _refuse(m, "stages", ", ".join(STAGES), name)
     for name in required_stages(m):
         if name not in m.stages:
             _refuse(m, "stages", f"{name}, which its tasks need", ", ".join(m.stages) or "none")
-    joints = len(JOINT_SETS[m.joint_set].joints)
+    geometry = _geometry(m, prompt)
     for name, stage in m.stages.items():
-        kind = base_name(name)
         _one_of(m, f"precision of {name}", PRECISIONS, stage.precision)
         if {"openvino", "onnxruntime"} & set(m.backends) and stage.onnx is None:
             _refuse(m, f"stage {name}", "an ONNX file", "none")
-        if not stage.inputs or not stage.inputs[0].shape:
-            _refuse(m, f"stage {name}", "inputs with shapes", "none")
-        # The name says how many tasks a stage takes, and `StageRuntime.plan` counts down by it.
-        batch = stage.inputs[0].shape[0]
-        suffix = name.removeprefix(kind)
-        _expect(m, f"batch of stage {name}", max(1, int(suffix[2:])) if suffix else 1, batch)
-        given = _tensors(stage)
-        expected = _expected_shapes(m, kind, batch, joints)
-        for spec in m.features(name):
-            made = next((t for t in m.stages["encode"].outputs if t.name == spec.name), None)
-            if made is None:
-                _refuse(m, f"input '{spec.name}' of stage {name}", "an output of encode", "none")
-            expected["input", spec.name] = made.shape
-        for key, shape in expected.items():
-            found = given.get(key)
-            _expect(m, f"{key[0]} '{key[1]}' of stage {name}", shape, found and found.shape)
-        for (direction, tensor), spec in given.items():
-            what = f"{direction} '{tensor}' of stage {name}"
-            if any(n < 1 for n in spec.shape):
-                _refuse(m, what, "positive sizes", spec.shape)
-            usual = ("uint8",) if tensor == "frames" else ("float32",)
-            _one_of(m, f"dtype of {what}", usual, spec.dtype)
+        for side in ("inputs", "outputs"):
+            specs: tuple[TensorSpec, ...] = getattr(geometry, side)(name)
+            given: tuple[TensorSpec, ...] = getattr(stage, side)
+            _expect(m, f"{side} of stage {name}", *(", ".join(t.name for t in of) for of in (specs, given)))
+            for t, found in zip(specs, given, strict=True):
+                what = f"'{t.name}' of stage {name}"
+                if min(t.shape) < 1:
+                    _refuse(m, what, "positive sizes", found.shape)
+                _expect(m, what, f"{t.shape} of {t.dtype}", f"{found.shape} of {found.dtype}")
+
+
+def _geometry(m: Manifest, prompt: tuple[int, ...]) -> Geometry:
+    """Of the clip, the prompts, what `encode` gives and the windows: one place each, which the rest must fit."""
+    features = [(re.fullmatch(rf"{FEATURES}_([1-9]\d*)", t.name), t.shape) for t in m.stages["encode"].outputs]
+    channels = {int(found[1]): shape[1] for found, shape in features if found and len(shape) == 5}
+    taken = {t.name for t in m.stages["keypoints"].inputs} if "keypoints" in m.stages else set()
+    return Geometry(
+        *(m.frames, m.height, m.width, m.latent_shape, len(JOINT_SETS[m.joint_set].joints)),
+        prompt=prompt,
+        features=tuple(channels.items()),
+        seen=tuple(stride for stride in channels if f"{FEATURES}_{stride}" in taken),
+        windows=m.windows,
+    )
 
 
 def required_stages(m: Manifest) -> list[str]:
@@ -140,44 +132,6 @@ def required_stages(m: Manifest) -> list[str]:
     names += ["keypoints"] if "sparse" in kinds else []
     names += [WINDOWS] if any(base_name(name) == WINDOWS for name in m.stages) else []
     return names
-
-
-def _tensors(stage: Stage) -> dict[tuple[str, str], TensorSpec]:
-    return {("input", t.name): t for t in stage.inputs} | {("output", t.name): t for t in stage.outputs}
-
-
-def _expected_shapes(m: Manifest, kind: str, batch: int, joints: int) -> dict[tuple[str, str], tuple[int, ...]]:
-    c, _, h, w = m.latent_shape
-    rgb = (batch, m.frames, m.height, m.width, 3)
-    video, latents = (batch, 3, m.frames, m.height, m.width), (batch, *m.latent_shape)
-    start = kind.endswith("_init")
-    # Frames of a VAE stream's call, of one latent frame; a transform stream starts with its window full.
-    few, latent = (batch, 3, 1 if start else 4, m.height, m.width), (batch, c, 1, h, w)
-    window = (m.window or 1) if start else 1
-    seen, frames = (batch, c, window, h, w), 4 * window - (3 if start else 0)
-    points = {
-        ("output", "xy"): (batch, m.frames, joints, 2),
-        ("output", "xyz"): (batch, m.frames, joints, 3),
-        ("output", "visibility"): (batch, m.frames, joints),
-    }
-    window_width, window_height = m.windows or (0, 0)
-    tables: dict[str, dict[tuple[str, str], tuple[int, ...]]] = {
-        "encode": {("input", "frames"): rgb, ("output", "latents"): latents},
-        "transform": {("input", "latents"): latents, ("output", "target"): latents},
-        "keypoints": {("input", "latents"): latents, **points},
-        WINDOWS: {("input", "frames"): (batch, m.frames, window_height, window_width, 3), **points},
-        "decode": {("input", "latents"): latents, ("output", "video"): video},
-        "encode_init": {("input", "video"): few, ("output", "latents"): latent},
-        "decode_init": {("input", "latents"): latent, ("output", "video"): few},
-        "transform_init": {("input", "latents"): seen, ("output", "target"): seen},
-        "keypoints_init": {
-            ("input", "latents"): seen,
-            ("output", "xy"): (batch, frames, joints, 2),
-            ("output", "xyz"): (batch, frames, joints, 3),
-            ("output", "visibility"): (batch, frames, joints),
-        },
-    }
-    return tables.get(kind) or tables[kind.replace("_step", "_init")]
 
 
 def check_golden_entries(m: Manifest) -> None:
@@ -202,20 +156,17 @@ def check_golden_entries(m: Manifest) -> None:
             _refuse(m, f"golden outputs of stage {name}", ", ".join(missing), "none")
 
 
-def check_prompts(m: Manifest) -> None:
-    """An embedding for every task, of the shape that all stages with a prompt take."""
+def check_prompts(m: Manifest) -> tuple[int, ...]:
+    """An embedding (tokens, channels) for every task, all of one shape, which comes back."""
     if m.prompts is None:
         _refuse(m, "prompts", "a file with an embedding for every task", "none")
-    shapes = {}
-    for name, stage in m.stages.items():
-        if base_name(name).startswith(("transform", "keypoints", WINDOWS)):
-            shape = next((t.shape for t in stage.inputs if t.name == "prompt"), ())
-            if len(shape) != 3 or shape[0] != stage.inputs[0].shape[0]:
-                _refuse(m, f"input 'prompt' of stage {name}", "(batch, tokens, channels)", shape or None)
-            shapes[name] = shape[1:]
-    expected = shapes.get("transform") or shapes["keypoints"]  # one of them is required
-    for name, shape in shapes.items():
-        _expect(m, f"tokens and channels of input 'prompt' of stage {name}", expected, shape)
     prompts = read_prompts(m)
+    missing = [task for task in m.tasks if task not in prompts]
+    if missing:
+        _refuse(m, "prompts", f"an embedding of {', '.join(missing)}", "none")
+    expected = prompts[m.tasks[0]].shape
+    if len(expected) != 2:
+        _refuse(m, f"prompt of {m.tasks[0]}", "(tokens, channels)", expected)
     for task in m.tasks:
-        _expect(m, f"prompt of {task}", expected, prompts[task].shape if task in prompts else None)
+        _expect(m, f"prompt of {task}", expected, prompts[task].shape)
+    return expected

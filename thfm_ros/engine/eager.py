@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
 from thfm_ros.engine.device import cpu_name
-from thfm_ros.engine.modules import Clip, checkpoint_manifest, whole_clip_modules
+from thfm_ros.engine.modules import checkpoint_manifest, geometry_of, network_stages
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.model.checkpoint import load_checkpoint
 
@@ -26,8 +25,8 @@ class EagerDiffusers(StageRuntime):
     def __init__(self, root: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         checkpoint = load_checkpoint(root)
-        clip = Clip.of(checkpoint)
-        modules = whole_clip_modules(checkpoint, clip)
+        clip = geometry_of(checkpoint)
+        modules = network_stages(checkpoint, clip)
         stages = {name: m.described("fp32") for name, m in modules.items()}
         manifest = dataclasses.replace(checkpoint_manifest(root, checkpoint, clip, "eager diffusers"), stages=stages)
         info = {
@@ -50,21 +49,21 @@ class EagerDiffusers(StageRuntime):
                 torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std)
             )
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if stage in self._own:
             return self._own[stage](inputs)
         with torch.inference_mode():
-            x = torch.from_numpy(inputs[0])
+            given = {name: torch.from_numpy(x) for name, x in inputs.items()}
             match stage:
                 case "encode":
-                    x = (x.float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3)
-                    out = (self._vae.encode(x).latent_dist.mode() - self._mean) / self._std
+                    video = (given["frames"].float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3)
+                    out = (self._vae.encode(video).latent_dist.mode() - self._mean) / self._std
                 case "transform":
-                    time = torch.full((len(x),), self._end)
-                    out = -self._transformer(x, time, torch.from_numpy(inputs[1])).sample
+                    time = torch.full((1,), self._end)
+                    out = -self._transformer(given["latents"], time, given["prompt"]).sample
                 case _:
-                    out = self._vae.decode(x * self._std + self._mean).sample.clamp(-1, 1)
-            return [out.numpy()]
+                    out = self._vae.decode(given["latents"] * self._std + self._mean).sample.clamp(-1, 1)
+            return {self.manifest.stages[stage].outputs[0].name: out.numpy()}
 
 
 def _stock(transformer: Any) -> WanTransformer3DModel:

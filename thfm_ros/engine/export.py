@@ -18,15 +18,9 @@ from safetensors.numpy import save_file
 from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
 from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Golden, Manifest, Stage, file_entry, sha256, write_manifest
-from thfm_ros.engine.modules import (
-    Clip,
-    StageModule,
-    manifest_of,
-    whole_clip_modules,
-    window_modules,
-    window_size,
-)
+from thfm_ros.engine.modules import StageModule, geometry_of, manifest_of, network_stages
 from thfm_ros.engine.recipes import Recipe
+from thfm_ros.engine.stage_table import Geometry
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, unwritable
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
@@ -62,7 +56,8 @@ def export_bundle(
     complete = None if replace else _complete(out)
     report("load")
     reference = load_checkpoint(root)
-    clip = Clip.of(reference, recipe.frames, recipe.height, recipe.width)
+    windows = recipe.windows and recipe.windows.size
+    clip = geometry_of(reference, recipe.frames, recipe.height, recipe.width, windows)
     if complete is not None:
         if not _is_same(complete, root, reference, clip, recipe):
             raise UserError(
@@ -88,20 +83,19 @@ def _complete(out: Path) -> Manifest | None:
         return None
 
 
-def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe) -> bool:
+def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe) -> bool:
     """Whether a bundle is what an export of this checkpoint by this recipe would make, as far as its manifest says."""
     precisions = {name: recipe.precision_of(name) for name in stage_modules(reference, clip, recipe)}
-    windows = recipe.windows and window_size(reference, recipe.windows.size)
     wanted = (
         *(weights_digest(root), recipe.target, recipe.backends),
-        *(clip.frames, clip.height, clip.width, windows, precisions),
+        *(clip.frames, clip.height, clip.width, clip.windows, precisions),
     )
     found = {name: stage.precision for name, stage in there.stages.items()}
     size = (there.frames, there.height, there.width, there.windows)
     return wanted == (there.weights_sha256, there.target, there.backends, *size, found)
 
 
-def _write(root: Path, reference: Checkpoint, clip: Clip, recipe: Recipe, folder: Path, report: Report) -> Manifest:
+def _write(root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe, folder: Path, report: Report) -> Manifest:
     prompts = {name: p[0].float().numpy() for name, p in reference.prompts.items()}
     save_file(prompts, folder / "prompts.safetensors")
     (folder / "prompts.safetensors").chmod(0o644)  # written 0600: another user runs the robot
@@ -158,24 +152,20 @@ def golden_outputs(
     exact = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        for stage in modules.values():
-            stage.module.to("cuda")
-        return choose_golden(modules, prompts, precision_of, jumps)
+        return choose_golden({name: m.on("cuda") for name, m in modules.items()}, prompts, precision_of, jumps)
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = exact
         for stage in modules.values():
-            stage.module.to("cpu")
+            stage.on("cpu")
 
 
-def stage_modules(checkpoint: Checkpoint, clip: Clip, recipe: Recipe) -> dict[str, StageModule]:
+def stage_modules(checkpoint: Checkpoint, clip: Geometry, recipe: Recipe) -> dict[str, StageModule]:
     """Every stage that the recipe asks for; batches only of clips that leave a machine idle one by one."""
     patch = checkpoint.transformer.config.patch_size
     _, t, h, w = clip.latent_shape
     tokens = t * h * w // (patch[0] * patch[1] * patch[2])
-    modules = whole_clip_modules(checkpoint, clip, recipe.batch if tokens <= MOST_TOKENS else (1,))
-    if recipe.windows is not None:
-        modules |= window_modules(checkpoint, clip.frames, recipe.windows.size, recipe.windows.batch)
-    return modules
+    batch = recipe.batch if tokens <= MOST_TOKENS else (1,)
+    return network_stages(checkpoint, clip, batch, recipe.windows.batch if recipe.windows else ())
 
 
 def weights_digest(root: Path) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from thfm_ros.engine.manifest import WINDOWS, Manifest, Stage, Statistics, TensorSpec, base_name
+from thfm_ros.engine.manifest import Manifest, Stage, Statistics
+from thfm_ros.engine.stage_table import FEATURES, TENSORS, TensorSpec, base_name, gives_joints
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
@@ -23,33 +24,21 @@ PATCHES = 8  # of a golden picture, along each side
 # Largest difference of a statistic, in units of `scale`: three times the largest that rounding of that kind was
 # measured to give (docs/engine.md, benchmarks/precision.py); of fp32 more, for sums in another order.
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1.2e-1, "int8": 1.5e-1}
-# By output, about a twentieth of its range: an output that hardly varies (a black picture) is held against this, for
-# rounding does not vanish with the deviation. RGB in [-1, 1], latents of unit variance, xy in [0, 1], metres, logits.
-LEAST_SCALE = {"video": 0.1, "latents": 0.1, "target": 0.1, "xy": 0.05, "xyz": 0.05, "visibility": 0.5}
-LEAST_OF_OTHERS = 0.1  # features
-
-RunStage = Callable[[str, Sequence[np.ndarray]], Sequence[np.ndarray]]
+Arrays = dict[str, np.ndarray]
+RunStage = Callable[[str, Arrays], Arrays]
 
 
-def reads_joints(base: str) -> bool:
-    """Whether a stage gives keypoints. base: its name without a batch size."""
-    return base.startswith(("keypoints", WINDOWS))
-
-
-def golden_inputs(
-    name: str, inputs: Sequence[TensorSpec], prompts: dict[str, np.ndarray], seed: int = SEED
-) -> list[np.ndarray]:
-    """Seeded inputs: smooth pictures (uint8 for frames, else [-1, 1]), latents and features with unit variance, real
-    prompts; float32 but for frames.
+def golden_inputs(name: str, inputs: Sequence[TensorSpec], prompts: Arrays, seed: int = SEED) -> Arrays:
+    """Seeded inputs: smooth pictures (uint8), latents and features with unit variance (float32), real prompts.
 
     Smooth, because on noise a trained network shows nothing: its decoder paints black, its joints are nowhere. Every
     item of a batch, every channel and every frame has a level of its own, and every item another task's prompt,
     so that mixing them up moves the statistics; the first item is the single stage's input.
     """
     base = base_name(name)
-    kind = "sparse" if reads_joints(base) else "dense"
+    kind = "sparse" if gives_joints(base) else "dense"
     embeddings = [p for t, p in prompts.items() if t in TASKS and TASKS[t].kind == kind] or list(prompts.values())
-    arrays = []
+    arrays = {}
     for spec in inputs:
         key = zlib.crc32(f"{base}.{spec.name}".encode())
         items = []
@@ -60,16 +49,14 @@ def golden_inputs(
             rng = np.random.default_rng([seed, key, item])
             shape = spec.shape[1:]
             if spec.name == "frames":
-                shape = (shape[3], *shape[:3])  # channels first, as below
+                shape = (shape[3], *shape[:3])  # channels first, as the others
             level = 2 * rng.random((*shape[:2], *(1,) * (len(shape) - 2))) - 1
-            if spec.name in ("frames", "video"):
+            if spec.name == "frames":
                 picture = 0.25 * level + 0.75 * _picture(rng, shape)
-                if spec.name == "frames":
-                    picture = np.rint(127.5 * (picture.transpose(1, 2, 3, 0) + 1))
-                items.append(picture)
+                items.append(np.rint(127.5 * (picture.transpose(1, 2, 3, 0) + 1)))
             else:
                 items.append(1.5**0.5 * (level + 2 * rng.random(shape) - 1))
-        arrays.append(np.stack(items).astype("uint8" if spec.dtype == "uint8" else "float32"))
+        arrays[spec.name] = np.stack(items).astype("uint8" if spec.dtype == "uint8" else "float32")
     return arrays
 
 
@@ -95,8 +82,13 @@ def statistics(x: np.ndarray) -> Statistics:
 
 def scale(output: TensorSpec, expected: Statistics) -> float:
     """What a difference is held against: the deviation, or for what hardly varies a quarter of its level, or a share
-    of its range. Never 0; a factor of 1.1 on a constant output is still 0.4 of it."""
-    return max(expected.std, abs(expected.mean) / 4, LEAST_SCALE.get(output.name, LEAST_OF_OTHERS))
+    of its range: rounding does not vanish with the deviation. Never 0; a factor of 1.1 on a constant output is still
+    0.4 of it."""
+    return max(
+        expected.std,
+        abs(expected.mean) / 4,
+        TENSORS[FEATURES if output.name.startswith(FEATURES) else output.name].scale,
+    )
 
 
 def difference(output: TensorSpec, expected: Statistics, found: Statistics) -> float:
@@ -108,7 +100,7 @@ def difference(output: TensorSpec, expected: Statistics, found: Statistics) -> f
 
 
 def check_stage(
-    manifest: Manifest, name: str, run: RunStage, precision: Callable[[Stage], str], prompts: dict[str, np.ndarray]
+    manifest: Manifest, name: str, run: RunStage, precision: Callable[[Stage], str], prompts: Arrays
 ) -> str:
     """Runs a stage on its golden input; "" or, where an output differs by more than the tolerance, what differs.
 
@@ -122,10 +114,8 @@ def check_stage(
         )
     outputs = run(name, golden_inputs(name, stage.inputs, prompts, golden.seeds[base_name(name)]))
     limit = golden.tolerance[precision(stage)]
-    for spec, output in zip(stage.outputs, outputs, strict=True):
-        if spec.name not in golden.stages[name]:
-            continue
-        found = difference(spec, golden.stages[name][spec.name], statistics(output))
+    for spec in stage.outputs:
+        found = difference(spec, golden.stages[name][spec.name], statistics(outputs[spec.name]))
         if not found <= limit:
             return (
                 f"golden check of stage {name}, output {spec.name}: expected a difference of at most {limit:g} "

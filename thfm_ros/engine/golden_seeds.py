@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, reads_joints, statistics
-from thfm_ros.engine.manifest import Golden, Statistics, TensorSpec, base_name
+from thfm_ros.engine.golden import SEED, TOLERANCE, Arrays, difference, golden_inputs, statistics
+from thfm_ros.engine.manifest import Golden, Statistics
 from thfm_ros.engine.modules import StageModule
+from thfm_ros.engine.stage_table import TensorSpec, base_name, gives_joints
 from thfm_ros.errors import UserError
 
 # Bits of a result that are kept where a stage runs in its precision; of "auto" in the coarsest that it may mean. int8
@@ -78,7 +79,7 @@ class Trial:
     """What torch makes of one seed's inputs. cost: 1 or less where the seed will do."""
 
     seed: int
-    outputs: Mapping[str, Sequence[Statistics]]
+    outputs: Mapping[str, dict[str, Statistics]]
     cost: float
 
 
@@ -101,7 +102,7 @@ def choose_golden(
     for base in dict.fromkeys(base_name(name) for name in modules):
         names = [name for name in modules if base_name(name) == base]
         best: Trial | None = None
-        for seed in range(SEED, SEED + (SEEDS if reads_joints(base) else FEW_SEEDS)):
+        for seed in range(SEED, SEED + (SEEDS if gives_joints(base) else FEW_SEEDS)):
             trial = _try(modules, names, prompts, precision_of(base), seed, jumps)
             if best is None or trial.cost < best.cost:
                 best = trial
@@ -109,8 +110,7 @@ def choose_golden(
                 break
         assert best is not None
         seeds[base] = best.seed
-        for name in names:
-            stages[name] = {t.name: s for t, s in zip(modules[name].outputs, best.outputs[name], strict=True)}
+        stages |= best.outputs
     return Golden(seeds, TOLERANCE, {name: stages[name] for name in modules})
 
 
@@ -135,21 +135,22 @@ def _try(
                 f"{name} in fp16: expected values below {FP16_LIMIT:g}, found {range_.largest:.3g}, where float16 ends "
                 "at 65504: give it bf16 or tf32 in the recipe"
             )
-        outputs[name] = [statistics(x) for x in arrays]
+        outputs[name] = {output: statistics(x) for output, x in arrays.items()}
         if name == base_name(name):  # a batch is rounded as its items are
             if not jumps:
                 continue
             cost = max(cost, shakiness(modules[name], inputs, arrays, precision, STEADY * limit) / (STEADY * limit))
         else:
-            cost = max(cost, TELLING * limit / max(told_apart(specs[0], arrays[0]), 1e-9))
+            cost = max(cost, TELLING * limit / max(told_apart(specs[0], arrays[specs[0].name]), 1e-9))
     return Trial(seed, outputs, cost)
 
 
-def by_item(modules: Mapping[str, StageModule], name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def by_item(modules: Mapping[str, StageModule], name: str, inputs: Arrays) -> Arrays:
     """What torch makes of inputs in float32; of a batch, item by item."""
     single = modules[base_name(name)]
-    items = [single([x[i : i + 1] if len(x) > 1 else x for x in inputs]) for i in range(len(inputs[0]))]
-    return [np.concatenate(parts) for parts in zip(*items, strict=True)]
+    count = max(len(x) for x in inputs.values())
+    items = [single({n: x[i : i + 1] if len(x) > 1 else x for n, x in inputs.items()}) for i in range(count)]
+    return {output: np.concatenate([item[output] for item in items]) for output in items[0]}
 
 
 def told_apart(output: TensorSpec, batch: np.ndarray) -> float:
@@ -162,9 +163,7 @@ def told_apart(output: TensorSpec, batch: np.ndarray) -> float:
     return min(swapped)
 
 
-def shakiness(
-    module: StageModule, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], precision: str, enough: float
-) -> float:
+def shakiness(module: StageModule, inputs: Arrays, outputs: Arrays, precision: str, enough: float) -> float:
     """Largest difference of the outputs' statistics when a stage's inputs, then also all it computes, are rounded as
     `precision` rounds. Ends where it is more than `enough`."""
     bits, worst = MANTISSA.get(precision), 0.0
@@ -172,15 +171,13 @@ def shakiness(
         return worst
     rng = np.random.default_rng(SEED)
     for rounding in (nullcontext(), Rounding(bits), Rounding(bits)):
-        nudged = [
-            x if x.dtype == np.uint8 else (x * (1 + 2.0**-bits * (rng.random(x.shape) - 0.5))).astype(np.float32)
-            for x in inputs
-        ]
+        nudged = {
+            n: x if x.dtype == np.uint8 else (x * (1 + 2.0**-bits * (rng.random(x.shape) - 0.5))).astype(np.float32)
+            for n, x in inputs.items()
+        }
         with rounding:
             found = module(nudged)
-        moved = [
-            difference(t, statistics(a), statistics(b)) for t, a, b in zip(module.outputs, outputs, found, strict=True)
-        ]
+        moved = [difference(t, statistics(outputs[t.name]), statistics(found[t.name])) for t in module.outputs]
         worst = max(worst, *moved)
         if not worst <= enough:
             break

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thfm_ros.engine.bundle import open_bundle
-from thfm_ros.engine.manifest import BACKENDS, MANIFEST, WINDOWS, Manifest
+from thfm_ros.engine.manifest import BACKENDS, MANIFEST, Manifest
 from thfm_ros.engine.refusals import Refusal, one_line
 from thfm_ros.engine.runtime import Check, StageRuntime, default_threads, task_stages
+from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.tasks import get_task
 

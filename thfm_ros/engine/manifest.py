@@ -14,26 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from thfm_ros.engine.stage_table import WINDOWS, TensorSpec, base_name, batch_of
 from thfm_ros.errors import UserError
 from thfm_ros.files import write_text
 
 FORMAT = 7
 MANIFEST = "manifest.json"
-FEATURES = "features_"  # outputs of `encode`, by their stride, that `decode` and `keypoints` take under the same name
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
-WHOLE_CLIP = ("encode", "transform", "keypoints", "decode")
-WINDOWS = "windows"  # encode and keypoints of clips around one person each, at a size of their own
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a stage. dtype by its numpy name ("bfloat16" besides)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -145,26 +134,18 @@ class Manifest:
         stages = (entry for stage in self.stages.values() for entry in stage.files())
         return (*((self.prompts,) if self.prompts else ()), *stages, *self.weights)
 
-    def features(self, stage: str) -> tuple[TensorSpec, ...]:
-        """Inputs of `decode` or `keypoints` that `encode` gave under the same names."""
-        inputs = self.stages[stage].inputs if stage in self.stages else ()
-        return tuple(t for t in inputs if t.name.startswith(FEATURES))
-
     @property
     def windows(self) -> tuple[int, int] | None:
         """Width and height of the windows around people that the bundle takes; None where it has no such stage."""
-        return self.stages[WINDOWS].inputs[0].shape[3:1:-1] if WINDOWS in self.stages else None
+        if WINDOWS not in self.stages:
+            return None
+        _, _, height, width, _ = next(t.shape for t in self.stages[WINDOWS].inputs if t.name == "frames")
+        return width, height
 
     def variants(self, stage: str) -> dict[int, str]:
         """Batch size -> stage name of the compiled sizes of `stage`, largest first."""
-        found = {s.inputs[0].shape[0]: n for n, s in self.stages.items() if base_name(n) == stage}
+        found = {batch_of(name): name for name in self.stages if base_name(name) == stage}
         return dict(sorted(found.items(), reverse=True))
-
-
-def base_name(stage: str) -> str:
-    """ "decode_x4" -> "decode"."""
-    head, _, tail = stage.rpartition("_x")
-    return head if head and tail.isdecimal() else stage
 
 
 def file_entry(root: Path, path: Path) -> FileEntry:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,62 +14,61 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from thfm_ros.engine.manifest import FEATURES, FORMAT, WINDOWS, Manifest, Stage, TensorSpec
+from thfm_ros.engine.manifest import FORMAT, Manifest, Stage
+from thfm_ros.engine.stage_table import WINDOWS, Geometry, TensorSpec, base_name, batched
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
-from thfm_ros.model.codecs import Codec, clip_decoder, clip_encoder
+from thfm_ros.model.codecs import clip_decoder, clip_encoder
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.stages import TransformStage
 
 
-@dataclass(frozen=True)
-class Clip:
-    """The geometry that a bundle is compiled for. latent_shape: (C, T', h, w)."""
+def geometry_of(
+    checkpoint: Checkpoint,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    windows: Sequence[int] | None = None,
+) -> Geometry:
+    """The checkpoint's native clip, or another one that its architecture takes.
 
-    frames: int
-    height: int
-    width: int
-    latent_shape: tuple[int, int, int, int]
-
-    @classmethod
-    def of(
-        cls, checkpoint: Checkpoint, frames: int | None = None, height: int | None = None, width: int | None = None
-    ) -> Clip:
-        """The checkpoint's native clip, or another one that its architecture takes."""
-        config, vae = checkpoint.config, checkpoint.vae.config
-        t, h, w = frames or config.frames, height or config.height, width or config.width
-        spatial, unit = vae.scale_factor_spatial, size_unit(checkpoint)
-        if t % 4 != 1 or h % unit or w % unit:
-            raise UserError(f"expected 4k + 1 frames and a size divisible by {unit}, found {t} frames of {w}x{h}")
-        return cls(t, h, w, (vae.z_dim, (t - 1) // 4 + 1, h // spatial, w // spatial))
-
-
-def size_unit(checkpoint: Checkpoint) -> int:
-    """Pixels that widths and heights are multiples of: a patch of latents."""
-    return checkpoint.vae.config.scale_factor_spatial * checkpoint.transformer.config.patch_size[1]
-
-
-def window_size(checkpoint: Checkpoint, size: Sequence[int]) -> tuple[int, int]:
-    """`size` (width, height), each rounded up to what the network takes."""
-    unit = size_unit(checkpoint)
-    return -(-size[0] // unit) * unit, -(-size[1] // unit) * unit
+    windows: width and height of those around people, each rounded up to what the network takes.
+    """
+    config, codec, transformer = checkpoint.config, checkpoint.vae, checkpoint.transformer
+    t, h, w = frames or config.frames, height or config.height, width or config.width
+    spatial = codec.config.scale_factor_spatial
+    unit = spatial * transformer.config.patch_size[1]
+    if t % 4 != 1 or h % unit or w % unit:
+        raise UserError(f"expected 4k + 1 frames and a size divisible by {unit}, found {t} frames of {w}x{h}")
+    nano = isinstance(codec, NanoCodec)
+    return Geometry(
+        *(t, h, w, (codec.config.z_dim, (t - 1) // 4 + 1, h // spatial, w // spatial), transformer.config.num_joints),
+        prompt=(checkpoint.config.text_length, transformer.config.text_dim),
+        features=tuple(zip((2, 4, 8, 16), codec.config.widths, strict=True)) if nano else (),
+        seen=(4,) if transformer.keypoint_tokens.needs_features else (),
+        windows=(-(-windows[0] // unit) * unit, -(-windows[1] // unit) * unit) if windows else None,
+    )
 
 
 @dataclass(frozen=True)
 class StageModule:
-    """A module, and its inputs and outputs in order."""
+    """A module that takes tensors in the order of its inputs and gives its outputs, on a device."""
 
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    device: str = "cpu"
 
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """numpy in and out, on the module's device; float32 whatever it computes in."""
-        parameter = next(self.module.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """numpy by name in and out; float32 whatever it computes in."""
         with torch.inference_mode():
-            tensors = [torch.from_numpy(np.ascontiguousarray(x)).to(device) for x in inputs]
-            return [y.float().cpu().numpy() for y in self.module(*tensors)]
+            tensors = [torch.from_numpy(np.ascontiguousarray(feeds[t.name])).to(self.device) for t in self.inputs]
+            made = zip(self.outputs, self.module(*tensors), strict=True)
+            return {t.name: y.float().cpu().numpy() for t, y in made}
+
+    def on(self, device: str) -> StageModule:
+        """This stage on another device, where its module is moved to, to be run and not trained."""
+        return replace(self, module=self.module.to(device).eval().requires_grad_(False), device=device)
 
     def gflop(self) -> float:
         """Counts one run's GFLOP, 2 FLOP a multiply-accumulate; nothing is computed."""
@@ -84,7 +83,7 @@ class StageModule:
         return Stage(precision, self.inputs, self.outputs, **rest)
 
 
-def manifest_of(checkpoint: Checkpoint, clip: Clip, /, **rest: Any) -> Manifest:
+def manifest_of(checkpoint: Checkpoint, clip: Geometry, /, **rest: Any) -> Manifest:
     """What a checkpoint says of itself, in a manifest's words; `rest` are the fields that it cannot know."""
     config = checkpoint.config
     return Manifest(
@@ -102,7 +101,7 @@ def manifest_of(checkpoint: Checkpoint, clip: Clip, /, **rest: Any) -> Manifest:
     )
 
 
-def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Clip, backend: str) -> Manifest:
+def checkpoint_manifest(root: Path, checkpoint: Checkpoint, clip: Geometry, backend: str) -> Manifest:
     """Describes a checkpoint folder that torch runs as it is: no files to check."""
     return manifest_of(
         checkpoint,
@@ -143,45 +142,6 @@ class FromFrames(nn.Module):
         return self.encoder((frames.float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3), *others)
 
 
-def whole_clip_modules(checkpoint: Checkpoint, clip: Clip, batches: Sequence[int] = (1,)) -> dict[str, StageModule]:
-    """encode, transform, keypoints, decode in the checkpoint's precision; `_xN` for batches of N tasks."""
-    codec, transformer = checkpoint.vae, checkpoint.transformer
-    codec_type, type_ = codec.dtype, transformer.patch_embedding.weight.dtype
-    joints, features = transformer.config.num_joints, feature_specs(codec, clip)
-
-    def video(n: int) -> TensorSpec:
-        return TensorSpec("video", (n, 3, clip.frames, clip.height, clip.width))
-
-    def latents(n: int, name: str = "latents") -> TensorSpec:
-        return TensorSpec(name, (n, *clip.latent_shape))
-
-    def prompt(n: int) -> TensorSpec:
-        return TensorSpec("prompt", (n, checkpoint.config.text_length, transformer.config.text_dim))
-
-    encoder = FromFrames(Boundary(clip_encoder(codec), codec_type))
-    points = Boundary(TransformStage(transformer, keypoints=True), type_, keep=slice(1, None))
-    dense, decoder = Boundary(TransformStage(transformer), type_), Boundary(clip_decoder(codec), codec_type)
-    fine = features[1:2] if transformer.keypoint_tokens.needs_features else ()
-    frames = TensorSpec("frames", (1, clip.frames, clip.height, clip.width, 3), "uint8")
-    stages = {
-        "encode": StageModule(encoder, (frames,), (latents(1), *features)),
-        "keypoints": StageModule(
-            points,
-            (latents(1), prompt(1), *fine),
-            (
-                TensorSpec("xy", (1, clip.frames, joints, 2)),
-                TensorSpec("xyz", (1, clip.frames, joints, 3)),
-                TensorSpec("visibility", (1, clip.frames, joints)),
-            ),
-        ),
-    }
-    for n in batches:
-        suffix = "" if n == 1 else f"_x{n}"
-        stages[f"transform{suffix}"] = StageModule(dense, (latents(n), prompt(n)), (latents(n, "target"),))
-        stages[f"decode{suffix}"] = StageModule(decoder, (latents(n), *features), (video(n),))
-    return stages
-
-
 class WindowStage(nn.Module):
     """Encodes clips (N, 3, T, h, w) around one person each and reads their keypoints, prompts (N, L, D).
 
@@ -200,34 +160,23 @@ class WindowStage(nn.Module):
         return self.keypoints(encoded, prompt)[1:]
 
 
-def window_modules(
-    checkpoint: Checkpoint, frames: int, size: Sequence[int] = (112, 144), batches: Sequence[int] = (1, 2, 4)
+def network_stages(
+    checkpoint: Checkpoint, geometry: Geometry, batch: Sequence[int] = (1,), windows: Sequence[int] = (1,)
 ) -> dict[str, StageModule]:
-    """`windows` and its batches, for windows of `window_size`."""
-    width, height = window_size(checkpoint, size)
-    config = checkpoint.transformer.config
-    dtype = checkpoint.transformer.patch_embedding.weight.dtype
-    stage = FromFrames(Boundary(WindowStage(checkpoint), dtype))
-    prompt = (checkpoint.config.text_length, config.text_dim)
-    return {
-        WINDOWS if n == 1 else f"{WINDOWS}_x{n}": StageModule(
-            stage,
-            (TensorSpec("frames", (n, frames, height, width, 3), "uint8"), TensorSpec("prompt", (n, *prompt))),
-            (
-                TensorSpec("xy", (n, frames, config.num_joints, 2)),
-                TensorSpec("xyz", (n, frames, config.num_joints, 3)),
-                TensorSpec("visibility", (n, frames, config.num_joints)),
-            ),
-        )
-        for n in batches
+    """Every stage in the checkpoint's precision.
+
+    batch: sizes of transform and decode for several tasks. windows: of the clips around people, where the geometry has
+    such.
+    """
+    codec, transformer = checkpoint.vae, checkpoint.transformer
+    codec_type, type_ = codec.dtype, transformer.patch_embedding.weight.dtype
+    modules = {
+        "encode": FromFrames(Boundary(clip_encoder(codec), codec_type)),
+        "keypoints": Boundary(TransformStage(transformer, keypoints=True), type_, keep=slice(1, None)),
+        "transform": Boundary(TransformStage(transformer), type_),
+        "decode": Boundary(clip_decoder(codec), codec_type),
+        WINDOWS: FromFrames(Boundary(WindowStage(checkpoint), type_)),
     }
-
-
-def feature_specs(codec: Codec, clip: Clip) -> tuple[TensorSpec, ...]:
-    """What `encode` gives beside latents, and `decode` takes for all tasks: nano's features, the finest first."""
-    if not isinstance(codec, NanoCodec):
-        return ()
-    return tuple(
-        TensorSpec(f"{FEATURES}{stride}", (1, width, clip.frames, clip.height // stride, clip.width // stride))
-        for stride, width in zip((2, 4, 8, 16), codec.config.widths, strict=True)
-    )
+    names = ["encode", "keypoints", *(batched(stage, n) for n in batch for stage in ("transform", "decode"))]
+    names += [batched(WINDOWS, n) for n in windows] if geometry.windows else []
+    return {n: StageModule(modules[base_name(n)], geometry.inputs(n), geometry.outputs(n)) for n in names}

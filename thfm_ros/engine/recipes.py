@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, WHOLE_CLIP, WINDOWS, base_name
+from thfm_ros.engine.manifest import BACKENDS, PRECISIONS
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.schema import parse, read_yaml
 

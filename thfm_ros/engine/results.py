@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,3 +50,9 @@ class Prediction:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Turns logits into probabilities."""
     return 0.5 * (1.0 + np.tanh(0.5 * logits))  # never overflows
+
+
+def keypoints_of(outputs: Mapping[str, np.ndarray]) -> list[Keypoints]:
+    """Those of every item of a batch, from a stage's xy, xyz and visibility logits."""
+    chances = probabilities(outputs["visibility"])
+    return [Keypoints(*item) for item in zip(outputs["xy"], outputs["xyz"], chances, strict=True)]

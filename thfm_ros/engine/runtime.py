@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from thfm_ros.engine.manifest import WHOLE_CLIP, WINDOWS, Manifest, Stage, read_prompts
+from thfm_ros.engine.manifest import Manifest, Stage, read_prompts
 from thfm_ros.engine.refusals import Refusal, warnings
-from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, probabilities
+from thfm_ros.engine.results import Encoded, Keypoints, Prediction, Transformed, keypoints_of
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS
 from thfm_ros.engine.verdicts import StageChecks
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import get_task
@@ -58,9 +59,26 @@ class StageRuntime(ABC):
         self._stacked: dict[tuple[str, ...], np.ndarray] = {}  # prompts of batches
         self._checks: StageChecks | None = None
 
+    def run(self, stage: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One stage by the manifest's name. feeds: its inputs by name, others among them. Outputs by name, float32."""
+        return self.compute(stage, self.fed(stage, feeds))
+
+    def fed(self, stage: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A stage's inputs in the manifest's order; UserError where one is missing, or has another shape or type."""
+        inputs = {}
+        for spec in self.manifest.stages[stage].inputs:
+            if (x := feeds.get(spec.name)) is None:
+                raise UserError(f"expected {spec.name} for {stage}, found {', '.join(feeds) or 'nothing'}")
+            if x.shape != spec.shape:
+                raise UserError(f"expected {spec.name} of shape {spec.shape} for {stage}, found {x.shape}")
+            if (x.dtype == np.uint8) != (spec.dtype == "uint8"):
+                raise UserError(f"expected {spec.name} of type {spec.dtype} for {stage}, found {x.dtype}")
+            inputs[spec.name] = np.ascontiguousarray(x, np.uint8 if spec.dtype == "uint8" else np.float32)
+        return inputs
+
     @abstractmethod
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """One stage by the manifest's name: inputs and outputs in the manifest's order, float32 but for frames."""
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `run`, of inputs that fit, in the manifest's order."""
 
     def prepare(self, stage: str) -> None:
         """Loads or compiles a stage now, and not at its first run. UserError where that fails."""
@@ -104,30 +122,25 @@ class StageRuntime(ABC):
 
     def encode(self, frames: np.ndarray) -> Encoded:
         """frames (T, H, W, 3) uint8 RGB -> normalised latents, and features that later stages take."""
-        self._expect_frames(frames)
-        latents, *features = self.run("encode", [np.ascontiguousarray(frames)[None]])
-        names = (t.name for t in self.manifest.stages["encode"].outputs[1:])
-        return Encoded(latents, dict(zip(names, features, strict=True)))
+        made = self.run("encode", {"frames": frames[None]})
+        return Encoded(made.pop("latents"), made)
 
     def transform(self, encoded: Encoded, tasks: Sequence[str]) -> Transformed:
         """Latents of every dense task, and keypoints (one pass for both kinds)."""
-        latents = encoded.latents
-        self._expect("latents", (1, *self.manifest.latent_shape), latents)
         self._check_tasks(tasks)
         self.require(task_stages(self.manifest, tasks))
-        latents = np.ascontiguousarray(latents, np.float32)
         dense = [t for t in tasks if get_task(t).kind == "dense"]
         sparse = [t for t in tasks if get_task(t).kind == "sparse"]
         targets: list[np.ndarray] = []
         for count, name in self.plan("transform", len(dense)):
-            names = dense[len(targets) : len(targets) + count]
-            prompt = self._prompt(names)
-            targets += np.split(self.run(name, [np.repeat(latents, count, 0), prompt])[0], count)
+            prompt = self._prompt(dense[len(targets) : len(targets) + count])
+            made = self.run(name, {"latents": np.repeat(encoded.latents, count, 0), "prompt": prompt})
+            targets += np.split(made["target"], count)
         keypoints = None
         if sparse:
             prompt = self._prompt([sparse_prompt(sparse)])
-            xy, xyz, logits = self.run("keypoints", [latents, prompt, *self._features("keypoints", encoded)])
-            keypoints = Keypoints(xy[0], xyz[0], probabilities(logits[0]))
+            feeds = {**encoded.features, "latents": encoded.latents, "prompt": prompt}
+            (keypoints,) = keypoints_of(self.run("keypoints", feeds))
         return Transformed(dict(zip(dense, targets, strict=True)), keypoints)
 
     def decode(self, latents: np.ndarray, encoded: Encoded) -> np.ndarray:
@@ -140,13 +153,11 @@ class StageRuntime(ABC):
 
     def _decoded(self, latents: np.ndarray, encoded: Encoded) -> list[np.ndarray]:
         """As `decode`, one array a batch: to join them would copy all."""
-        self._expect("latents", (len(latents), *self.manifest.latent_shape), latents)
-        latents = np.ascontiguousarray(latents, np.float32)
-        seen = self._features("decode", encoded)
         videos: list[np.ndarray] = []
         done = 0
         for count, name in self.plan("decode", len(latents)):
-            videos.append(self.run(name, [latents[done : done + count], *seen])[0])
+            feeds = {**encoded.features, "latents": latents[done : done + count]}
+            videos.append(self.run(name, feeds)["video"])
             done += count
         return videos
 
@@ -181,16 +192,12 @@ class StageRuntime(ABC):
             raise UserError(
                 f"{m.root}: expected the stage {WINDOWS}, found none: add windows to the recipe; rebuild: {m.rebuild}"
             )
-        width, height = m.windows
-        self._expect("windows", (len(frames), m.frames, height, width, 3), frames)
         self._check_tasks(tasks)
         found: list[Keypoints] = []
-        frames = np.ascontiguousarray(frames)
         for count, name in self.plan(WINDOWS, len(frames)):
             self.require([name])
-            some = frames[len(found) : len(found) + count]
-            xy, xyz, logits = self.run(name, [some, self._prompt([sparse_prompt(tasks)] * count)])
-            found += [Keypoints(*person) for person in zip(xy, xyz, probabilities(logits), strict=True)]
+            prompt = self._prompt([sparse_prompt(tasks)] * count)
+            found += keypoints_of(self.run(name, {"frames": frames[len(found) : len(found) + count], "prompt": prompt}))
         return found
 
     def close(self) -> None:
@@ -211,16 +218,6 @@ class StageRuntime(ABC):
             count -= size
         return plan
 
-    def _features(self, stage: str, encoded: Encoded) -> list[np.ndarray]:
-        """What a stage takes of the clip beside its latents."""
-        wanted = self.manifest.features(stage)
-        for spec in wanted:
-            if spec.name not in encoded.features:
-                found = ", ".join(encoded.features) or "none"
-                raise UserError(f"expected {spec.name} of the encoded clip for {stage}, found {found}")
-            self._expect(spec.name, spec.shape, encoded.features[spec.name])
-        return [np.ascontiguousarray(encoded.features[spec.name], np.float32) for spec in wanted]
-
     def _prompt(self, tasks: Sequence[str]) -> np.ndarray:
         """(N, L, D) of a batch of tasks."""
         key = tuple(tasks)
@@ -228,22 +225,11 @@ class StageRuntime(ABC):
             self._stacked[key] = np.stack([self.prompts[t] for t in tasks])
         return self._stacked[key]
 
-    def _expect_frames(self, frames: np.ndarray) -> None:
-        m = self.manifest
-        self._expect("frames", (m.frames, m.height, m.width, 3), frames)
-        if frames.dtype != np.uint8:
-            raise UserError(f"expected frames of type uint8, found {frames.dtype}")
-
     def _check_tasks(self, tasks: Sequence[str]) -> None:
         for name in tasks:
             get_task(name)
             if name not in self.prompts:
                 raise UserError(f"expected tasks of this bundle ({', '.join(self.prompts)}), found '{name}'")
-
-    @staticmethod
-    def _expect(what: str, shape: tuple[int, ...], x: np.ndarray) -> None:
-        if x.shape != shape:
-            raise UserError(f"expected {what} of shape {shape}, found {x.shape}")
 
 
 def sparse_prompt(tasks: Sequence[str]) -> str:

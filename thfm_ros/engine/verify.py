@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from thfm_ros.engine.manifest import WINDOWS, Manifest
+from thfm_ros.engine.manifest import Manifest
 from thfm_ros.engine.results import Keypoints, Prediction
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
 

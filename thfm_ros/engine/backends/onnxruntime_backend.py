@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from thfm_ros.engine.device import cpu_name
@@ -32,10 +30,10 @@ class OnnxRuntime(StageRuntime):
     def precision(self, stage: Stage) -> str:
         return stage.precision if stage.precision == "int8" else "fp32"
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.prepare(stage)
-        names = [t.name for t in self.manifest.stages[stage].inputs]
-        return self._sessions[stage].run(None, dict(zip(names, inputs, strict=True)))
+        names = [t.name for t in self.manifest.stages[stage].outputs]
+        return dict(zip(names, self._sessions[stage].run(names, inputs), strict=True))
 
     def prepare(self, stage: str) -> None:
         if stage in self._sessions:

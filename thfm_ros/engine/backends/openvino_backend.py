@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,13 +41,13 @@ class OpenVino(StageRuntime):
     def precision(self, stage: Stage) -> str:
         return self._auto if stage.precision == "auto" else stage.precision
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.prepare(stage)
         request = self._requests[stage]
-        for index, value in enumerate(inputs):
-            request.get_input_tensor(index).data[...] = value
+        for name, value in inputs.items():
+            request.get_tensor(name).data[...] = value
         request.infer()
-        return [request.get_output_tensor(i).data.copy() for i in range(len(self.manifest.stages[stage].outputs))]
+        return {t.name: request.get_tensor(t.name).data.copy() for t in self.manifest.stages[stage].outputs}
 
     def prepare(self, stage: str) -> None:
         if stage not in self._requests:

@@ -17,9 +17,10 @@ from thfm_ros.engine.backends.cuda import Cuda, DeviceMemory
 from thfm_ros.engine.backends.tensorrt_executor import Executor, as_float32, bfloat16, deserialise
 from thfm_ros.engine.build_trt import because, error_log, load_tensorrt
 from thfm_ros.engine.device import check_device, current_gpu, platform_name
-from thfm_ros.engine.manifest import FEATURES, Manifest, TensorSpec, base_name
-from thfm_ros.engine.results import Keypoints, Prediction, probabilities
+from thfm_ros.engine.manifest import Manifest
+from thfm_ros.engine.results import Prediction, keypoints_of
 from thfm_ros.engine.runtime import StageRuntime, bundle_prompts, sparse_prompt, task_stages
+from thfm_ros.engine.stage_table import FEATURES, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.paths import optional_cache_folder
@@ -126,24 +127,23 @@ class TensorRT(StageRuntime):
 
     # --- running
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Through pinned memory; every copy and the run itself in order on one stream."""
         self.cuda.activate()
         executor, specs = self.executor(stage), self.manifest.stages[stage]
         executor.shown = ()
-        for spec, value in zip(specs.inputs, inputs, strict=True):
-            self.upload(spec, value, executor.buffers[spec.name])
+        for spec in specs.inputs:
+            self.upload(spec, inputs[spec.name], executor.buffers[spec.name])
         executor()
-        hosts = [self.download(spec, executor.buffers[spec.name]) for spec in specs.outputs]
+        hosts = {t.name: self.download(t, executor.buffers[t.name]) for t in specs.outputs}
         self.cuda.synchronize()
-        return [as_float32(host, spec) for host, spec in zip(hosts, specs.outputs, strict=True)]
+        return {t.name: as_float32(hosts[t.name], t) for t in specs.outputs}
 
     def predict(self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None) -> Prediction:
         """As the base class, with everything in between staying on the GPU; times are the GPU's own.
 
         The arrays lie in pinned memory, which is used again once nothing refers to them.
         """
-        self._expect_frames(frames)
         self._check_tasks(tasks)
         self.require(task_stages(self.manifest, tasks))
         dense = [t for t in tasks if get_task(t).kind == "dense"]
@@ -179,15 +179,13 @@ class TensorRT(StageRuntime):
         for kind, begin, end in marks:
             times[kind] += self.cuda.elapsed_ms(begin, end)
         self._save_jit()
-        found = None
-        if sparse:
-            found = Keypoints(points["xy"][0], points["xyz"][0], probabilities(points["visibility"][0]))
+        found = keypoints_of(points)[0] if sparse else None
         return Prediction({t: v.transpose(1, 2, 3, 0) for t, v in videos.items()}, found, times)
 
     def _begin(self, frames: np.ndarray) -> None:
         """The frames to the GPU."""
         encode, (spec,) = self.executor("encode"), self.manifest.stages["encode"].inputs
-        self.upload(spec, frames[None], encode.buffers[spec.name])
+        self.upload(spec, self.fed("encode", {"frames": frames[None]})["frames"], encode.buffers[spec.name])
 
     def _transform(self, executor: Executor, tasks: Sequence[str]) -> None:
         """One transform stage for `tasks`; a batch has the latents once for each."""

@@ -15,7 +15,8 @@ import numpy as np
 from thfm_ros.engine.backends.cuda import Cuda, DeviceMemory, Graph
 from thfm_ros.engine.build_trt import DTYPES
 from thfm_ros.engine.device import device_rebuild
-from thfm_ros.engine.manifest import Manifest, TensorSpec
+from thfm_ros.engine.manifest import Manifest
+from thfm_ros.engine.stage_table import TensorSpec
 from thfm_ros.errors import UserError
 
 _LOG = logging.getLogger(__name__)

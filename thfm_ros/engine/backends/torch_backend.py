@@ -6,7 +6,6 @@ The only backend that needs `thfm_ros.model` (and so diffusers). It is the refer
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,13 @@ import numpy as np
 
 from thfm_ros.engine.device import cpu_name
 from thfm_ros.engine.manifest import Manifest, Stage
+from thfm_ros.engine.recipes import WindowOptions
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.errors import UserError
 
 if TYPE_CHECKING:
-    from thfm_ros.engine.modules import Clip
+    from thfm_ros.engine.stage_table import Geometry
     from thfm_ros.model.checkpoint import Checkpoint
 
 
@@ -28,15 +29,17 @@ class TorchRuntime(StageRuntime):
     threads: None leaves torch's setting, which is one for the whole process.
     """
 
-    def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, checkpoint: Checkpoint, geometry: Geometry, threads: int | None = None
+    ) -> None:
         import torch
 
-        from thfm_ros.engine.modules import whole_clip_modules, window_modules
+        from thfm_ros.engine.modules import network_stages
 
         if threads:
             torch.set_num_threads(threads)
         cuda = torch.cuda.is_available()
-        self._torch, self._device = torch, torch.device("cuda" if cuda else "cpu")
+        self._torch, self._device = torch, "cuda" if cuda else "cpu"
         info = {
             "backend": manifest.backend,
             "version": torch.__version__,
@@ -44,23 +47,18 @@ class TorchRuntime(StageRuntime):
             "threads": str(torch.get_num_threads()),
         }
         prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
-        modules = whole_clip_modules(checkpoint, clip)
-        modules |= window_modules(checkpoint, clip.frames, *([manifest.windows] if manifest.windows else []))
-        stages = {name: m.described("fp32") for name, m in modules.items()}
+        sizes = manifest.variants("transform") or (1,), manifest.variants(WINDOWS) or WindowOptions.batch
+        stages = network_stages(checkpoint, geometry, *sizes)
         if not manifest.stages:
-            manifest = dataclasses.replace(manifest, stages=stages)
+            manifest = dataclasses.replace(manifest, stages={n: m.described("fp32") for n, m in stages.items()})
         super().__init__(manifest, prompts, info)
-        self._stages: dict[str, Any] = {
-            name: m.module.to(self._device).eval().requires_grad_(False) for name, m in modules.items()
-        }
+        self._stages = {name: m.on(self._device) for name, m in stages.items()}
 
     def precision(self, stage: Stage) -> str:
         return "fp32"
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._torch.inference_mode():
-            tensors = [self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs]
-            return [y.float().cpu().numpy() for y in self._stages[stage](*tensors)]
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._stages[stage](inputs)
 
     def close(self) -> None:
         self._stages.clear()
@@ -75,36 +73,36 @@ class TorchTensorRT(TorchRuntime):
     were. Bundles for `tensorrt` are compiled once.
     """
 
-    def __init__(self, manifest: Manifest, checkpoint: Checkpoint, clip: Clip, threads: int | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, checkpoint: Checkpoint, geometry: Geometry, threads: int | None = None
+    ) -> None:
         from thfm_ros.engine.export import DTYPES
-        from thfm_ros.engine.modules import whole_clip_modules, window_modules
+        from thfm_ros.engine.modules import network_stages
         from thfm_ros.model.checkpoint import load_checkpoint
 
         self._compiler = _torch_tensorrt()
-        super().__init__(manifest, checkpoint, clip, threads)
+        super().__init__(manifest, checkpoint, geometry, threads)
         self._compiled: set[str] = set()
         self.info["compiler"] = self._compiler.__version__
         wanted = {name: DTYPES[stage.precision] for name, stage in manifest.stages.items()}
+        sizes = manifest.variants("transform"), manifest.variants(WINDOWS)
         for dtype in set(wanted.values()) - {self._torch.float32}:
             other = load_checkpoint(manifest.root / "checkpoint", dtype)
-            modules = whole_clip_modules(other, clip)
-            if manifest.windows:
-                modules |= window_modules(other, clip.frames, manifest.windows)
-            for name, module in modules.items():
+            for name, stage in network_stages(other, geometry, *sizes).items():
                 if wanted.get(name) == dtype:
-                    self._stages[name] = module.module.to(self._device).eval().requires_grad_(False)
+                    self._stages[name] = stage.on(self._device)
 
     def precision(self, stage: Stage) -> str:
         return stage.precision
 
-    def run(self, stage: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         from thfm_ros.paths import optional_cache_folder
 
         if stage not in self._compiled:
-            examples = tuple(self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs)
-            program = self._torch.export.export(self._stages[stage], examples)
+            examples = tuple(self._torch.from_numpy(x).to(self._device) for x in inputs.values())
+            program = self._torch.export.export(self._stages[stage].module, examples)
             cache = optional_cache_folder("torch_tensorrt")
-            self._stages[stage] = self._compiler.dynamo.compile(
+            compiled = self._compiler.dynamo.compile(
                 program,
                 arg_inputs=list(examples),
                 use_explicit_typing=True,  # the modules' own types; later releases know nothing else
@@ -112,8 +110,9 @@ class TorchTensorRT(TorchRuntime):
                 min_block_size=1,
                 **({"timing_cache_path": str(cache / "timing.cache")} if cache else {}),
             )
+            self._stages[stage] = dataclasses.replace(self._stages[stage], module=compiled)
             self._compiled.add(stage)
-        return super().run(stage, inputs)
+        return super().compute(stage, inputs)
 
 
 def _torch_tensorrt() -> Any:
@@ -144,7 +143,7 @@ def open_checkpoint(root: Path, backend: str, threads: int | None) -> TorchRunti
 
 def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: str = "torch") -> TorchRuntime:
     try:
-        from thfm_ros.engine.modules import Clip, checkpoint_manifest
+        from thfm_ros.engine.modules import checkpoint_manifest, geometry_of
         from thfm_ros.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise UserError(
@@ -152,9 +151,9 @@ def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: s
         ) from None
     checkpoint = load_checkpoint(root)
     if manifest is None:
-        clip = Clip.of(checkpoint)
-        manifest = checkpoint_manifest(root, checkpoint, clip, backend)
+        geometry = geometry_of(checkpoint, windows=WindowOptions.size)
+        manifest = checkpoint_manifest(root, checkpoint, geometry, backend)
     else:
-        clip = Clip(manifest.frames, manifest.height, manifest.width, manifest.latent_shape)
+        geometry = geometry_of(checkpoint, manifest.frames, manifest.height, manifest.width, manifest.windows)
     kind = TorchTensorRT if manifest.backend == "torch_tensorrt" else TorchRuntime
-    return kind(manifest, checkpoint, clip, threads)
+    return kind(manifest, checkpoint, geometry, threads)
