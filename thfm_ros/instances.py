@@ -23,6 +23,9 @@ ERROR = 0.04  # what a network's offsets are off by, in the code's own measure
 REACH = 2.5  # times that: votes that far from a place still mean it
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # pixels that votes are blurred by, each by what suits its offset
 CELL = 2  # pixels along each side of what votes are counted in; the mean of the votes is exact all the same
+WEAK, STRONG, SURE = 0.3, 0.65, 4  # a part of a mask lies above the one; above the other so many pixels of it do
+SMOOTH, VALLEY = 1.2, 0.85  # pixels that centre-ness is blurred by; what it falls to, at the most, between two people
+SUMMIT, ASIDE = 0.3, 0.8  # least centre-ness of a centre; what lying far from it counts beside pointing past it
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,89 @@ def group(code: np.ndarray, least: int = 12, most: int = 20) -> Instances:
     return Instances(
         labels, np.array(boxes, np.float32), (centres[order] + 0.5).astype(np.float32), np.array(scores, np.float32)
     )
+
+
+def split(code: np.ndarray, mask: np.ndarray, least: int = 12, most: int = 20) -> Instances:
+    """As `group`, for a code that is only roughly right: (H, W, 3), and a mask (H, W) in [0, 1] of everybody.
+
+    Connected parts of the mask are split at the summits of centre-ness, a valley between any two: each pixel is that
+    summit's which it points to and lies near. What points into a larger neighbour is a part of that: an arm, or legs
+    that show beneath a sign. Scores are the means of the mask.
+    """
+    labels = parts_of(mask)
+    rows, columns = np.nonzero(labels)
+    places = np.stack([columns, rows], -1).astype(float)
+    votes = places + _square(code[rows, columns, :2].astype(float)) * max(mask.shape)
+    part = labels[rows, columns]
+    near = cv2.GaussianBlur(np.maximum(code[..., 2], 0).astype(np.float32), (0, 0), SMOOTH)
+    count = int(labels.max(initial=0))
+    for n in range(1, count + 1):
+        own = np.flatnonzero(part == n)
+        summits = _summits(np.where(labels == n, near, 0))
+        if len(summits) > 1:
+            squared = _squared(votes[own], summits) ** 0.5 + ASIDE * _squared(places[own], summits) ** 0.5
+            whose = squared.argmin(0)
+            part[own[whose > 0]] = count + whose[whose > 0]
+            count += len(summits) - 1
+    labels[rows, columns] = part
+    areas = np.bincount(part, minlength=count + 1)
+    for n in np.argsort(areas[1:], kind="stable") + 1:
+        own = part == n
+        if areas[n]:
+            x, y = np.rint(np.median(votes[own], 0)).astype(int).clip(0, [mask.shape[1] - 1, mask.shape[0] - 1])
+            there = labels[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+            whose = int(np.bincount(there[there > 0], minlength=1).argmax())
+            if n not in there and areas[whose] > areas[n]:
+                labels[labels == n] = part[own] = whose
+    return instances_of(labels, mask, least, most)
+
+
+def parts_of(mask: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1] -> (H, W) int32 numbers of its connected parts from 1 on, 0 elsewhere.
+
+    A part is what exceeds WEAK around some pixels above STRONG (hysteresis, as Canny's edges have it, 1986).
+    """
+    count, parts = cv2.connectedComponents((mask > WEAK).astype(np.uint8))
+    sure = np.bincount(parts[mask > STRONG], minlength=count) >= SURE
+    sure[0] = False
+    return np.where(sure, np.cumsum(sure), 0).astype(np.int32)[parts]
+
+
+def instances_of(labels: np.ndarray, mask: np.ndarray, least: int, most: int) -> Instances:
+    """labels (H, W), any numbers above 0, of at least so many pixels -> people, scored by the mask's mean (H, W)."""
+    areas = np.bincount(labels.ravel())
+    order = [n for n in np.argsort(-areas, kind="stable") if n and areas[n] >= least][:most]
+    number = np.zeros(len(areas), np.uint8)
+    number[order] = np.arange(1, len(order) + 1)
+    boxes, centres, scores = [], [], []
+    for n in order:
+        y, x = np.nonzero(labels == n)
+        boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
+        centres.append((x.mean() + 0.5, y.mean() + 0.5))
+        scores.append(mask[y, x].mean())
+    return Instances(
+        number[labels],
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(centres, np.float32).reshape(-1, 2),
+        np.array(scores, np.float32),
+    )
+
+
+def _summits(near: np.ndarray) -> np.ndarray:
+    """(N, 2) x, y of the highest places of (H, W), the highest first; on the way between two of them it falls below
+    VALLEY of the lower."""
+    rows, columns = np.nonzero((near >= cv2.dilate(near, np.ones((5, 5), np.uint8))) & (near > SUMMIT))
+    kept: list[np.ndarray] = []
+    for n in np.argsort(-near[rows, columns], kind="stable"):
+        place = np.array([columns[n], rows[n]])
+        for other in kept:
+            steps = int(np.abs(other - place).max()) + 1
+            x, y = np.rint(np.linspace(place, other, steps)).astype(int).T
+            if near[y, x].min() > VALLEY * near[rows[n], columns[n]]:
+                break
+        else:
+            kept.append(place)
+    return np.array(kept, float).reshape(-1, 2)
 
 
 def _centres(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from crowd_fakes import CAMERA, HEIGHT_M, SIZE, Block, CrowdManifest, CrowdRuntime, picture
@@ -98,7 +99,8 @@ def test_a_crossing_leaves_everyone_their_id(stride: int) -> None:
         return [Block(1, 60 + 80 * seconds, 150, 170), Block(2, 420 - 80 * seconds, 150, 110)]
 
     results = play(scene, 4.5, stride=stride)
-    first = [of(results[0], b).id for b in scene(0)]
+    assert not results[0].people or stride > 1  # nobody is somebody at once
+    first = [of(results[2], b).id for b in scene(2 / 12)]
     last = [of(results[-1], b).id for b in scene((len(results) - 1) / 12)]
     assert first == last
     assert {p.id for r in results for p in r.people} == set(first)
@@ -176,23 +178,77 @@ def test_without_the_task_instances_people_are_the_parts_of_the_mask(tasks: tupl
     assert all(of(r, b) is not None for i, r in enumerate(results) for b in three(i / 12))
 
 
-def test_a_map_of_instances_that_disagrees_with_itself_gives_way_to_the_mask() -> None:
-    class Guessing(CrowdRuntime):
-        def predict(self, video: np.ndarray, tasks: Sequence[str], *options: object) -> SimpleNamespace:
-            found = super().predict(video, tasks, *options)
-            rng = np.random.default_rng(0)
-            code = found.dense["instances"]
-            people = code[..., 2:] > -1
-            code[..., :2] += people * rng.normal(0, 0.3, (*code.shape[:3], 2))
-            return found
+class Rough(CrowdRuntime):
+    """Its offsets are wrong by tens of pixels, the same way over a few of them, and trembling besides."""
 
-    estimator = StreamEstimator(Guessing())
+    def predict(self, frames: np.ndarray, tasks: Sequence[str], *options: object) -> SimpleNamespace:
+        found = super().predict(frames, tasks, *options)
+        rng = np.random.default_rng(0)
+        code = found.dense["instances"]
+        noise = rng.normal(0, 1, (*code.shape[1:3], 2))
+        code[..., :2] += (code[..., 2:] > -1) * (0.03 * noise + 0.8 * cv2.GaussianBlur(noise, (0, 0), 4))
+        return found
+
+
+def test_a_map_of_instances_that_disagrees_with_itself_is_joined_by_the_mask_and_that_is_said() -> None:
+    estimator = StreamEstimator(Rough())
     results = play(three, 1, estimator=estimator)
-    assert "disagrees with itself" in estimator.doubt
+    assert "too rough" in estimator.doubt
     assert all(len(r.people) == 3 for r in results)
     sure = StreamEstimator(CrowdRuntime())
     play(three, 0.5, estimator=sure)
     assert sure.doubt == ""
+
+
+def test_by_a_rough_map_two_who_touch_are_two_and_stay_who_they_are() -> None:
+    def scene(seconds: float) -> list[Block]:
+        return [Block(1, 190, 150, 160), Block(2, 246, 150, 150)]
+
+    assert scene(0)[0].box[2] > scene(0)[1].box[0]
+    results = play(scene, 2, Rough())
+    assert {len(r.people) for r in results} == {2}
+    assert len({p.id for r in results for p in r.people}) == 2
+
+
+@pytest.mark.parametrize("tasks", [("instances", "foreground"), ("foreground",)])
+def test_one_person_whose_mask_falls_into_two_fragments_is_one(tasks: tuple[str, ...]) -> None:
+    """A pillar, thinner than they are, crosses somebody after a second."""
+
+    class Moving(Rough if "instances" in tasks else CrowdRuntime):
+        pass
+
+    estimator = StreamEstimator(Moving(CrowdManifest(tasks=(*tasks, "keypoints_2d", "keypoints_3d"))))
+    block = Block(1, 240, 150, 200)
+    results = play(lambda s: [block], 1, estimator=estimator)
+    results += play(lambda s: [block], 1, estimator=estimator, start=1, pillars=[(236, 246)])
+    assert all(len(r.people) == 1 for r in results)
+    assert len({p.id for r in results for p in r.people}) == 1
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_flicker_is_nobody(frames: int) -> None:
+    def scene(seconds: float) -> list[Block]:
+        blink = [Block(2, 380, 150, 100)] if 0.99 < seconds < 0.99 + frames / 12 else []
+        return [Block(1, 120, 150, 140), *blink]
+
+    for stride in (1, 4):
+        results = play(scene, 2, stride=stride)
+        assert len({p.id for r in results for p in r.people}) == 1
+        assert max(r.others for r in results) == 0
+    at_once = play(scene, 2, config=StreamConfig(confirm_s=0.0))
+    assert len({p.id for r in at_once for p in r.people}) == 2
+
+
+def test_who_walks_off_beyond_the_edge_and_who_is_hidden_up_to_the_knees_keep_their_ids() -> None:
+    """Each box becomes a fraction of what it was, within half a second, and whole again."""
+
+    def scene(seconds: float) -> list[Block]:
+        out = 60 * np.sin(np.pi * np.clip(seconds - 1, 0, 1))
+        return [Block(1, 40 - out, 150, 200), Block(2, 300, 150, 160), *([Block(3, 300, 215, 170)] * (seconds > 1.5))]
+
+    results = play(scene, 3)
+    assert of(results[0], scene(0)[0]).id == of(results[-1], scene(3)[0]).id
+    assert len({p.id for r in results for p in r.people}) == 3
 
 
 def test_by_the_mask_alone_two_who_meet_stay_two_where_they_were_two_before() -> None:

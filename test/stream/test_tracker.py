@@ -9,7 +9,7 @@ from thfm_ros.evaluate.crowd import box_iou
 from thfm_ros.evaluate.tracking import TrackedFrame, tracking_figures
 from thfm_ros.stream.assign import assign
 from thfm_ros.stream.detect import Detection
-from thfm_ros.stream.tracker import NS, Tracker
+from thfm_ros.stream.tracker import NS, Place, Tracker
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -99,3 +99,52 @@ def test_somebody_found_twice_is_one() -> None:
     for index in range(3):
         tracker.step(index * NS // 12, [Detection(box, 0.9), Detection(box + 1, 0.5)])
     assert len(tracker.tracks) == 1
+
+
+def seen(tracker: Tracker, seconds: float, *boxes: tuple[float, ...], colours: np.ndarray | None = None) -> list[int]:
+    """The number of whoever is known in each box; 0 for who is not."""
+    who = tracker.step(round(seconds * NS), [Detection(np.array(box, float), 1.0, colours) for box in boxes])
+    known = {n: track for n, track in who.items() if track.known}
+    return [int(tracker.name(known[n]).split("_")[1]) if n in known else 0 for n in range(len(boxes))]
+
+
+def test_nobody_is_somebody_before_they_were_seen_for_a_while() -> None:
+    tracker, box = Tracker(confirm_s=0.15), (10, 10, 40, 100)
+    assert [seen(tracker, n / 12, box) for n in range(4)] == [[0], [0], [1], [1]]
+    assert seen(tracker, 0.5, box, (200, 10, 240, 110)) == [1, 0]
+    for n in range(7, 12):
+        assert seen(tracker, n / 12, box) == [1]
+    assert [seen(tracker, n / 12, box, (200, 10, 240, 110)) for n in range(12, 15)] == [[1, 0], [1, 0], [1, 2]]
+    slow = Tracker(confirm_s=0.15)  # of a machine that sees two frames a second
+    assert [seen(slow, n / 2, box) for n in range(2)] == [[0], [1]]
+
+
+def test_nobody_takes_a_part_of_somebody_else_so_that_a_third_finds_a_place() -> None:
+    """One stays, one left; a chair appears before the first, of whom the second could be the rest."""
+    tracker = Tracker()
+    stays, left, chair = (100, 20, 160, 220), (110, 30, 165, 215), (120, 180, 150, 220)
+    for n in range(6):
+        assert seen(tracker, n / 12, stays, (300, 30, 355, 215))[0] in (0, 1)
+    tracker.tracks[1].state[0] = left  # where the hidden one is expected by now
+    assert seen(tracker, 1.2, stays, chair)[0] == 1
+
+
+def test_a_depth_camera_s_metres_say_where_and_how_large_who_is_hidden_comes_back() -> None:
+    """Somebody walks towards the camera from 6 m to 3.5 m, hidden on the way: twice as high then."""
+    focal = np.array([480.0, 480.0])
+
+    def box_at(seconds: float) -> tuple[float, ...]:
+        z = 6 - 1.25 * seconds
+        x, half = 240 + 480 * 0.8 / z, 480 * 0.85 / z
+        return (x - 0.35 * half, 144 - half, x + 0.35 * half, 144 + half)
+
+    errors = []
+    for metres in (True, False):
+        tracker = Tracker()
+        for n in range(4):
+            seen(tracker, n / 12, box_at(n / 12))
+            root, velocity = np.array([0.8, 0.0, 6 - 1.25 * n / 12]), np.array([0.0, 0.0, -1.25])
+            tracker.tracks[0].place = Place(root, velocity, focal) if metres else None
+        expected = tracker.tracks[0].at(round(1.6 * NS))
+        errors.append(np.abs(expected - box_at(1.6)).max())
+    assert errors[0] < 0.6 * errors[1]

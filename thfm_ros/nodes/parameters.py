@@ -136,6 +136,13 @@ PARAMETERS: dict[str, Spec] = {
             "Who is not seen for longer, hidden or out of view, comes back with another id, seconds.",
             (0.1, 60.0),
         ),
+        Spec(
+            "confirm_s",
+            0.15,
+            "now",
+            "Who is seen for less is not reported: a flicker of the mask, seconds; 0: everybody at once.",
+            (0.0, 5.0),
+        ),
         Spec("max_depth_m", 100.0, "now", "Farther metric depth is too far (+inf, REP-117), metres.", (0.5, 10000.0)),
         Spec(
             "scale_half_life_s",

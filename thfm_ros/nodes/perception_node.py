@@ -269,7 +269,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             warmup=p["warmup"],
             output=p["output_resolution"],
             newest_only=p["newest_only"],
-            **{name: p[name] for name in ("min_score", "max_people", "absence_s")},
+            **{name: p[name] for name in ("min_score", "max_people", "absence_s", "confirm_s")},
             max_depth_m=p["max_depth_m"],
             scale_half_life_s=p["scale_half_life_s"],
             joint_noise_m=p["joint_noise_m"],

@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 
 from thfm_ros.skeleton import JointSet
-from thfm_ros.stream.detect import Detected, Detection, overlap
+from thfm_ros.stream.detect import Detected, Detection, overlap, share
 from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.motion import Velocities
 from thfm_ros.stream.people import Person, locate, root_covariance
 from thfm_ros.stream.smooth import JointSmoother
 from thfm_ros.stream.torso import BodySize
-from thfm_ros.stream.tracker import NS, Track, Tracker
+from thfm_ros.stream.tracker import NS, Place, Track, Tracker
 from thfm_ros.stream.windows import FollowedClip
 from thfm_ros.tasks import INSTANCES
 
 SPARSE = ("keypoints_2d", "keypoints_3d")
 FOLLOWED_S = 0.6  # for how long somebody whom no detection shows is still looked for in their window
 THERE = 0.3  # the least overlap of a skeleton with the window's person, where no detection shows them
+BEFORE = 0.7  # share of such a skeleton's box in somebody else's from which it is theirs
 SAME = 0.1  # mean distance of two skeletons' joints, in heights of the person, below which they are one person's
 NEARER = 1.1  # times as high has somebody else to be to take a known person's place among the nearest
 LABELS = 65535  # values of the label image, 1 and up; ids beyond them begin again
@@ -94,8 +95,8 @@ class _Memory:
 
 
 class Crowd:
-    """The people of one camera. `config` is read afresh by every call: max_people, absence_s, min_score, joint_noise_m
-    of `StreamConfig`."""
+    """The people of one camera. `config` is read afresh by every call: max_people, absence_s, confirm_s, min_score,
+    joint_noise_m of `StreamConfig`."""
 
     def __init__(self, joint_set: JointSet) -> None:
         self._joint_set = joint_set
@@ -124,7 +125,7 @@ class Crowd:
         self, frames: Sequence[Frame], first: int, skeletons: Sequence[Skeleton], size: tuple[int, int], config: Any
     ) -> dict[int, InView]:
         """The one skeleton of each frame as the only person; index of a frame, `first` or later -> who is in view."""
-        self.tracker.absence_s = config.absence_s
+        self.tracker.absence_s, self.tracker.confirm_s = config.absence_s, 0.0  # no mask that could flicker
         found: dict[Track, dict[int, Skeleton]] = {}
         for i in range(first, len(frames)):
             sound = skeletons[i].sound(config.min_score)
@@ -139,8 +140,7 @@ class Crowd:
         self,
         frames: Sequence[Frame],
         first: int,
-        maps: np.ndarray,
-        detect: Callable[[np.ndarray, np.ndarray, list[np.ndarray]], Detected],
+        detect: Callable[[int, list[np.ndarray]], Detected],
         runtime: Any,
         tasks: Sequence[str],
         size: tuple[int, int],
@@ -148,16 +148,17 @@ class Crowd:
     ) -> dict[int, InView]:
         """Everyone detected in frames `first` and later, with the skeletons of their windows.
 
-        maps: (N, H, W, 3) of those frames, by which `detect` finds people in (map, pixels, boxes where they are
-        expected). runtime: gives skeletons (`predict_windows`). size: width and height of the camera's image.
+        detect: finds people by (index of a frame, boxes where they are expected). runtime: gives skeletons
+        (`predict_windows`). size: width and height of the camera's image.
         """
-        self.tracker.absence_s = config.absence_s
+        self.tracker.absence_s, self.tracker.confirm_s = config.absence_s, config.confirm_s
         who: dict[int, dict[Track, Detection]] = {}
         detected: dict[int, Detected] = {}
         for i in range(first, len(frames)):
-            detected[i] = detect(maps[i - first], frames[i].pixels, self.tracker.expected(frames[i].stamp_ns))
+            detected[i] = detect(i, self.tracker.expected(frames[i].stamp_ns))
             people = detected[i].people
             who[i] = {track: people[n] for n, track in self.tracker.step(frames[i].stamp_ns, people).items()}
+        who = {i: {track: d for track, d in there.items() if track.known} for i, there in who.items()}
         nearest = self._nearest(frames[-1].stamp_ns, config.max_people)
         skeletons = self._skeletons(frames, nearest, runtime, tasks)
         found: dict[Track, dict[int, Skeleton]] = {}
@@ -178,7 +179,7 @@ class Crowd:
 
     def _nearest(self, stamp_ns: int, count: int) -> list[Track]:
         """The tracks whose windows are looked at: of those seen lately the highest in the image."""
-        lately = [t for t in self.tracker.tracks if stamp_ns - t.seen_ns <= FOLLOWED_S * NS]
+        lately = [t for t in self.tracker.tracks if t.known and stamp_ns - t.seen_ns <= FOLLOWED_S * NS]
         height = {t: (t.box[3] - t.box[1]) * (NEARER if t.number else 1.0) for t in lately}
         return sorted(lately, key=lambda t: -height[t])[:count]
 
@@ -222,8 +223,11 @@ class Crowd:
             if min(apart, default=1.0) < SAME:
                 continue
             if track not in detected:
+                others = [d.box for t, d in detected.items() if t in kept]
                 if overlap(skeleton.box, track.at(stamp_ns)) < THERE:
                     continue
+                if any(share(skeleton.box, box) > BEFORE for box in others):
+                    continue  # whoever is before them has that skeleton
                 track.see(stamp_ns, skeleton.box, None)
             kept.append(track)
         return kept
@@ -255,6 +259,9 @@ class Crowd:
                 label = _label(track) if detection and detection.label else 0
                 joints = (place[:, :2], place[:, 2:], skeletons[i].confidence)
                 people.append(self._person(identity, memory, frames[i], *joints, size, bounds or None, label))
+            camera = frames[seen[-1]].intrinsics
+            if camera is not None and people[-1].measured and people[-1].located:
+                track.place = Place(people[-1].root, people[-1].velocity, np.array([camera.fx, camera.fy]))
             for i, person in zip(seen, people, strict=True):
                 in_view[i].people.append(person)
         for seen_there in in_view.values():

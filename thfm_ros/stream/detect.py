@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from thfm_ros.instances import Instances, group
+from thfm_ros.instances import EDGE, Instances, group, instances_of, parts_of, split
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.tasks import ALPHA, INSTANCES
 
 LEAST_PIXELS = 12  # of the network's map that somebody fills
 MOST = 20  # people of a frame
-THERE = 0.5  # above it a pixel of the mask is somebody's
-TRUST = 0.62  # mean agreement of pixels on their centres: 1 for the truth, 0.4 for a network that guesses
+TRUST = 0.75  # mean agreement of pixels on their centres: 1 for the truth; below it `split` finds more than `group`
+UNKNOWN = 0.6  # likeness of colours of which one's are not known
+WITHIN = 0.8  # share of a part's pixels in the box where somebody is expected from which it is theirs
 BINS = 4  # of each colour channel, above and below a person's middle
 
 
@@ -42,66 +42,68 @@ class Detected:
     people: list[Detection]
 
 
-def detect(task: str, fit: Letterbox, rgb: np.ndarray, pixels: np.ndarray, expected: Sequence[np.ndarray]) -> Detected:
-    """Everybody in a frame by the map (H, W, 3) in [-1, 1] of a dense task, `instances` or `foreground`.
+def detect(
+    maps: Mapping[str, np.ndarray], rough: bool, pixels: np.ndarray, fit: Letterbox, expected: Sequence[np.ndarray]
+) -> Detected:
+    """Everybody in a frame.
 
-    pixels: (H, W, 3) uint8 RGB of the letterboxed frame. expected: see `from_mask`.
+    maps: (H, W, 3) in [-1, 1] of the dense tasks `instances` or `foreground`, or both. rough: the first is not
+    `trusted`. pixels: (H, W, 3) uint8 RGB of the letterboxed frame. expected: see `from_mask`.
     """
-    if task == INSTANCES.name:
-        return from_instances(INSTANCES.from_rgb(rgb), pixels, fit)
-    return from_mask(ALPHA.from_rgb(rgb), pixels, fit, expected)
+    mask = ALPHA.from_rgb(maps["foreground"]) if "foreground" in maps else None
+    if INSTANCES.name not in maps:
+        return from_mask(mask, pixels, fit, expected)
+    code = INSTANCES.from_rgb(maps[INSTANCES.name])
+    if not rough:
+        return _detected(group(code, LEAST_PIXELS, MOST), pixels, fit)
+    mask = (code[..., 2] / EDGE).clip(0, 1) if mask is None else mask
+    return _detected(split(code, mask, LEAST_PIXELS, MOST), pixels, fit)
 
 
 def trusted(rgb: np.ndarray) -> bool:
     """Whether the map (H, W, 3) of `instances` agrees with itself: pixels of one person point to one centre.
 
-    A network that has not learned it yet points anywhere, and everybody falls to pieces.
+    A network that has not learned it well points anywhere near, and everybody falls to pieces.
     """
     found = group(INSTANCES.from_rgb(rgb), LEAST_PIXELS, MOST)
     areas = np.bincount(found.labels.ravel(), minlength=len(found) + 1)[1:]
     return not len(found) or float(np.average(found.scores, weights=areas)) >= TRUST
 
 
-def from_instances(code: np.ndarray, pixels: np.ndarray, fit: Letterbox) -> Detected:
-    """code (H, W, 3) and pixels (H, W, 3) uint8 RGB of the letterboxed frame -> everybody in it."""
-    return _detected(group(code, LEAST_PIXELS, MOST), pixels, fit)
-
-
 def from_mask(alpha: np.ndarray, pixels: np.ndarray, fit: Letterbox, expected: Sequence[np.ndarray] = ()) -> Detected:
     """alpha (H, W) in [0, 1] of all people: each connected part is one person, however many touch, but for those who
-    are `expected` in it: boxes (4,) in pixels of the camera's image. Each of its pixels is the nearest one's."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats((alpha > THERE).astype(np.uint8))
+    are `expected` in it: boxes (4,) in pixels of the camera's image. Each of its pixels is the nearest one's. Parts in
+    the box of one of them are one person."""
+    parts = parts_of(alpha)
+    count = int(parts.max(initial=0)) + 1
     places = [fit.points_to_target(box.reshape(2, 2)) for box in expected]
+    middles = np.array([p.mean(0) for p in places]).reshape(-1, 2)
     for part in range(1, count):
-        left, top, width, height = stats[part, :4]
-        middles = np.array([p.mean(0) for p in places]).reshape(-1, 2)
-        inside = ((middles >= (left, top)) & (middles < (left + width, top + height))).all(1)
+        row, column = np.nonzero(parts == part)
+        first, last = np.array([column.min(), row.min()]), np.array([column.max(), row.max()]) + 1
+        inside = ((middles >= first) & (middles < last)).all(1)
         if inside.sum() < 2:
             continue
-        row, column = np.nonzero(parts == part)
         sizes = np.array([np.maximum(p[1] - p[0], 1) for p in places])[inside]
         away = (np.stack([column, row], -1)[:, None] + 0.5 - middles[inside]) / sizes
         parts[row, column] = count + np.square(away).sum(-1).argmin(1)
         count += int(inside.sum())
-    areas = np.bincount(parts.ravel(), minlength=count)
-    order = [n for n in np.argsort(-areas, kind="stable") if n and areas[n] >= LEAST_PIXELS][:MOST]
-    number = np.zeros(count, np.uint8)
-    number[order] = np.arange(1, len(order) + 1)
-    labels = number[parts]
-    rows, columns = (np.broadcast_to(x, alpha.shape) for x in np.ogrid[: alpha.shape[0], : alpha.shape[1]])
-    boxes, centres = [], []
-    for n in range(1, len(order) + 1):
-        y, x = rows[labels == n], columns[labels == n]
-        boxes.append((x.min(), y.min(), x.max() + 1, y.max() + 1))
-        centres.append((x.mean() + 0.5, y.mean() + 0.5))
-    scores = np.bincount(parts.ravel(), alpha.ravel(), count)[order] / np.maximum(areas[order], 1)
-    found = Instances(
-        labels,
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(centres, np.float32).reshape(-1, 2),
-        scores.astype(np.float32),
-    )
-    return _detected(found, pixels, fit)
+    _joined(parts, places)
+    return _detected(instances_of(parts, alpha, LEAST_PIXELS, MOST), pixels, fit)
+
+
+def _joined(parts: np.ndarray, places: Sequence[np.ndarray]) -> None:
+    """Gives parts (H, W) that lie in one of the places (2, 2), and in no other, the largest one's number."""
+    owner: dict[int, list[int]] = {}
+    for part in np.flatnonzero(np.bincount(parts.ravel())[1:]) + 1:
+        row, column = np.nonzero(parts == part)
+        at = np.stack([column, row], -1) + 0.5
+        inside = [((at >= low) & (at < high)).all(1).mean() > WITHIN for low, high in places]
+        if sum(inside) == 1:
+            owner.setdefault(inside.index(True), []).append(int(part))
+    for several in owner.values():
+        largest = max(several, key=lambda part: int((parts == part).sum()))
+        parts[np.isin(parts, several)] = largest
 
 
 def _detected(found: Instances, pixels: np.ndarray, fit: Letterbox) -> Detected:
@@ -127,8 +129,8 @@ def _colours(pixels: np.ndarray, mask: np.ndarray, box: np.ndarray) -> np.ndarra
 
 
 def alike(a: np.ndarray | None, b: np.ndarray | None) -> float:
-    """How alike two histograms are (Bhattacharyya), in [0, 1]; 0.5 where one is not known."""
-    return 0.5 if a is None or b is None else float(np.sqrt(a * b).sum())
+    """How alike two histograms are (Bhattacharyya), in [0, 1]; UNKNOWN where one is not known."""
+    return UNKNOWN if a is None or b is None else float(np.sqrt(a * b).sum())
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -136,3 +138,9 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     common = float(np.prod(sides.clip(0)))
     return common / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - common, 1e-9)
+
+
+def share(box: np.ndarray, other: np.ndarray) -> float:
+    """Share of a box (4,) that lies in another."""
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    return float(np.prod(sides.clip(0)) / max(np.prod(box[2:] - box[:2]), 1e-9))

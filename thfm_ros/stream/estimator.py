@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -19,7 +18,7 @@ from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import get_joint_set
 from thfm_ros.stream.align import StreamUnits
 from thfm_ros.stream.crowd import SPARSE, Crowd, InView, Skeleton, detector, shortcomings
-from thfm_ros.stream.detect import detect, trusted
+from thfm_ros.stream.detect import Detected, detect, trusted
 from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.lens import Lens
 from thfm_ros.stream.people import Person
@@ -40,8 +39,8 @@ FIELDS = {  # task -> field of FrameResult
 
 
 DOUBT = (
-    "people: the network's map of instances disagrees with itself, so people are the connected parts of the mask; it "
-    "needs more training"
+    "people: the network's map of instances is too rough to go by alone, so people are the parts of the mask around "
+    "its summits, and two who touch may be one; it needs more training"
 )
 
 
@@ -72,6 +71,7 @@ class StreamConfig:
     min_score: float = 0.3  # people below it are not reported
     max_people: int = 6  # the nearest are reported, the others counted
     absence_s: float = 3.0  # who is not seen for longer comes back as somebody else
+    confirm_s: float = 0.15  # who is seen for less is not reported: a flicker
     max_depth_m: float = 100.0
     scale_half_life_s: float = 1.0
     joint_noise_m: float = 0.03  # by how much joints tremble, which is smoothed; 0: as the network says them
@@ -276,12 +276,15 @@ class StreamEstimator:
         if not sparse:
             return {}
         if name := self._detector:
-            self.doubt = ""
-            if name == INSTANCES.name and not trusted(np.asarray(prediction.dense[name][-1])):
-                self.doubt, name = DOUBT, "foreground" if "foreground" in prediction.dense else name
-            maps = np.asarray(prediction.dense[name])[first - len(frames) :]
-            find = partial(detect, name, self._fit)
-            return self._crowd.see_all(frames, first, maps, find, self.runtime, sparse, self._fit.source, self.config)
+            rough = name == INSTANCES.name and not trusted(np.asarray(prediction.dense[name][-1]))
+            self.doubt = DOUBT if rough else ""
+            dense = {t: np.asarray(prediction.dense[t]) for t in {name, "foreground"} & prediction.dense.keys()}
+
+            def find(index: int, expected: list[np.ndarray]) -> Detected:
+                maps = {t: found[index - len(frames)] for t, found in dense.items()}
+                return detect(maps, rough, frames[index].pixels, self._fit, expected)
+
+            return self._crowd.see_all(frames, first, find, self.runtime, sparse, self._fit.source, self.config)
         keypoints = prediction.keypoints
         xy = self._fit.points_to_source(np.asarray(keypoints.xy, float) * np.array(self.size))
         joints = zip(xy, np.asarray(keypoints.xyz, float), np.asarray(keypoints.visibility, float), strict=True)
