@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from thfm_ros.evaluate.crowd import CrowdProtocol, _score_frame, average_precision, crowd_config, summarise
+from thfm_ros.errors import UserError
+from thfm_ros.evaluate.crowd import CrowdProtocol, _score_frame, average_precision, crowd_config, evaluate, summarise
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.stream.people import Person
 
@@ -105,3 +106,26 @@ def test_crowds_are_held_out_and_nobody_is_missing() -> None:
 
     config = crowd_config(SynthConfig(height=64, width=96), 5)
     assert (config.split, config.people, config.crowd, config.empty, config.frames) == ("test", 6, 1.0, 0.0, 5)
+
+
+def test_with_people_s_true_pixels_the_tracker_alone_is_scored(tmp_path) -> None:
+    """Two who walk towards one another, past a third of a clip in which the second is cut off at the knees."""
+    made = clip(24)
+    for n, person in enumerate(made.people):
+        person.box[:, 0::2] = person.visible_box[:, 0::2] = person.box[:, 0::2].clip(0, SIZE[0])
+        made.rgb[made.instances == n + 1] = (200, 40, 40) if n else (40, 40, 200)
+    source = SimpleNamespace(settings={"split": "test"}, clip=lambda index: made)
+    report = evaluate(None, {}, source, 1, tmp_path, name="tracker")
+    found = report.figures["tracker"]
+    assert set(found) == {"ids", "people"}
+    assert found["ids"]["idf1"] == found["ids"]["mota"] == 1.0
+    assert found["ids"]["switches"] == found["people"]["missed"] == 0.0
+    assert "pck_0.05" not in found["people"]
+
+
+@pytest.mark.parametrize(("boxes", "checkpoint"), [("given", True), ("own", False), ("mine", True)])
+def test_boxes_are_given_or_a_network_s_own(boxes: str, checkpoint: bool, tmp_path) -> None:
+    from thfm_ros.evaluate.commands import crowd
+
+    with pytest.raises(UserError, match="expected --boxes own with a --checkpoint, or --boxes given without"):
+        crowd(checkpoint=tmp_path if checkpoint else None, boxes=boxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,8 +15,10 @@ from thfm_ros.evaluate.progress import progress
 if TYPE_CHECKING:
     from thfm_ros.evaluate.predictors import Predictor
     from thfm_ros.evaluate.synthetic import ClipSource
+    from thfm_ros.stream.estimator import StreamEstimator
 
 CONSTANT = "constant"
+GIVEN = (288, 480, 12.0)  # height, width, frames a second of crowds whose people are given
 KEPT = "their rows are kept, the same command goes on from there"
 # The published data sets (benchmarks.py), a command each.
 PUBLISHED = {
@@ -119,7 +121,8 @@ def synthetic(
 
 
 def crowd(
-    checkpoint: Path = typer.Option(..., help="checkpoint or bundle folder"),
+    checkpoint: Path | None = typer.Option(None, help="checkpoint or bundle folder"),
+    boxes: str = typer.Option("own", help="given: people's true pixels, for the tracker alone; own: a network's"),
     out: Path | None = OUT,
     json_file: Path | None = JSON,
     seed: int = typer.Option(0, help="which held-out clips"),
@@ -133,22 +136,46 @@ def crowd(
     resume: bool = RESUME,
 ) -> None:
     """Everyone in held-out synthetic crowds: ids over time (MOTA, IDF1, HOTA), joints and masks of each person."""
+    from thfm_ros.errors import UserError
     from thfm_ros.evaluate import crowd as run
-    from thfm_ros.evaluate.predictors import fingerprint
     from thfm_ros.evaluate.report import write_json
     from thfm_ros.evaluate.synthetic import GeneratedClips
     from thfm_ros.stream.estimator import StreamConfig
     from thfm_ros.synth.config import SynthConfig, parse_size
 
+    if boxes not in ("given", "own") or (boxes == "own") == (checkpoint is None):
+        raise UserError(
+            f"expected --boxes own with a --checkpoint, or --boxes given without, found --boxes {boxes} "
+            f"{'without one' if checkpoint is None else 'with one'}"
+        )
     folder = out or Path("out/evaluate/crowd")
-    estimator = run.open_estimator(checkpoint, backend, threads, StreamConfig(max_people=max_people))
-    for line in estimator.shortcomings:
-        typer.echo(line)
+    estimator, identity, name, height, width, fps = None, {"people by": "their true pixels"}, "tracker", *GIVEN
+    if checkpoint is not None:
+        estimator = run.open_estimator(checkpoint, backend, threads, StreamConfig(max_people=max_people))
+        for line in estimator.shortcomings:
+            typer.echo(line)
+        m = estimator.runtime.manifest
+        height, width, fps, name = 2 * m.height, 2 * m.width, m.fps, f"THFM {m.preset}"
+        identity = _crowd_identity(estimator, checkpoint)
+    height, width = parse_size(size) if size else (height, width)
+    source = GeneratedClips(run.crowd_config(SynthConfig(height=height, width=width, fps=fps), frames), seed)
+    protocol = run.CrowdProtocol(stride=stride)
+    with progress("crowd", clips, "clips", KEPT) as advance:
+        report = run.evaluate(
+            estimator, identity, source, clips, folder, _command(), name, resume, protocol,
+            lambda _: advance(1),
+        )  # fmt: skip
+    if json_file:
+        write_json(json_file, report.as_dict())
+    typer.echo(report.markdown())
+    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+
+
+def _crowd_identity(estimator: StreamEstimator, checkpoint: Path) -> dict[str, Any]:
+    from thfm_ros.evaluate.predictors import fingerprint
+
     m = estimator.runtime.manifest
-    height, width = parse_size(size) if size else (2 * m.height, 2 * m.width)
-    plain = SynthConfig(height=height, width=width, fps=m.fps)
-    source = GeneratedClips(run.crowd_config(plain, frames), seed)
-    identity = {
+    return {
         "model": m.preset,
         "trained": m.trained,
         "network": f"{m.width}x{m.height}x{m.frames}",
@@ -158,16 +185,6 @@ def crowd(
         "weights": str(checkpoint),
         "fingerprint": fingerprint(checkpoint),
     }
-    protocol = run.CrowdProtocol(stride=stride)
-    with progress("crowd", clips, "clips", KEPT) as advance:
-        report = run.evaluate(
-            estimator, identity, source, clips, folder, _command(), f"THFM {m.preset}", resume, protocol,
-            lambda _: advance(1),
-        )  # fmt: skip
-    if json_file:
-        write_json(json_file, report.as_dict())
-    typer.echo(report.markdown())
-    typer.echo(f"wrote {folder / 'report.md'} and report.json")
 
 
 def _command() -> str:

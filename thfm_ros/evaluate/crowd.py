@@ -8,9 +8,10 @@ masks by average precision over all frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,15 @@ from thfm_ros.evaluate.runner import RowStore, key_of
 from thfm_ros.evaluate.synthetic import ClipSource
 from thfm_ros.evaluate.tracking import TrackedFrame, tracking_figures
 from thfm_ros.geometry import Intrinsics
-from thfm_ros.skeleton import convert
+from thfm_ros.instances import instances_of
+from thfm_ros.letterbox import Letterbox
+from thfm_ros.skeleton import convert, get_joint_set
 from thfm_ros.stream.assign import assign
+from thfm_ros.stream.detect import LEAST_PIXELS, MOST, detected
 from thfm_ros.stream.estimator import StreamConfig, StreamEstimator
 from thfm_ros.stream.offline import run_stream
+from thfm_ros.stream.people import Person
+from thfm_ros.stream.tracker import Tracker
 
 TASKS = ("foreground", "keypoints_2d", "keypoints_3d")
 LEAST_PX = 12  # visible height, in pixels of the clip, of somebody who has to be found
@@ -47,7 +53,7 @@ class CrowdProtocol:
 
 
 def evaluate(
-    estimator: StreamEstimator,
+    estimator: StreamEstimator | None,
     identity: Mapping[str, Any],
     source: ClipSource,
     count: int,
@@ -58,12 +64,16 @@ def evaluate(
     protocol: CrowdProtocol = CrowdProtocol(),
     step: Callable[[int], None] = lambda index: None,
 ) -> RealReport:
-    """The first `count` clips; rows are kept below `folder` and reused. UserError for clips of the training split."""
+    """The first `count` clips; rows are kept below `folder` and reused. UserError for clips of the training split.
+
+    estimator: None: the tracker alone, by the pixels that each person truly has.
+    """
     if source.settings["split"] != "test":
         raise UserError(
             f"expected held-out clips, found split '{source.settings['split']}': generate them with --split test"
         )
-    settings = plain({"clips": source.settings, "protocol": asdict(protocol), "stream": asdict(estimator.config)})
+    stream = asdict(estimator.config if estimator else StreamConfig())
+    settings = plain({"clips": source.settings, "protocol": asdict(protocol), "stream": stream})
     store = RowStore(folder / "rows" / key_of("crowd", settings, identity), key_of("crowd", settings, identity))
     rows = []
     for index in range(count):
@@ -76,26 +86,61 @@ def evaluate(
         step(index)
     choices = {**settings["clips"], **settings["protocol"], "clips": count}
     report = RealReport("crowd", "Held-out synthetic crowds: everyone, over time", command, choices)
-    report.figures[name], report.identities[name] = summarise(rows), identity
+    figures = summarise(rows)
+    if estimator is None:  # nobody has joints or a mask of their own
+        kept = ("people", "missed", "false_frame")
+        figures = {"ids": figures["ids"], "people": {k: figures["people"][k] for k in kept}}
+    report.figures[name], report.identities[name] = figures, identity
     report.write(folder)
     return report
 
 
-def score_clip(clip: Any, estimator: StreamEstimator, protocol: CrowdProtocol = CrowdProtocol()) -> dict[str, Any]:
+def score_clip(
+    clip: Any, estimator: StreamEstimator | None, protocol: CrowdProtocol = CrowdProtocol()
+) -> dict[str, Any]:
     """What `summarise` needs of one clip (`synth.sample.Clip`), JSON values."""
+    begin = time.perf_counter()
+    results = list(tracked(clip, protocol) if estimator is None else _estimated(clip, estimator, protocol))
+    seconds = time.perf_counter() - begin
+    numbers: dict[str, int] = {}
+    rows = [_score_frame(clip, i, result, numbers, protocol) for i, result in enumerate(results)]
+    return {"frames": rows, "fps": clip.fps, "seconds": seconds}
+
+
+def tracked(clip: Any, protocol: CrowdProtocol = CrowdProtocol()) -> Iterator[Any]:
+    """Everyone by their true pixels, as the tracker of a stream names them; without joints."""
+    config, joint_set = StreamConfig(), get_joint_set("thfm32")
+    tracker = Tracker(config.absence_s, config.confirm_s)
+    height, width = clip.rgb.shape[1:3]
+    nowhere = [np.full((len(joint_set.joints), n), np.nan) for n in (2, 3, 3)]
+    sure = np.ones(len(joint_set.joints))
+    seen = []
+    for i, ids in enumerate(clip.instances):
+        there = instances_of(ids, (ids > 0).astype(np.float32), LEAST_PIXELS, MOST)
+        people = detected(there, clip.rgb[i], Letterbox.of((width, height), (width, height))).people
+        seen.append([(people[n], who) for n, who in tracker.step(round(i / clip.fps * 1e9), people).items()])
+        if (i + 1) % protocol.stride and i + 1 < len(clip.instances):
+            continue
+        for frame in seen[i - i % protocol.stride :]:  # as passes report them: who is known by now
+            named = [(tracker.name(who), person) for person, who in frame if who.known]
+            yield SimpleNamespace(
+                people=[
+                    Person(name, joint_set, *nowhere, sure, (width, height), bounds=tuple(map(float, person.box)))
+                    for name, person in named
+                ]
+            )
+
+
+def _estimated(clip: Any, estimator: StreamEstimator, protocol: CrowdProtocol) -> list[Any]:
     height, width = clip.rgb.shape[1:3]
     frames = (
         (round(i / clip.fps * 1e9), image, Intrinsics.from_matrix(clip.intrinsics[i], width, height))
         for i, image in enumerate(clip.rgb)
     )
-    begin = time.perf_counter()
     results = list(run_stream(estimator, frames, TASKS, protocol.stride))
-    seconds = time.perf_counter() - begin
     if len(results) != len(clip.rgb):
         raise UserError(f"expected clips at the network's {estimator.fps:g} frames a second, found {clip.fps:g}")
-    numbers: dict[str, int] = {}
-    rows = [_score_frame(clip, i, result, numbers, protocol) for i, result in enumerate(results)]
-    return {"frames": rows, "fps": clip.fps, "seconds": seconds}
+    return results
 
 
 def _score_frame(

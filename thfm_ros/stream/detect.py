@@ -55,9 +55,9 @@ def detect(
         return from_mask(mask, pixels, fit, expected)
     code = INSTANCES.from_rgb(maps[INSTANCES.name])
     if not rough:
-        return _detected(group(code, LEAST_PIXELS, MOST), pixels, fit)
+        return detected(group(code, LEAST_PIXELS, MOST), pixels, fit)
     mask = (code[..., 2] / EDGE).clip(0, 1) if mask is None else mask
-    return _detected(split(code, mask, LEAST_PIXELS, MOST), pixels, fit)
+    return detected(split(code, mask, LEAST_PIXELS, MOST), pixels, fit)
 
 
 def trusted(rgb: np.ndarray) -> bool:
@@ -89,7 +89,7 @@ def from_mask(alpha: np.ndarray, pixels: np.ndarray, fit: Letterbox, expected: S
         parts[row, column] = count + np.square(away).sum(-1).argmin(1)
         count += int(inside.sum())
     _joined(parts, places)
-    return _detected(instances_of(parts, alpha, LEAST_PIXELS, MOST), pixels, fit)
+    return detected(instances_of(parts, alpha, LEAST_PIXELS, MOST), pixels, fit)
 
 
 def _joined(parts: np.ndarray, places: Sequence[np.ndarray]) -> None:
@@ -106,7 +106,8 @@ def _joined(parts: np.ndarray, places: Sequence[np.ndarray]) -> None:
         parts[np.isin(parts, several)] = largest
 
 
-def _detected(found: Instances, pixels: np.ndarray, fit: Letterbox) -> Detected:
+def detected(found: Instances, pixels: np.ndarray, fit: Letterbox) -> Detected:
+    """Those who were found in a letterboxed frame, pixels (H, W, 3) uint8 RGB, as the camera's image shows them."""
     labels = np.ascontiguousarray(fit.crop(found.labels))
     people = []
     for number, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True), 1):
