@@ -239,6 +239,13 @@ def test_a_flicker_is_nobody(frames: int) -> None:
     assert len({p.id for r in at_once for p in r.people}) == 2
 
 
+def test_in_a_single_picture_everybody_is_somebody() -> None:
+    estimator = StreamEstimator(CrowdRuntime())
+    estimator.push(0, picture(three(0)), CAMERA)
+    (result,) = estimator.finish(TASKS)
+    assert len(result.people) == 3
+
+
 def test_who_walks_off_beyond_the_edge_and_who_is_hidden_up_to_the_knees_keep_their_ids() -> None:
     """Each box becomes a fraction of what it was, within half a second, and whole again."""
 

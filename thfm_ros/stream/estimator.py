@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -219,11 +219,11 @@ class StreamEstimator:
         if problem := conflict(tasks):
             raise UserError(problem)
         try:
-            return self._pass(tasks) if self._new else []
+            return self._pass(tasks, picture=len(self._window) == 1) if self._new else []
         finally:
             self.reset()
 
-    def _pass(self, tasks: Sequence[str]) -> list[FrameResult]:
+    def _pass(self, tasks: Sequence[str], picture: bool = False) -> list[FrameResult]:
         started = time.perf_counter()
         wanted = self.network_tasks(tasks)
         frames = list(self._window)
@@ -237,7 +237,8 @@ class StreamEstimator:
         prepared = time.perf_counter()
         prediction = self.runtime.predict(clip, wanted, {task: first for task in wanted if task not in whole})
         predicted = time.perf_counter()
-        people = self._people(frames, first, prediction, tasks)
+        config = replace(self.config, confirm_s=0.0) if picture else self.config  # nobody flickers in one picture
+        people = self._people(frames, first, prediction, tasks, config)
         seen = time.perf_counter()
         results = self._results(frames, first, padding, prediction, people, tasks)
         self.timings_ms = {
@@ -269,7 +270,9 @@ class StreamEstimator:
             known = [t for t in known if t not in SPARSE] + masks
         return list(dict.fromkeys(known))
 
-    def _people(self, frames: list[Frame], first: int, prediction: Any, tasks: Sequence[str]) -> dict[int, InView]:
+    def _people(
+        self, frames: list[Frame], first: int, prediction: Any, tasks: Sequence[str], config: StreamConfig
+    ) -> dict[int, InView]:
         """Who is in view in frames `first` and later, by their numbers."""
         assert self._fit is not None
         sparse = [t for t in tasks if t in SPARSE and t in self.runtime.manifest.tasks]
@@ -284,12 +287,12 @@ class StreamEstimator:
                 maps = {t: found[index - len(frames)] for t, found in dense.items()}
                 return detect(maps, rough, frames[index].pixels, self._fit, expected)
 
-            return self._crowd.see_all(frames, first, find, self.runtime, sparse, self._fit.source, self.config)
+            return self._crowd.see_all(frames, first, find, self.runtime, sparse, self._fit.source, config)
         keypoints = prediction.keypoints
         xy = self._fit.points_to_source(np.asarray(keypoints.xy, float) * np.array(self.size))
         joints = zip(xy, np.asarray(keypoints.xyz, float), np.asarray(keypoints.visibility, float), strict=True)
         skeletons = [Skeleton(*frame) for frame in joints]
-        return self._crowd.see_one(frames, first, skeletons, self._fit.source, self.config)
+        return self._crowd.see_one(frames, first, skeletons, self._fit.source, config)
 
     def _results(
         self,
