@@ -13,10 +13,14 @@ from thfm_ros.synth.outfit import dress
 from thfm_ros.synth.prints import KINDS
 from thfm_ros.synth.sample import Clip
 from thfm_ros.synth.sport import SPORTS
+from thfm_ros.synth.things import make_wheelchair
 from thfm_ros.synth.wardrobe import Wardrobe
 
 JOINTS = JOINT_SETS["thfm32"].joints
 STILLS = {"frames": 1, "height": 96, "width": 160, "identities": 4, "empty": 0.0, "occluders": 0.0, "sensor": False}
+
+
+CARRIERS = {"mounted": "horse", "wheeled": "wheelchair", "pushing": "pram"}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,31 @@ def test_players_play_and_those_who_jump_are_in_the_air(assets) -> None:
     assert names == set(SPORTS)
     assert min(heights) > 0.1
     assert gear >= 4
+
+
+def test_riders_are_on_what_carries_them_which_is_nobody(assets) -> None:
+    config = SynthConfig(**(STILLS | {"height": 48, "width": 72}), people=1, rides=1.0)
+    names = set()
+    for i in range(0, 64, 4):
+        clip = generate_clip(config, 3, i, assets)
+        name = clip.meta["motion"][0]
+        names.add(name)
+        assert CARRIERS[name] in clip.meta["things"]
+        joints = in_world(clip)[0]
+        if name == "mounted":
+            assert joint(joints, "pelvis")[0, 2] > 0.9
+            assert joints[0, :, 2].min() > 0.2
+        assert np.array_equal(clip.instances > 0, clip.human_mask)
+    assert names == set(CARRIERS)
+
+
+@pytest.mark.parametrize("height", [0.3, 0.45, 0.6])
+def test_wheelchairs_are_as_high_as_asked_and_all_wheels_stand_on_the_floor(height: float) -> None:
+    piece = make_wheelchair(np.random.default_rng(1), height)
+    seat = piece.meshes[0].vertices
+    assert seat[:, 2].max() == pytest.approx(height - 0.005, abs=0.01)
+    assert min(m.vertices[:, 2].min() for m in piece.meshes) == pytest.approx(0, abs=0.01)
+    assert all(len(m.vertices) == len(at) for m, at in zip(piece.meshes, piece.local, strict=True))
 
 
 def test_toddlers_are_small_with_large_heads(body) -> None:

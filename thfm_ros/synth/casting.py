@@ -16,12 +16,20 @@ from thfm_ros.synth.action import Action, Part
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.motion import Motion
-from thfm_ros.synth.posture import carried_motion, carrying_motion, seated_motion, standing_motion
+from thfm_ros.synth.posture import (
+    carried_motion,
+    carrying_motion,
+    mounted_motion,
+    pushing_motion,
+    seated_motion,
+    standing_motion,
+    wheeled_motion,
+)
 from thfm_ros.synth.prints import UPPER, colour_of
 from thfm_ros.synth.sport import EQUIPPED, SPORTS, sport_motion
 
 JOINTS = JOINT_SETS["thfm32"].joints
-PARTS = ("rows", "sport", "young", "still")  # settings that a cast depends on
+PARTS = ("rows", "sport", "young", "rides", "still")  # settings that a cast depends on
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,9 @@ def make_cast(config: SynthConfig, seed: int, index: int, count: int) -> Cast:
     for n in range(count):
         if rng.random() < config.young:
             ages[n] = "toddler" if rng.random() < 0.5 else "child"
-        if rng.random() < config.sport and ages[n] != "toddler":
+        if config.rides and rng.random() < config.rides and ages[n] != "toddler":
+            parts[n] = rider(rng)
+        elif rng.random() < config.sport and ages[n] != "toddler":
             parts[n] = player(rng)
     if rows:
         return _in_rows(rng, Cast(count, parts, ages))
@@ -83,6 +93,14 @@ def player(rng: np.random.Generator) -> Part:
     name = names[rng.choice(len(names), p=[SPORTS[n][1] for n in names])]
     high = name == "jumping" or (name == "boarding" and rng.random() < 0.3)
     return Part(partial(sport_motion, name=name), None, name in EQUIPPED, float(rng.uniform(0.1, 1.0)) if high else 0.0)
+
+
+def rider(rng: np.random.Generator) -> Part:
+    """Somebody on a horse, in a wheelchair, or who pushes a pram or a cart."""
+    roll = rng.random()
+    if roll < 0.4:
+        return Part(mounted_motion, None, False, float(rng.uniform(0.55, 0.85)))
+    return Part(wheeled_motion if roll < 0.7 else pushing_motion, None, False)
 
 
 def _held_to(rng: np.random.Generator, yaw: float) -> float:

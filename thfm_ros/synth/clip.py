@@ -30,7 +30,6 @@ from thfm_ros.synth.setting import make_shots, photographer, set_likenesses, set
 from thfm_ros.synth.wardrobe import Wardrobe
 
 JOINTS = JOINT_SETS["thfm32"].joints
-PHOTOGRAPHED = ("things", "rest", "held", "worn")  # what may need the photographs' textures
 # Joints whose spheres shade the surroundings, with radii in metres.
 SPHERES = {
     "pelvis": 0.16,

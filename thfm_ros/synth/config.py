@@ -31,6 +31,7 @@ ADDED = (
     "still",
     "statues",
     "posters",
+    "rides",
 )
 
 
@@ -56,6 +57,7 @@ class SynthConfig:
     child, half of them toddlers, many on somebody's arms. hard: chance of a flash beside the camera or of one light
     with dark shadows; matched: of photographs behind people brought to the people's light. still: chance of a clip
     without people whose things fill the picture; statues, posters: of a clip with a likeness of people that is nobody.
+    rides: of a person on a horse, in a wheelchair, or who pushes a pram or a cart.
     """
 
     frames: int = 17
@@ -91,6 +93,7 @@ class SynthConfig:
     still: float = 0.0
     statues: float = 0.0
     posters: float = 0.0
+    rides: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.

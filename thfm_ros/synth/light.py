@@ -17,13 +17,14 @@ GREY = 0.25  # what people and things reflect on average
 
 
 def set_light(config: SynthConfig, seed: int, index: int, surroundings: Surroundings, camera: Camera) -> None:
-    """Hard light on `hard` of the clips, then photographs `matched` to it, then less light for `dark` of the clips."""
+    """Hard light on `hard` of the clips, then photographs `matched` to it, then less light for `dark` of the others."""
     code = int(config.digest(), 16)
+    hard = False
     if config.hard:
-        _set_hard(np.random.default_rng([seed, index, code, 5]), config.hard, surroundings, camera)
+        hard = _set_hard(np.random.default_rng([seed, index, code, 5]), config.hard, surroundings, camera)
     if config.matched and surroundings.plates is not None:
         _match_plates(np.random.default_rng([seed, index, code, 6]), config.matched, surroundings)
-    if config.dark:
+    if config.dark and not hard:
         _set_dark(np.random.default_rng([seed, index, code, 3]), config.dark, surroundings)
 
 
@@ -37,10 +38,11 @@ def _set_dark(rng: np.random.Generator, share: float, surroundings: Surroundings
         surroundings.plates = (surroundings.plates * level ** (1 / 2.2)).astype(np.uint8)
 
 
-def _set_hard(rng: np.random.Generator, share: float, surroundings: Surroundings, camera: Camera) -> None:
-    """A flash beside the lens, before which what is behind gets dark; or one light and little of all others."""
+def _set_hard(rng: np.random.Generator, share: float, surroundings: Surroundings, camera: Camera) -> bool:
+    """A flash beside the lens, before which what is behind gets dark; or one light and little of all others. Returns
+    whether it came to be."""
     if rng.random() >= share:
-        return
+        return False
     s = surroundings
     ambient = float(s.harmonics[0].mean()) * DIFFUSE
     if rng.random() < 0.4:
@@ -56,6 +58,7 @@ def _set_hard(rng: np.random.Generator, share: float, surroundings: Surroundings
         s.harmonics = s.harmonics * rng.uniform(0.3, 0.9)
     level = float(s.harmonics[0].mean()) * DIFFUSE + 0.35 * float(s.sun_colour.mean())
     s.exposure = float(rng.uniform(0.4, 0.9) / max(level, 1e-4))
+    return True
 
 
 def _match_plates(rng: np.random.Generator, share: float, surroundings: Surroundings) -> None:

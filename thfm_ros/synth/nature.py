@@ -114,3 +114,40 @@ def animal(make: Maker) -> None:
     make.add(joined([*ears, *legs, tail]), coat)
     eyes = [lump((head * 0.1,) * 3, (neck[0] + head * 0.8, y * head * 0.55, neck[2] + head * 0.3), 6) for y in (-1, 1)]
     make.add(joined([*eyes, lump((head * 0.2,) * 3, (neck[0] + head * 1.7, 0, neck[2]), 6)]), dark)
+
+
+def horse(make: Maker) -> np.ndarray:
+    """A horse with a saddle, along x; returns the middle of the saddle (3,)."""
+    rng, u = make.rng, make.rng.uniform
+    coats = [(0.4, 0.24, 0.13), (0.1, 0.08, 0.08), (0.82, 0.8, 0.76), (0.5, 0.48, 0.46), (0.6, 0.42, 0.24)]
+    coat, dark = coloured(rng, coats[rng.integers(5)], 0.1), coloured(rng, (0.07, 0.06, 0.06))
+    leg, long = u(0.75, 0.95), u(0.6, 0.75)
+    top = leg + 0.3
+    nose = np.array([long + u(0.55, 0.8), rng.normal(0, 0.1), top + u(0.0, 0.55)])
+    poll = np.array([long + u(0.3, 0.45), nose[1] * 0.5, top + u(0.35, 0.65)])
+    make.add(lump((long, 0.26, 0.3), (0, 0, top), 12), coat)
+    make.add(joined([lump((0.3, 0.25, 0.31), (x * long * 0.65, 0, top), 10) for x in (-1, 1)]), coat)
+    make.add(rod([long * 0.75, 0, top + 0.05], poll, 0.2, 0.11), coat)
+    make.add(joined([rod(poll, nose, 0.12, 0.07), lump((0.14, 0.1, 0.12), tuple(poll), 8)]), coat)
+    ears = [lump((0.03, 0.025, 0.09), tuple(poll + np.array([-0.02, y * 0.06, 0.14])), 6) for y in (-1, 1)]
+    legs = []
+    for x, y in ((-0.75, -1), (-0.75, 1), (0.7, -1), (0.7, 1)):
+        swing = rng.normal(0, 0.18)
+        knee = np.array([x * long + swing * 0.6, y * 0.15, leg * 0.52])
+        legs += [
+            rod([x * long, y * 0.15, top], knee, 0.13, 0.06),
+            rod(knee, [knee[0] + swing * u(-1, 1), y * 0.15, 0], 0.055, 0.05),
+        ]
+    make.add(joined([*ears, *legs]), coat)
+    mane = [
+        lump((0.07, 0.035, 0.12), tuple(poll + (np.array([long * 0.75, 0, top + 0.25]) - poll) * t), 8)
+        for t in np.linspace(0, 1, 5)
+    ]
+    make.add(
+        joined([*mane, rod([-long - 0.02, 0, top + 0.15], [-long - 0.2, rng.normal(0, 0.1), top - 0.6], 0.06, 0.03)]),
+        dark,
+    )
+    make.add(lump((0.28, 0.29, 0.12), (0.05, 0, top + 0.24), 10), photographed(rng, (0.0, 0.4)))
+    bridle = [rod(nose + (poll - nose) * 0.25, [0.25, y * 0.12, top + 0.4], 0.008, segments=4) for y in (-1, 1)]
+    make.add(joined(bridle), dark)
+    return np.array([0.05, 0.0, top + 0.34])

@@ -13,7 +13,7 @@ from thfm_ros.synth.camera import Camera
 from thfm_ros.synth.clutter import HOLDINGS, Maker, about_z, holding, photographed, sheet
 from thfm_ros.synth.furniture import Piece
 from thfm_ros.synth.posture import POSTURES
-from thfm_ros.synth.things import make_ride, make_seat, make_table, make_thing
+from thfm_ros.synth.things import make_horse, make_pram, make_ride, make_seat, make_table, make_thing, make_wheelchair
 
 JOINTS = JOINT_SETS["thfm32"].joints
 
@@ -76,7 +76,7 @@ def still_life(rng: np.random.Generator, split: str, middle: np.ndarray, frames:
 
 def furniture_of(rng: np.random.Generator, action: Action) -> list[Placed]:
     """What somebody at rest sits on, and often a table before them; [] for others. It stands still."""
-    if action.name not in ("seated", "bent", "riding"):
+    if action.name not in ("seated", "bent", "riding", "mounted", "wheeled", "pushing"):
         return []
     joint = {n: action.joints[:, JOINTS.index(n)] for n in ("pelvis", "left_hip", "left_knee", "left_wrist")}
     frames, pelvis = len(action.joints), joint["pelvis"].mean(0)
@@ -84,8 +84,14 @@ def furniture_of(rng: np.random.Generator, action: Action) -> list[Placed]:
     facing, out = about_z(action.yaw), []
     seated = action.name == "seated"
     below = float(action.joints[:, [JOINTS.index("left_hip"), JOINTS.index("right_hip")], 2].mean()) - 0.1 * size
-    if action.name == "riding":
-        ride, saddle = make_ride(rng)
+    if action.name == "wheeled":
+        return [_still(make_wheelchair(rng, max(below, 0.2) / size), facing * size, pelvis * [1, 1, 0], frames)]
+    if action.name == "pushing":
+        hands = action.joints[:, [JOINTS.index("left_hand"), JOINTS.index("right_hand")]].mean((0, 1))
+        turn = facing @ np.diag([1.0, 1.0, hands[2] / 1.0])
+        return [_still(make_pram(rng), turn, hands * [1, 1, 0], frames)]
+    if action.name in ("riding", "mounted"):
+        ride, saddle = make_ride(rng) if action.name == "riding" else make_horse(rng)
         scale = (below + 0.02 * size) / saddle[2]
         turn = about_z(action.yaw - np.pi / 2) * scale
         return [_still(ride, turn, pelvis * [1, 1, 0] - turn @ (saddle * [1, 1, 0]), frames)]

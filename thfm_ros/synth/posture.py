@@ -63,6 +63,39 @@ def carried_motion(rng: np.random.Generator, duration: float) -> Motion:
     return held_still(rng, duration, "carried", (out, np.zeros(3)))
 
 
+def mounted_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody on a horse: legs down its sides, hands at the reins or anywhere."""
+    lean = rng.uniform(-0.1, 0.4)
+    out = upper_body(rng, lean)
+    reins = rng.random() < 0.7
+    for side in "lr":
+        if reins:
+            out[f"{side}shoulder"] = np.array([-rng.uniform(0.2, 0.7), -rng.uniform(0.0, 0.2), rng.uniform(0.1, 0.4)])
+            out[f"{side}elbow"] = np.array([-rng.uniform(0.7, 1.4), 0.0, 0.0])
+        thigh = rng.uniform(0.6, 1.2)
+        out[f"{side}hip"] = np.array([-thigh - lean, -rng.uniform(0.35, 0.6), 0.2])
+        out[f"{side}knee"] = np.array([thigh + rng.uniform(-0.2, 0.4), 0.0, 0.0])
+        out[f"{side}ankle"] = np.array([rng.uniform(-0.4, 0.1), 0.0, 0.0])
+    return held_still(rng, duration, "mounted", (out, np.zeros(3)))
+
+
+def wheeled_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody in a wheelchair."""
+    return held_still(rng, duration, "wheeled", _seated(rng))
+
+
+def pushing_motion(rng: np.random.Generator, duration: float) -> Motion:
+    """Somebody who pushes a pram or a cart: both hands before the belly, one foot ahead."""
+    lean, step = rng.uniform(0.0, 0.3), rng.normal(0, 0.25)
+    out, base = _upright(rng, lean)
+    for side, ahead in (("l", step), ("r", -step)):
+        out[f"{side}shoulder"] = np.array([-lean - rng.uniform(0.25, 0.7), -0.05, rng.uniform(0.0, 0.2)])
+        out[f"{side}elbow"] = np.array([-rng.uniform(0.3, 1.1), 0.0, 0.0])
+        out[f"{side}hip"] = out[f"{side}hip"] + [-ahead, 0.0, 0.0]
+        out[f"{side}knee"] = np.array([0.05 + 0.5 * abs(step), 0.0, 0.0])
+    return held_still(rng, duration, "pushing", (out, base))
+
+
 def held_still(rng: np.random.Generator, duration: float, name: str, posture: Posture) -> Motion:
     """A posture held with small movements, 30 fps."""
     fps = 30.0

@@ -42,17 +42,10 @@ from thfm_ros.synth.scene import Surroundings
 from thfm_ros.synth.things import SEATS
 
 PICTURES = 24  # of people, for posters
-UNDER = (*SEATS, "two-wheeler")  # what carries somebody, and so stays where they are
+UNDER = (*SEATS, "two-wheeler", "wheelchair", "horse", "pram")  # what carries somebody, and so stays where they are
 JOINTS = JOINT_SETS["thfm32"].joints
-PHOTOGRAPHED = (
-    "things",
-    "rest",
-    "held",
-    "worn",
-    "sport",
-    "still",
-    "posters",
-)  # what may show the photographs' textures
+# What may show the photographs' textures.
+PHOTOGRAPHED = ("things", "rest", "held", "worn", "sport", "rides", "still", "posters")
 
 
 def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:

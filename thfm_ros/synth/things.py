@@ -56,6 +56,27 @@ def make_ride(rng: np.random.Generator) -> tuple[Piece, np.ndarray]:
     return make.piece("two-wheeler"), seat
 
 
+def make_wheelchair(rng: np.random.Generator, height: float) -> Piece:
+    """A wheelchair with its seat at a height in metres; who sits in it faces -y."""
+    make = Maker(rng)
+    vehicles.wheelchair(make, height)
+    return make.piece("wheelchair")
+
+
+def make_horse(rng: np.random.Generator) -> tuple[Piece, np.ndarray]:
+    """A horse along x, and the middle of its saddle."""
+    make = Maker(rng)
+    saddle = nature.horse(make)
+    return make.piece("horse"), saddle
+
+
+def make_pram(rng: np.random.Generator) -> Piece:
+    """A pram, a pushchair or a cart along -y, its handle at the origin."""
+    make = Maker(rng)
+    vehicles.pram(make)
+    return make.piece("pram")
+
+
 def make_table(rng: np.random.Generator) -> Piece:
     """A laid table."""
     make = Maker(rng)

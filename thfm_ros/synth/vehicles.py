@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thfm_ros.synth.clutter import Maker, coloured, cuboid, joined, lump, photographed, rod, sheet
+from thfm_ros.synth.clutter import Maker, about_z, coloured, cuboid, joined, lump, moved, photographed, rod, sheet
 from thfm_ros.synth.mesh import torus
 
 
@@ -75,3 +75,66 @@ def two_wheeler(make: Maker) -> np.ndarray:
         make.add(lump((0.26, 0.2, 0.22), (0, 0, 0.45)), coloured(rng, (0.3, 0.3, 0.32), 0.6))
         make.add(lump((0.1, 0.12, 0.12), (base * 0.75, 0, 0.9)), coloured(rng, (0.6, 0.6, 0.62), 0.8))
     return seat
+
+
+def _spoked(make: Maker, x: float, y: float, r: float, tube: float) -> None:
+    """A wheel about the x axis at (x, y, r) on the floor: a ring and its hub."""
+    turn = about_z(np.pi / 2)
+    ring = torus(r, tube, 18, 5)
+    at = np.array([x, y, r + tube])
+    make.add((ring.moved(turn, at), ring.vertices[:, [0, 2]]), coloured(make.rng, (0.08, 0.08, 0.09)))
+    make.add(rod([x - 0.02, y, r + tube], [x + 0.02, y, r + tube], r * 0.18), coloured(make.rng, (0.6, 0.6, 0.62), 0.6))
+    spokes = [rod([x, y, r + tube], at + r * np.array([0, np.cos(a), np.sin(a)]), 0.004, segments=4) for a in range(6)]
+    make.add(joined(spokes), coloured(make.rng, (0.6, 0.6, 0.62), 0.6))
+
+
+def wheelchair(make: Maker, height: float) -> None:
+    """A wheelchair with its seat at a height in metres; who sits in it faces -y."""
+    u, h = make.rng.uniform, height
+    frame, cover = coloured(make.rng, (0.3, 0.3, 0.32), 0.5), photographed(make.rng, (0.0, 0.4))
+    w, back = u(0.42, 0.5), u(0.4, 0.55)
+    make.add(cuboid((w, 0.44, 0.05), (0, 0.0, h - 0.03), 2), cover)
+    make.add(cuboid((w, 0.04, back), (0, 0.24, h + back / 2), 2), cover)
+    for side in (-1, 1):
+        x = side * (w / 2 + 0.05)
+        _spoked(make, x, 0.12, u(0.27, 0.31), 0.014)
+        _spoked(make, side * w * 0.42, -0.38, 0.07, 0.02)
+        bars = [([x, 0.24, h + back], [x, 0.38, h + back]), ([x, 0.24, 0.3], [x, 0.24, h + back])]
+        bars += [([x, 0.2, h + 0.2], [x, -0.18, h + 0.2]), ([x, -0.18, h + 0.2], [x, -0.2, h])]
+        bars += [([x * 0.8, -0.2, h], [x * 0.8, -0.42, 0.12]), ([x * 0.8, -0.42, 0.12], [x * 0.3, -0.46, 0.1])]
+        make.add(joined([rod(a, b, 0.013, segments=6) for a, b in bars]), frame)
+
+
+def pram(make: Maker) -> None:
+    """A pram, a pushchair or a shopping cart whose handle is at the origin; it stretches along -y."""
+    rng, u = make.rng, make.rng.uniform
+    long, wide, low, high = u(0.6, 0.85), u(0.36, 0.5), u(0.35, 0.5), u(0.75, 0.9)
+    cloth, metal = photographed(rng, (0.0, 0.5)), coloured(rng, (0.25, 0.25, 0.27), 0.4)
+    middle = -0.25 - long / 2
+    kind = rng.random()
+    if kind < 0.45:  # a carrycot with a hood over half of it
+        make.add(lump((wide / 2, long / 2, 0.2), (0, middle, low + 0.2)), cloth)
+        make.add(lump((wide / 2, long * 0.3, 0.3), (0, middle - long * 0.2, low + 0.3)), cloth)
+    elif kind < 0.75:  # a seat under a canopy
+        make.add(moved(cuboid((wide, 0.06, 0.55), (0, 0, 0), 2), np.eye(3), [0, middle + 0.1, low + 0.3]), cloth)
+        make.add(cuboid((wide, 0.4, 0.06), (0, middle - 0.1, low), 2), cloth)
+        make.add(lump((wide * 0.55, 0.25, 0.12), (0, middle, low + 0.62)), cloth)
+    else:  # a basket of bars, laden
+        bars = [
+            ([x, middle - long / 2, z], [x, middle + long / 2, z]) for x in (-wide / 2, wide / 2) for z in (low, high)
+        ]
+        ends = np.linspace(middle - long / 2, middle + long / 2, 7)
+        bars += [([x, y, low], [x, y, high]) for x in (-wide / 2, wide / 2) for y in ends]
+        make.add(joined([rod(a, b, 0.008, segments=4) for a, b in bars]), metal)
+        for _ in range(int(rng.integers(2, 6))):
+            s = u(0.06, 0.16, 3)
+            place = (u(-0.12, 0.12), middle + u(-0.3, 0.3) * long, low + s[2] + u(0, 0.15))
+            make.add(
+                lump(tuple(s), place, 8) if rng.random() < 0.5 else cuboid(tuple(s * 1.6), place, 1), photographed(rng)
+            )
+    for x in (-wide / 2, wide / 2):
+        for y in (middle - long * 0.35, middle + long * 0.4):
+            _spoked(make, x, y, u(0.07, 0.13), 0.018)
+        sticks = [([x, 0, 1.0], [x, middle - long * 0.3, low]), ([x, 0, 0.8], [x, middle + long * 0.4, 0.15])]
+        make.add(joined([rod(a, b, 0.012, segments=6) for a, b in sticks]), metal)
+    make.add(rod([-wide / 2, 0, 1.0], [wide / 2, 0, 1.0], 0.015), metal)
