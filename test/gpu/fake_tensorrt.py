@@ -101,7 +101,7 @@ def _fits(surface: Surface, annotation: str, value: Any) -> bool:
     if kind in plain:
         return isinstance(value, plain[kind]) and (kind == "bool" or not isinstance(value, bool))
     if kind.lower() == "buffer":
-        return isinstance(value, (bytes, memoryview))
+        return isinstance(value, (bytes, memoryview, np.memmap))
     if kind == "ILogger":
         return any(c.__name__ == "ILogger" for c in type(value).__mro__)
     if isinstance(value, Member):
@@ -167,7 +167,7 @@ class _Runtime:
     def deserialize_cuda_engine(self, data: bytes) -> Any:
         if "deserialise" in self.trt.refuses:
             return None
-        return self.trt.bound("ICudaEngine", _Engine(self.trt, data.decode(), self.logger))
+        return self.trt.bound("ICudaEngine", _Engine(self.trt, bytes(data).decode(), self.logger))
 
 
 class _Engine:

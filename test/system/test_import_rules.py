@@ -31,6 +31,7 @@ ROBOT = (
     "engine/stage_table.py",
     "engine/results.py",
     "engine/checks.py",
+    "engine/digests.py",
     "engine/golden.py",
     "engine/verdicts.py",
     "engine/refusals.py",

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
-from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, Manifest, read_prompts, sha256
+from thfm_ros.engine.digests import digest
+from thfm_ros.engine.manifest import BACKENDS, PRECISIONS, Manifest, read_prompts
 from thfm_ros.engine.stage_table import FEATURES, STAGES, WINDOWS, Geometry, TensorSpec, base_name, batch_of
 from thfm_ros.errors import UserError
 from thfm_ros.skeleton import JOINT_SETS
@@ -60,9 +61,8 @@ def check_files(manifest: Manifest) -> None:
         if size != entry.size:
             kind = "truncated" if size < entry.size else "longer than written"
             raise UserError(f"{path} is {kind}: expected {entry.size} bytes, found {size}; {again}")
-        digest = sha256(path)
-        if digest != entry.sha256:
-            raise UserError(f"{path} was changed: expected sha256 {entry.sha256}, found {digest}; {again}")
+        if (found := digest(path)) != entry.sha256:
+            raise UserError(f"{path} was changed: expected sha256 {entry.sha256}, found {found}; {again}")
 
 
 def check_values(m: Manifest) -> None:

@@ -1,11 +1,11 @@
 """One TensorRT engine: from the file to something that runs on a stream. NEVER RUN on a GPU.
 
-Engines are code: the bytes that are deserialised are the bytes whose sha256 was checked.
+Engines are code: a file whose sha256 is not the manifest's is not deserialised. It is mapped, not read: an engine of
+gigabytes would take them twice.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from thfm_ros.engine.backends.cuda import Cuda, DeviceMemory, Graph
 from thfm_ros.engine.build_trt import DTYPES
 from thfm_ros.engine.device import device_rebuild
+from thfm_ros.engine.digests import digest
 from thfm_ros.engine.manifest import Manifest
 from thfm_ros.engine.stage_table import TensorSpec
 from thfm_ros.errors import UserError
@@ -23,17 +24,16 @@ _LOG = logging.getLogger(__name__)
 
 
 def deserialise(trt: Any, runtime: Any, manifest: Manifest, name: str) -> Any:
-    """An ICudaEngine, after the sha256 of its bytes, TensorRT's own validity test and its inputs and outputs.
+    """An ICudaEngine, after the sha256 of its file, TensorRT's own validity test and its inputs and outputs.
 
     trt: the module, `tensorrt` or `tensorrt_rtx`. runtime: a trt.Runtime.
     """
     stage, again = manifest.stages[name], f"rebuild: {device_rebuild(manifest)}"
     assert stage.engine is not None
     path = manifest.path(stage.engine)
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != stage.engine.sha256:
-        raise UserError(f"{path} was changed: expected sha256 {stage.engine.sha256}, found {digest}; {again}")
+    if (found_digest := digest(path)) != stage.engine.sha256:
+        raise UserError(f"{path} was changed: expected sha256 {stage.engine.sha256}, found {found_digest}; {again}")
+    data = np.memmap(path, mode="r")
     if hasattr(runtime, "get_engine_validity"):
         validity, diagnostics = runtime.get_engine_validity(data)
         if validity == trt.EngineValidity.INVALID:
