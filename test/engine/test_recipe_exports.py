@@ -17,7 +17,7 @@ from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.modules import StageModule, geometry_of
 from thfm_ros.engine.recipes import load_recipe
-from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name
+from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name, batched
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 
@@ -164,15 +164,27 @@ def test_a_stage_that_float16_cannot_hold_is_refused() -> None:
         chosen(1e5, "fp16")
 
 
-def test_where_nothing_can_jump_a_stage_runs_once() -> None:
-    """Its golden output is all that is wanted: a run of a large network takes a CPU minutes."""
-    spec, runs = TensorSpec("latents", (1, 1, 1, 4, 4)), {}
-    for jumps in (False, True):
-        module = Scaled(2.0)
-        stage = StageModule(module, (spec,), (TensorSpec("target", spec.shape),))
-        choose_golden({"transform": stage}, {}, lambda name: "bf16", jumps)
-        runs[jumps] = module.runs
-    assert runs[False] == 1 < runs[True]
+@pytest.mark.parametrize(
+    ("stage", "output", "jumps", "batches", "runs"),
+    [
+        ("transform", "target", True, (1,), 1),  # only joints are read from the likeliest place
+        ("transform", "target", True, (1, 4), 2),
+        ("keypoints", "xy", False, (1,), 1),
+        ("windows", "xy", False, (1, 2, 4), 2),  # for two items that differ, which the batches repeat
+        ("keypoints", "xy", True, (1,), 4),  # thrice with rounding
+    ],
+)
+def test_golden_outputs_cost_few_runs(
+    stage: str, output: str, jumps: bool, batches: tuple[int, ...], runs: int
+) -> None:
+    """A run of a large network takes a CPU minutes."""
+    module, stages = Scaled(2.0), {}
+    for n in batches:
+        spec = TensorSpec("latents", (n, 1, 1, 4, 4))
+        stages[batched(stage, n)] = StageModule(module, (spec,), (TensorSpec(output, spec.shape),))
+    golden = choose_golden(stages, {}, lambda name: "bf16", jumps)
+    assert module.runs == runs
+    assert set(golden.stages) == set(stages)
 
 
 def test_clips_that_fill_a_machine_have_no_batches(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

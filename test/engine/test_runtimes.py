@@ -73,9 +73,7 @@ def test_prompts_select_the_task(reference: StageRuntime, clip: np.ndarray) -> N
 
 
 def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Path) -> None:
-    """The golden items of a batch differ, so that every permutation of them shows in the statistics."""
-    from itertools import permutations
-
+    """The first two golden items of a batch differ and the others repeat them: what reads another one's shows."""
     from thfm_ros.engine.modules import geometry_of, network_stages
     from thfm_ros.model.checkpoint import load_checkpoint
 
@@ -90,7 +88,7 @@ def test_a_batch_that_is_mixed_up_is_refused(exported: Path, tiny_checkpoint: Pa
             return check_stage(manifest, name, run, lambda stage: "bf16", prompts)  # the widest tolerance of an engine
 
         assert check((0, 1, 2, 3)) == ""
-        for order in list(permutations(range(4)))[1:]:
+        for order in ((1, 0, 2, 3), (0, 2, 1, 3), (3, 1, 2, 0), (1, 2, 3, 0), (0, 0, 0, 0), (0, 0, 2, 2)):
             assert f"golden check of stage {name}" in check(order)
 
 

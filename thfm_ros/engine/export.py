@@ -108,18 +108,19 @@ def _write(root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe, fo
         weights = tuple(file_entry(folder, f) for f in sorted((folder / "checkpoint").rglob("*")) if f.is_file())
         stages = {name: m.described(recipe.precision_of(name)) for name, m in modules.items()}
     else:
-        by_type = {torch.float32: modules}
-        for name in modules:
-            report(f"export {name}")
-            precision = recipe.precision_of(name)
-            dtype = DTYPES[precision]
-            if dtype not in by_type:
-                by_type[dtype] = stage_modules(load_checkpoint(root, dtype), clip, recipe)
-            stages[name] = _export_stage(folder, name, by_type[dtype][name], precision)
+        types = {name: DTYPES[recipe.precision_of(name)] for name in modules}
+        for dtype in dict.fromkeys(types.values()):  # one copy of the weights at a time, beside the reference
+            copy = modules if dtype == torch.float32 else stage_modules(load_checkpoint(root, dtype), clip, recipe)
+            for name in (name for name, type_ in types.items() if type_ == dtype):
+                report(f"export {name}")
+                stages[name] = _export_stage(folder, name, copy[name], recipe.precision_of(name))
+            del copy
+        stages = {name: stages[name] for name in modules}
     report("count the arithmetic")
     stages = {name: dataclasses.replace(s, gflop=modules[name].gflop()) for name, s in stages.items()}
     report("golden outputs")
-    golden = golden_outputs(reference, modules, prompts, recipe.precision_of)
+    in_chunks = stage_modules(reference, clip, recipe, low_memory=True)
+    golden = golden_outputs(reference, in_chunks, prompts, recipe.precision_of)
     options = recipe.tensorrt
     engine = options and EngineInfo(options.flavor, "", options.compute_capabilities, "", options.workspace_mb)
     return manifest_of(
@@ -145,7 +146,7 @@ def golden_outputs(
     prompts: dict[str, np.ndarray],
     precision_of: Callable[[str], str],
 ) -> Golden:
-    """On a GPU where there is one: a large network's take a CPU an hour. In float32 all the same."""
+    """On a GPU where there is one, which is faster by far; in float32 all the same. docs/engine.md has times."""
     jumps = reference.transformer.config.readout != "token"
     if not torch.cuda.is_available():
         return choose_golden(modules, prompts, precision_of, jumps)
@@ -159,13 +160,15 @@ def golden_outputs(
             stage.on("cpu")
 
 
-def stage_modules(checkpoint: Checkpoint, clip: Geometry, recipe: Recipe) -> dict[str, StageModule]:
+def stage_modules(
+    checkpoint: Checkpoint, clip: Geometry, recipe: Recipe, low_memory: bool = False
+) -> dict[str, StageModule]:
     """Every stage that the recipe asks for; batches only of clips that leave a machine idle one by one."""
     patch = checkpoint.transformer.config.patch_size
     _, t, h, w = clip.latent_shape
     tokens = t * h * w // (patch[0] * patch[1] * patch[2])
     batch = recipe.batch if tokens <= MOST_TOKENS else (1,)
-    return network_stages(checkpoint, clip, batch, recipe.windows.batch if recipe.windows else ())
+    return network_stages(checkpoint, clip, batch, recipe.windows.batch if recipe.windows else (), low_memory)
 
 
 def weights_digest(root: Path) -> str:

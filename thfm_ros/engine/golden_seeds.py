@@ -9,10 +9,9 @@ out black, an engine that mixes them up would pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from thfm_ros.engine.golden import SEED, TOLERANCE, Arrays, difference, golden_inputs, statistics
+from thfm_ros.engine.golden import DISTINCT, SEED, TOLERANCE, Arrays, difference, golden_inputs, statistics
 from thfm_ros.engine.manifest import Golden, Statistics
 from thfm_ros.engine.modules import StageModule
-from thfm_ros.engine.stage_table import TensorSpec, base_name, gives_joints
+from thfm_ros.engine.stage_table import TensorSpec, base_name, batch_of, gives_joints
 from thfm_ros.errors import UserError
 
 # Bits of a result that are kept where a stage runs in its precision; of "auto" in the coarsest that it may mean. int8
@@ -93,17 +92,17 @@ def choose_golden(
     best of those tried.
 
     precision_of: of a stage, as the recipe has it. jumps: whether joints are read from the likeliest of several places;
-    elsewhere rounding decides nothing, and a stage runs once.
+    elsewhere rounding decides nothing, and a stage runs once for every item that differs.
     Raises:
         UserError: a stage in float16 comes near to what float16 holds.
     """
     seeds: dict[str, int] = {}
     stages: dict[str, dict[str, Statistics]] = {}
     for base in dict.fromkeys(base_name(name) for name in modules):
-        names = [name for name in modules if base_name(name) == base]
+        several = {name: m for name, m in modules.items() if base_name(name) == base}
         best: Trial | None = None
         for seed in range(SEED, SEED + (SEEDS if gives_joints(base) else FEW_SEEDS)):
-            trial = _try(modules, names, prompts, precision_of(base), seed, jumps)
+            trial = _try(several, base, prompts, precision_of(base), seed, jumps and gives_joints(base))
             if best is None or trial.cost < best.cost:
                 best = trial
             if best.cost <= 1:
@@ -115,52 +114,39 @@ def choose_golden(
 
 
 def _try(
-    modules: Mapping[str, StageModule],
-    names: Sequence[str],
-    prompts: dict[str, np.ndarray],
-    precision: str,
-    seed: int,
-    jumps: bool,
+    modules: Mapping[str, StageModule], base: str, prompts: Arrays, precision: str, seed: int, jumps: bool
 ) -> Trial:
-    limit = TOLERANCE["bf16" if precision == "auto" else precision]
+    """Runs a stage once for each item that differs; outputs of its batches (`modules`) repeat them."""
+    single, limit = modules[base], TOLERANCE["bf16" if precision == "auto" else precision]
+    largest = max(modules, key=batch_of)
+    inputs = golden_inputs(largest, modules[largest].inputs, prompts, seed)
+    items, range_ = [], Range() if precision == "fp16" else None
+    with range_ or nullcontext():
+        for i in range(min(batch_of(largest), DISTINCT)):
+            items.append(single({name: x[i : i + 1] if len(x) > 1 else x for name, x in inputs.items()}))
+    if range_ is not None and not range_.largest < FP16_LIMIT:
+        raise UserError(
+            f"{base} in fp16: expected values below {FP16_LIMIT:g}, found {range_.largest:.3g}, where float16 ends at "
+            "65504: give it bf16 or tf32 in the recipe"
+        )
     outputs, cost = {}, 0.0
-    for name in names:
-        specs = modules[name].outputs
-        inputs = golden_inputs(name, modules[name].inputs, prompts, seed)
-        range_ = Range() if precision == "fp16" else None
-        with range_ or nullcontext():
-            arrays = by_item(modules, name, inputs)
-        if range_ is not None and not range_.largest < FP16_LIMIT:
-            raise UserError(
-                f"{name} in fp16: expected values below {FP16_LIMIT:g}, found {range_.largest:.3g}, where float16 ends "
-                "at 65504: give it bf16 or tf32 in the recipe"
-            )
+    for name in modules:
+        made = [items[n % len(items)] for n in range(batch_of(name))]
+        arrays = {output: np.concatenate([item[output] for item in made]) for output in items[0]}
         outputs[name] = {output: statistics(x) for output, x in arrays.items()}
-        if name == base_name(name):  # a batch is rounded as its items are
-            if not jumps:
-                continue
-            cost = max(cost, shakiness(modules[name], inputs, arrays, precision, STEADY * limit) / (STEADY * limit))
-        else:
-            cost = max(cost, TELLING * limit / max(told_apart(specs[0], arrays[specs[0].name]), 1e-9))
+        if name != base:
+            spec = modules[name].outputs[0]
+            cost = max(cost, TELLING * limit / max(told_apart(spec, arrays[spec.name]), 1e-9))
+        elif jumps:  # a batch is rounded as its items are
+            first = {name: x[:1] for name, x in inputs.items()}
+            cost = max(cost, shakiness(single, first, arrays, precision, STEADY * limit) / (STEADY * limit))
     return Trial(seed, outputs, cost)
 
 
-def by_item(modules: Mapping[str, StageModule], name: str, inputs: Arrays) -> Arrays:
-    """What torch makes of inputs in float32; of a batch, item by item."""
-    single = modules[base_name(name)]
-    count = max(len(x) for x in inputs.values())
-    items = [single({n: x[i : i + 1] if len(x) > 1 else x for n, x in inputs.items()}) for i in range(count)]
-    return {output: np.concatenate([item[output] for item in items]) for output in items[0]}
-
-
 def told_apart(output: TensorSpec, batch: np.ndarray) -> float:
-    """Smallest difference of the statistics when two items of a batch are swapped."""
-    expected, swapped = statistics(batch), []
-    for i, j in combinations(range(len(batch)), 2):
-        order = list(range(len(batch)))
-        order[i], order[j] = j, i
-        swapped.append(difference(output, expected, statistics(batch[order])))
-    return min(swapped)
+    """Difference of the statistics when the first two items of a batch, which differ, are swapped."""
+    swapped = batch[[1, 0, *range(2, len(batch))]]
+    return difference(output, statistics(batch), statistics(swapped))
 
 
 def shakiness(module: StageModule, inputs: Arrays, outputs: Arrays, precision: str, enough: float) -> float:

@@ -119,26 +119,48 @@ def flat_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     return FlatDecoder(vae)(latents)
 
 
+class ChunkedEncoder(nn.Module):
+    """The numbers of `FlatEncoder` in a fraction of its memory: chunk by chunk."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        super().__init__()
+        self.init, self.step = StreamEncoderInit(vae), StreamEncoderStep(vae)
+        self.spatial = vae.config.scale_factor_spatial
+
+    def forward(self, video: Tensor) -> Tensor:
+        check_video(video, self.spatial)
+        latents, *caches = self.init(video[:, :, :1])
+        parts = [latents]
+        for start in range(1, video.shape[2], 4):
+            latents, *caches = self.step(video[:, :, start : start + 4], *caches)
+            parts.append(latents)
+        return torch.cat(parts, 2)
+
+
+class ChunkedDecoder(nn.Module):
+    """The numbers of `FlatDecoder` in a fraction of its memory: latent frame by latent frame."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        super().__init__()
+        self.init, self.step = StreamDecoderInit(vae), StreamDecoderStep(vae)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        video, *caches = self.init(latents[:, :, :1])
+        parts = [video]
+        for index in range(1, latents.shape[2]):
+            video, *caches = self.step(latents[:, :, index : index + 1], *caches)
+            parts.append(video)
+        return torch.cat(parts, 2)
+
+
 def stream_encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
-    """The numbers of `flat_encode` in a fraction of its memory: chunk by chunk."""
-    check_video(video, vae.config.scale_factor_spatial)
-    latents, *caches = StreamEncoderInit(vae)(video[:, :, :1])
-    parts, step = [latents], StreamEncoderStep(vae)
-    for start in range(1, video.shape[2], 4):
-        latents, *caches = step(video[:, :, start : start + 4], *caches)
-        parts.append(latents)
-    return torch.cat(parts, 2)
+    """`ChunkedEncoder` in one call."""
+    return ChunkedEncoder(vae)(video)
 
 
 def stream_decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """The numbers of `flat_decode` in a fraction of its memory: latent frame by latent frame."""
-    init, step = StreamDecoderInit(vae), StreamDecoderStep(vae)
-    video, *caches = init(latents[:, :, :1])
-    parts = [video]
-    for index in range(1, latents.shape[2]):
-        video, *caches = step(latents[:, :, index : index + 1], *caches)
-        parts.append(video)
-    return torch.cat(parts, 2)
+    """`ChunkedDecoder` in one call."""
+    return ChunkedDecoder(vae)(latents)
 
 
 def check_video(video: Tensor, spatial: int, start: bool = True) -> None:
