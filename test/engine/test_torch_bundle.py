@@ -67,6 +67,41 @@ def test_torch_tensorrt_compiles_the_bundles_own_precision(
     assert len(given) == 3  # once a stage
 
 
+def test_torch_on_a_gpu_runs_a_bundle_in_its_own_precision(torch_bundle: Path, tiny_checkpoint: Path) -> None:
+    """On the CPU here, which computes as much in these types."""
+    import torch
+
+    from thfm_ros.engine.backends.torch_backend import TorchRuntime
+    from thfm_ros.engine.modules import geometry_of
+    from thfm_ros.model.checkpoint import load_checkpoint
+
+    manifest = open_bundle(torch_bundle)
+    tf32 = {**manifest.stages, "decode": replace(manifest.stages["decode"], precision="auto")}
+    checkpoint = load_checkpoint(torch_bundle / "checkpoint")
+    geometry = geometry_of(checkpoint, windows=manifest.windows)
+    runtime = TorchRuntime(replace(manifest, stages=tf32), checkpoint, geometry, lower=True)
+    assert runtime.computed_in == "bf16, fp16, tf32"
+    allowed: dict[str, tuple[bool, bool]] = {}
+
+    def watched(name: str) -> Any:
+        def run(feeds: Any) -> Any:
+            allowed[name] = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+            return stages[name](feeds)
+
+        return run
+
+    stages = dict(runtime._stages)
+    runtime._stages.update({name: watched(name) for name in stages})
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    clip = np.random.default_rng(2).integers(0, 256, (5, 32, 48, 3), np.uint8)
+    found = runtime.predict(clip, ["foreground"]).dense["foreground"]
+    assert allowed == {"encode": (False, False), "transform": (False, False), "decode": (True, True)}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    reference = load_runtime(tiny_checkpoint)
+    assert reference.computed_in == "fp32"
+    assert 0 < np.abs(found - reference.predict(clip, ["foreground"]).dense["foreground"]).mean() < 0.05
+
+
 def test_the_checkpoint_inside_is_checked(torch_bundle: Path) -> None:
     weights = next((torch_bundle / "checkpoint" / "vae").glob("*.safetensors"))
     whole = weights.read_bytes()

@@ -18,6 +18,7 @@ from toy_network import SHAPE, WINDOW, toy_bundle, toy_stages
 from thfm_ros.engine.backends.tensorrt_backend import TensorRT
 from thfm_ros.engine.build_trt import compile_onnx
 from thfm_ros.engine.device import current_gpu
+from thfm_ros.engine.golden import golden_inputs
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
@@ -141,6 +142,19 @@ def test_a_pass_sends_frames_and_fetches_what_is_wanted(runtime: TensorRT, drive
     keypoints = sum(4 * int(np.prod(t.shape)) for t in runtime.manifest.stages["keypoints"].outputs)
     assert down == 4 * RGB_BYTES // 5 * sum(frames.values()) + keypoints
     assert waits == 1  # at the end
+
+
+@everywhere
+def test_a_stage_is_timed_without_its_copies(runtime: TensorRT, driver: Driver) -> None:
+    """By the GPU's clock, from inputs that lie there to outputs that stay there; a pass is not disturbed."""
+    prompts = runtime.prompts
+    for name, stage in runtime.manifest.stages.items():
+        before = driver.bytes_down
+        assert runtime.stage_ms(name, golden_inputs(name, stage.inputs, prompts)) > 0
+        assert driver.bytes_down == before
+    reference = Reference(runtime)
+    found, expected = (r.predict(picture(1), DENSE).dense["foreground"] for r in (runtime, reference))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_results_last_and_their_memory_is_used_again(runtime: TensorRT, driver: Driver) -> None:

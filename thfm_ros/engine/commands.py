@@ -196,7 +196,7 @@ def _print_bench(result: dict) -> None:
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
     rates = ("one dense task", "keypoints", "all kinds", "x eager (all)", "at the peak")
     crowds = list(dict.fromkeys(n for run in result["runs"] for n in run["frames_per_s_by_people"]))
-    for column in ("run", *rates, *(f"all, {n} people" for n in crowds), "load s", "memory MB"):
+    for column in ("run", *rates, *(f"all, {n} people" for n in crowds), "pass ms", "p99", "load s", "memory MB"):
         totals.add_column(column, justify="left" if column == "run" else "right")
     for run in result["runs"]:
         for name, row in run["stages"].items():
@@ -218,6 +218,10 @@ def _print_bench(result: dict) -> None:
             *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
             *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (times, best)),
             *(f"{run['frames_per_s_by_people'].get(n, float('nan')):.2f}" for n in crowds),
+            *(
+                "-" if (run["pass_ms"] or {}).get(k) is None else f"{run['pass_ms'][k]:.1f}"
+                for k in ("median_ms", "p99_ms")
+            ),
             f"{run['load_s']:.1f}",
             f"{run['memory_mb']:.0f}",
         )

@@ -1,4 +1,4 @@
-"""The baseline of `thfm bench`: stock diffusers, eager, float32. Nothing of this project's forms of the VAE."""
+"""The baseline of `thfm bench`: stock diffusers, eager. Nothing of this project's forms of the VAE."""
 
 from __future__ import annotations
 
@@ -6,64 +6,69 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from torch import Tensor, nn
 
-from thfm_ros.engine.device import cpu_name
-from thfm_ros.engine.modules import checkpoint_manifest, geometry_of, network_stages
-from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.backends.torch_backend import TorchRuntime
+from thfm_ros.engine.manifest import Stage
+from thfm_ros.engine.modules import Boundary, FromFrames, checkpoint_manifest, geometry_of
 from thfm_ros.model.checkpoint import load_checkpoint
 
 
-class EagerDiffusers(StageRuntime):
+class EagerDiffusers(TorchRuntime):
     """Whole-clip stages by `AutoencoderKLWan` and `WanTransformer3DModel` as diffusers has them.
 
+    In float32 on a CPU, in bfloat16 on a GPU.
     The keypoint pass and nano's codec do not exist there, so they run as this project's modules.
     """
 
     def __init__(self, root: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
-        checkpoint = load_checkpoint(root)
-        clip = geometry_of(checkpoint)
-        modules = network_stages(checkpoint, clip)
-        stages = {name: m.described("fp32") for name, m in modules.items()}
-        manifest = dataclasses.replace(checkpoint_manifest(root, checkpoint, clip, "eager diffusers"), stages=stages)
-        info = {
-            "backend": "eager diffusers",
-            "version": torch.__version__,
-            "threads": str(threads),
-            "device": cpu_name(),
-        }
-        super().__init__(manifest, {t: p[0].numpy() for t, p in checkpoint.prompts.items()}, info)
-        self._vae = checkpoint.vae
-        stock = isinstance(self._vae, AutoencoderKLWan)
-        self._own = (
-            {"keypoints": modules["keypoints"]} if stock else {n: m for n, m in modules.items() if n != "transform"}
-        )
-        self._end = float(checkpoint.transformer.config.end_timestep)
-        self._transformer = _stock(checkpoint.transformer)
-        if stock:
-            config = self._vae.config
-            self._mean, self._std = (
-                torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std)
-            )
+        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        checkpoint = load_checkpoint(root, dtype)
+        geometry = geometry_of(checkpoint)
+        manifest = checkpoint_manifest(root, checkpoint, geometry, "eager diffusers")
+        super().__init__(manifest, checkpoint, geometry, threads)
+        stock: dict[str, nn.Module] = {"transform": Boundary(_Transform(checkpoint.transformer, dtype), dtype)}
+        if isinstance(checkpoint.vae, AutoencoderKLWan):
+            stock["encode"] = FromFrames(Boundary(_Encode(checkpoint.vae), dtype))
+            stock["decode"] = Boundary(_Decode(checkpoint.vae), dtype)
+        for name, module in stock.items():
+            self._stages[name] = dataclasses.replace(self._stages[name], module=module).on(self._device)
 
-    def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if stage in self._own:
-            return self._own[stage](inputs)
-        with torch.inference_mode():
-            given = {name: torch.from_numpy(x) for name, x in inputs.items()}
-            match stage:
-                case "encode":
-                    video = (given["frames"].float() / 127.5 - 1.0).permute(0, 4, 1, 2, 3)
-                    out = (self._vae.encode(video).latent_dist.mode() - self._mean) / self._std
-                case "transform":
-                    time = torch.full((1,), self._end)
-                    out = -self._transformer(given["latents"], time, given["prompt"]).sample
-                case _:
-                    out = self._vae.decode(given["latents"] * self._std + self._mean).sample.clamp(-1, 1)
-            return {self.manifest.stages[stage].outputs[0].name: out.numpy()}
+    def precision(self, stage: Stage) -> str:
+        return "fp32" if self._device == "cpu" else "bf16"
+
+
+class _Normalised(nn.Module):
+    """The VAE, and mean and deviation of its latents (1, C, 1, 1, 1)."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        super().__init__()
+        self.vae = vae
+        for name in ("mean", "std"):
+            values = torch.tensor(vae.config[f"latents_{name}"]).view(1, -1, 1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+
+class _Encode(_Normalised):
+    def forward(self, video: Tensor) -> Tensor:
+        return (self.vae.encode(video).latent_dist.mode() - self.mean) / self.std
+
+
+class _Decode(_Normalised):
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.vae.decode((latents * self.std + self.mean).to(latents.dtype)).sample.clamp(-1, 1)
+
+
+class _Transform(nn.Module):
+    def __init__(self, transformer: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.stock, self.end = _stock(transformer).to(dtype), float(transformer.config.end_timestep)
+
+    def forward(self, latents: Tensor, prompt: Tensor) -> Tensor:
+        time = torch.full((1,), self.end, device=latents.device)
+        return -self.stock(latents, time, prompt).sample
 
 
 def _stock(transformer: Any) -> WanTransformer3DModel:

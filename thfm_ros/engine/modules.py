@@ -66,6 +66,17 @@ class StageModule:
             made = zip(self.outputs, self.module(*tensors), strict=True)
             return {t.name: y.float().cpu().numpy() for t, y in made}
 
+    def gpu_ms(self, feeds: Mapping[str, np.ndarray]) -> float:
+        """Time of one run by the GPU's clock, on inputs that were copied before. NEVER RUN on a GPU."""
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(feeds[t.name]).to(self.device) for t in self.inputs]
+            begin.record()
+            self.module(*tensors)
+            end.record()
+        end.synchronize()
+        return begin.elapsed_time(end)
+
     def on(self, device: str) -> StageModule:
         """This stage on another device, where its module is moved to, to be run and not trained."""
         return replace(self, module=self.module.to(device).eval().requires_grad_(False), device=device)
@@ -161,20 +172,24 @@ class WindowStage(nn.Module):
 
 
 def network_stages(
-    checkpoint: Checkpoint, geometry: Geometry, batch: Sequence[int] = (1,), windows: Sequence[int] = (1,)
+    checkpoint: Checkpoint,
+    geometry: Geometry,
+    batch: Sequence[int] = (1,),
+    windows: Sequence[int] = (1,),
+    low_memory: bool = False,
 ) -> dict[str, StageModule]:
     """Every stage in the checkpoint's precision.
 
     batch: sizes of transform and decode for several tasks. windows: of the clips around people, where the geometry has
-    such.
+    such. low_memory: Wan's autoencoder works chunk by chunk, with the same numbers.
     """
     codec, transformer = checkpoint.vae, checkpoint.transformer
     codec_type, type_ = codec.dtype, transformer.patch_embedding.weight.dtype
     modules = {
-        "encode": FromFrames(Boundary(clip_encoder(codec), codec_type)),
+        "encode": FromFrames(Boundary(clip_encoder(codec, low_memory), codec_type)),
         "keypoints": Boundary(TransformStage(transformer, keypoints=True), type_, keep=slice(1, None)),
         "transform": Boundary(TransformStage(transformer), type_),
-        "decode": Boundary(clip_decoder(codec), codec_type),
+        "decode": Boundary(clip_decoder(codec, low_memory), codec_type),
         WINDOWS: FromFrames(Boundary(WindowStage(checkpoint), type_)),
     }
     names = ["encode", "keypoints", *(batched(stage, n) for n in batch for stage in ("transform", "decode"))]

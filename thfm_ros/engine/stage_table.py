@@ -78,9 +78,11 @@ class Geometry:
     windows: tuple[int, int] | None = None
 
     def inputs(self, stage: str) -> tuple[TensorSpec, ...]:
+        """What a stage takes, in the order of its module's arguments. stage: also of a batch, such as decode_x4."""
         return self._specs(stage, STAGES[base_name(stage)].inputs)
 
     def outputs(self, stage: str) -> tuple[TensorSpec, ...]:
+        """What a stage gives."""
         return self._specs(stage, STAGES[base_name(stage)].outputs)
 
     def _specs(self, stage: str, names: Sequence[str]) -> tuple[TensorSpec, ...]:

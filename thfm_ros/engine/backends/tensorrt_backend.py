@@ -139,6 +139,20 @@ class TensorRT(StageRuntime):
         self.cuda.synchronize()
         return {t.name: as_float32(hosts[t.name], t) for t in specs.outputs}
 
+    def stage_ms(self, stage: str, feeds: Mapping[str, np.ndarray]) -> float:
+        """Of one run, as in a pass: a graph where there is one, its inputs on the GPU before it begins."""
+        self.cuda.activate()
+        self.cuda.forget_marks()
+        executor, inputs = self.executor(stage), self.fed(stage, feeds)
+        executor.shown = ()
+        for spec in self.manifest.stages[stage].inputs:
+            self.upload(spec, inputs[spec.name], executor.buffers[spec.name])
+        marks: list[tuple[str, Any, Any]] = []
+        with self._timed(stage, marks):
+            executor()
+        self.cuda.synchronize()
+        return sum(self.cuda.elapsed_ms(begin, end) for _, begin, end in marks)
+
     def predict(self, frames: np.ndarray, tasks: Sequence[str], first: Mapping[str, int] | None = None) -> Prediction:
         """As the base class, with everything in between staying on the GPU; times are the GPU's own.
 

@@ -6,6 +6,8 @@ The only backend that needs `thfm_ros.model` (and so diffusers). It is the refer
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.errors import UserError
 
 if TYPE_CHECKING:
+    from thfm_ros.engine.modules import StageModule
     from thfm_ros.engine.stage_table import Geometry
     from thfm_ros.model.checkpoint import Checkpoint
 
@@ -26,20 +29,28 @@ if TYPE_CHECKING:
 class TorchRuntime(StageRuntime):
     """Stages as torch modules, on the GPU where there is one.
 
+    A bundle runs there in its own precision. On a CPU, and of a checkpoint everywhere, all is computed in float32,
+    without TF32: that is the reference of the other backends.
+
     threads: None leaves torch's setting, which is one for the whole process.
     """
 
     def __init__(
-        self, manifest: Manifest, checkpoint: Checkpoint, geometry: Geometry, threads: int | None = None
+        self,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        geometry: Geometry,
+        threads: int | None = None,
+        lower: bool | None = None,
     ) -> None:
+        """lower: whether to run in the bundle's precision."""
         import torch
-
-        from thfm_ros.engine.modules import network_stages
 
         if threads:
             torch.set_num_threads(threads)
         cuda = torch.cuda.is_available()
         self._torch, self._device = torch, "cuda" if cuda else "cpu"
+        self._lower = bool(cuda and manifest.weights) if lower is None else lower
         info = {
             "backend": manifest.backend,
             "version": torch.__version__,
@@ -47,18 +58,51 @@ class TorchRuntime(StageRuntime):
             "threads": str(torch.get_num_threads()),
         }
         prompts = {t: p[0].float().numpy() for t, p in checkpoint.prompts.items() if t in manifest.tasks}
-        sizes = manifest.variants("transform") or (1,), manifest.variants(WINDOWS) or WindowOptions.batch
-        stages = network_stages(checkpoint, geometry, *sizes)
+        stages = _stages(manifest, checkpoint, geometry)
         if not manifest.stages:
             manifest = dataclasses.replace(manifest, stages={n: m.described("fp32") for n, m in stages.items()})
         super().__init__(manifest, prompts, info)
+        if self._lower:
+            stages = self._in_own_precision(stages, geometry)
         self._stages = {name: m.on(self._device) for name, m in stages.items()}
 
+    def _in_own_precision(self, stages: dict[str, StageModule], geometry: Geometry) -> dict[str, StageModule]:
+        from thfm_ros.engine.export import DTYPES
+        from thfm_ros.model.checkpoint import load_checkpoint
+
+        types = {name: DTYPES[stage.precision] for name, stage in self.manifest.stages.items()}
+        for dtype in set(types.values()) - {self._torch.float32}:
+            other = _stages(self.manifest, load_checkpoint(self.manifest.root / "checkpoint", dtype), geometry)
+            stages = {name: other[name] if types.get(name) == dtype else m for name, m in stages.items()}
+        return stages
+
     def precision(self, stage: Stage) -> str:
-        return "fp32"
+        if not self._lower:
+            return "fp32"
+        return stage.precision if stage.precision in ("fp16", "bf16", "fp32") else "tf32"
 
     def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return self._stages[stage](inputs)
+        with self._arithmetic(stage):
+            return self._stages[stage](inputs)
+
+    @contextmanager
+    def _arithmetic(self, stage: str) -> Iterator[None]:
+        """TF32 where the stage has it and nowhere else; torch's own default differs by operation."""
+        backends = self._torch.backends
+        before = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
+        tf32 = self.precision(self.manifest.stages[stage]) == "tf32"
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = tf32
+        try:
+            yield
+        finally:
+            backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = before
+
+    def stage_ms(self, stage: str, feeds: Mapping[str, np.ndarray]) -> float:
+        """On a GPU by its own clock, of one run on inputs that are there."""
+        if self._device == "cpu":
+            return super().stage_ms(stage, feeds)
+        with self._arithmetic(stage):
+            return self._stages[stage].gpu_ms(self.fed(stage, feeds))
 
     def close(self) -> None:
         self._stages.clear()
@@ -76,24 +120,10 @@ class TorchTensorRT(TorchRuntime):
     def __init__(
         self, manifest: Manifest, checkpoint: Checkpoint, geometry: Geometry, threads: int | None = None
     ) -> None:
-        from thfm_ros.engine.export import DTYPES
-        from thfm_ros.engine.modules import network_stages
-        from thfm_ros.model.checkpoint import load_checkpoint
-
         self._compiler = _torch_tensorrt()
-        super().__init__(manifest, checkpoint, geometry, threads)
+        super().__init__(manifest, checkpoint, geometry, threads, lower=True)
         self._compiled: set[str] = set()
         self.info["compiler"] = self._compiler.__version__
-        wanted = {name: DTYPES[stage.precision] for name, stage in manifest.stages.items()}
-        sizes = manifest.variants("transform"), manifest.variants(WINDOWS)
-        for dtype in set(wanted.values()) - {self._torch.float32}:
-            other = load_checkpoint(manifest.root / "checkpoint", dtype)
-            for name, stage in network_stages(other, geometry, *sizes).items():
-                if wanted.get(name) == dtype:
-                    self._stages[name] = stage.on(self._device)
-
-    def precision(self, stage: Stage) -> str:
-        return stage.precision
 
     def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         from thfm_ros.paths import optional_cache_folder
@@ -113,6 +143,14 @@ class TorchTensorRT(TorchRuntime):
             self._stages[stage] = dataclasses.replace(self._stages[stage], module=compiled)
             self._compiled.add(stage)
         return super().compute(stage, inputs)
+
+
+def _stages(manifest: Manifest, checkpoint: Checkpoint, geometry: Geometry) -> dict[str, StageModule]:
+    """Those of the manifest; of a checkpoint, whose manifest has none, without batches of tasks."""
+    from thfm_ros.engine.modules import network_stages
+
+    windows = manifest.variants(WINDOWS) if manifest.stages else WindowOptions.batch
+    return network_stages(checkpoint, geometry, tuple(manifest.variants("transform")) or (1,), tuple(windows))
 
 
 def _torch_tensorrt() -> Any:
