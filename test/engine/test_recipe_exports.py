@@ -167,11 +167,10 @@ def test_a_stage_that_float16_cannot_hold_is_refused() -> None:
 @pytest.mark.parametrize(
     ("stage", "output", "jumps", "batches", "runs"),
     [
-        ("transform", "target", True, (1,), 1),  # only joints are read from the likeliest place
-        ("transform", "target", True, (1, 4), 2),
         ("keypoints", "xy", False, (1,), 1),
         ("windows", "xy", False, (1, 2, 4), 2),  # for two items that differ, which the batches repeat
         ("keypoints", "xy", True, (1,), 4),  # thrice with rounding
+        ("decode", "video", True, (1, 4), 5),
     ],
 )
 def test_golden_outputs_cost_few_runs(
