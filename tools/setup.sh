@@ -97,7 +97,8 @@ build_package() {
   local prefix
   prefix=$(cd "$venv" && pwd)
   # Into the environment itself: its Python finds the messages without any setup file being sourced.
-  if ! env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" CMAKE_PREFIX_PATH="$prefix" \
+  # MAKEFLAGS: colcon's own have a limit on the machine's load, with which other work stops all but one compiler.
+  if ! env PATH="$prefix/bin:$PATH" AMENT_PREFIX_PATH="$prefix" CMAKE_PREFIX_PATH="$prefix" MAKEFLAGS="-j$(nproc)" \
     COLCON_LOG_LEVEL=error LD_LIBRARY_PATH="$("$venv/bin/python" -c 'import os; print(os.environ["LD_LIBRARY_PATH"])')" \
     "$prefix/bin/colcon" --log-base "$build/log" build --merge-install --symlink-install --install-base "$prefix" \
     --build-base "$build" --event-handlers console_stderr- --paths . --cmake-args -DBUILD_TESTING=OFF -DTHFM_INSTALL_MODULES=OFF \

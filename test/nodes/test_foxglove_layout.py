@@ -55,3 +55,8 @@ def test_every_topic_is_the_nodes_and_of_a_type_that_its_panel_shows() -> None:
 def test_every_panel_is_placed_once_and_has_its_configuration() -> None:
     placed = panels(LAYOUT["layout"])
     assert sorted(placed) == sorted(LAYOUT["configById"])
+
+
+def test_the_panel_of_statistics_has_chosen_the_node() -> None:
+    """Of a DiagnosticArray it shows one hardware_id, and nothing until somebody chooses: the node's is its name."""
+    assert LAYOUT["configById"]["DiagnosticStatusPanel!thfm"]["selectedHardwareId"] == NODE
