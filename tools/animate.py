@@ -1,6 +1,7 @@
-"""Makes the README's moving picture of a film, such as the demo's.
+"""Makes the README's moving picture of a film, such as that of `thfm run` or the demo's.
 
-    make demo && .venv/bin/python tools/animate.py out/demo.mp4 --out docs/images/demo.webp
+    thfm run walker -o out/walker.mp4 --stride 4
+    .venv/bin/python tools/animate.py out/walker.mp4 --out docs/images/walker.webp
 
 An animated WebP of at most --most bytes: every frame at its own time, as fine as fits.
 """
@@ -42,9 +43,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("film", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--most", type=int, default=1_500_000, help="bytes")
+    parser.add_argument("--most", type=int, default=1_000_000, help="bytes")
     parser.add_argument("--seconds", type=float, nargs=2, default=(0.0, 8.0), help="from, to")
-    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--width", type=int, default=960)
     given = parser.parse_args()
     size = animate(given.film, given.out, given.most, tuple(given.seconds), given.width)
     print(f"wrote {given.out}, {size / 1e6:.2f} MB")
