@@ -1,4 +1,4 @@
-"""sha256 of files, remembered in the user's cache: a robot's start would spend seconds on every gigabyte of a bundle.
+"""sha256 of files, remembered in the user's cache: a start would spend a second or more on every gigabyte of a bundle.
 
 What is remembered holds as long as a file's size, times and inode do. A file that changed a moment ago is hashed again
 the next time, because clocks of file systems are coarse. A cache that cannot be written only costs time.
