@@ -64,5 +64,5 @@ def predictions(checkpoint: Checkpoint, batch: ClipBatch, tasks: Sequence[str]) 
         prompt = checkpoint.prompts[task][:1].float().expand(len(batch), -1, -1)
         sparse = get_task(task).kind == "sparse"
         out = checkpoint.transformer(latents, prompt, keypoints=sparse, features=fine)
-        video = None if sparse else decode_clip(checkpoint.vae, -out.sample, features)
+        video = None if sparse else decode_clip(checkpoint.vae, -out.sample, features, narrow=checkpoint.decoder)
         yield Prediction(task, video, out.keypoints)

@@ -71,12 +71,14 @@ NANO: dict[str, Any] = {
     "keypoints": [4.0, 4.0, 0.1, 0.1],
     "data": {"frames": 5, "height": 32, "width": 48},
 }
+NARROW: dict[str, Any] = {"widths": [8, 8, 8, 8], "blocks": 1}
 WINDOWS = {"share": 0.5, "width": 16, "height": 32}
 OWN: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent": STREAMING,
     "pixel": {**STREAMING, "augment": {"windows": WINDOWS}, "data": {"height": 32, "width": 48}},
     "nano": {**NANO, "tasks_per_clip": 2, "optim": {"name": "muon"}},
+    "decoder": {"decoder": NARROW},
 }
 
 

@@ -20,7 +20,7 @@ class EagerDiffusers(TorchRuntime):
     """Whole-clip stages by `AutoencoderKLWan` and `WanTransformer3DModel` as diffusers has them.
 
     In float32 on a CPU, in bfloat16 on a GPU.
-    The keypoint pass and nano's codec do not exist there, so they run as this project's modules.
+    The keypoint pass, nano's codec and a narrow decoder do not exist there: they run as this project's modules.
     """
 
     def __init__(self, root: Path, threads: int) -> None:
@@ -32,7 +32,8 @@ class EagerDiffusers(TorchRuntime):
         stock: dict[str, nn.Module] = {"transform": Boundary(_Transform(checkpoint.transformer, dtype), dtype)}
         if isinstance(checkpoint.vae, AutoencoderKLWan):
             stock["encode"] = FromFrames(Boundary(_Encode(checkpoint.vae), dtype))
-            stock["decode"] = Boundary(_Decode(checkpoint.vae), dtype)
+            if checkpoint.decoder is None:
+                stock["decode"] = Boundary(_Decode(checkpoint.vae), dtype)
         for name, module in stock.items():
             self._stages[name] = dataclasses.replace(self._stages[name], module=module).on(self._device)
 

@@ -56,6 +56,8 @@ def export_bundle(
     complete = None if replace else _complete(out)
     report("load")
     reference = load_checkpoint(root)
+    if reference.decoder is not None:
+        report("decode with the checkpoint's narrow decoder")
     windows = recipe.windows and recipe.windows.size
     clip = geometry_of(reference, recipe.frames, recipe.height, recipe.width, windows)
     if complete is not None:

@@ -189,7 +189,7 @@ def network_stages(
         "encode": FromFrames(Boundary(clip_encoder(codec, low_memory), codec_type)),
         "keypoints": Boundary(TransformStage(transformer, keypoints=True), type_, keep=slice(1, None)),
         "transform": Boundary(TransformStage(transformer), type_),
-        "decode": Boundary(clip_decoder(codec, low_memory), codec_type),
+        "decode": Boundary(clip_decoder(codec, low_memory, checkpoint.decoder), codec_type),
         WINDOWS: FromFrames(Boundary(WindowStage(checkpoint), type_)),
     }
     names = ["encode", "keypoints", *(batched(stage, n) for n in batch for stage in ("transform", "decode"))]

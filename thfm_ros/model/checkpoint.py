@@ -1,6 +1,7 @@
 """A checkpoint folder: both networks, the prompt embeddings, and what a user must know about them.
 
 vae/ transformer/      diffusers' save_pretrained, safetensors
+decoder/               likewise: a narrow decoder, where `thfm.json` says that it is the one that decodes
 prompts.safetensors    one (P, L, D) tensor a task: P paraphrases, the canonical prompt first
 thfm.json              `CheckpointConfig`
 README.md              the model card
@@ -9,10 +10,11 @@ README.md              the model card
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -24,7 +26,8 @@ from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
 from thfm_ros.model.loading import load_model, read_config, refuse_pickles
 from thfm_ros.model.nano import NanoCodec
-from thfm_ros.model.presets import Preset
+from thfm_ros.model.narrow_decoder import NarrowDecoder
+from thfm_ros.model.presets import Preset, get_preset
 from thfm_ros.model.transformer import THFMTransformer3DModel
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, get_joint_set
 
@@ -37,6 +40,7 @@ class CheckpointConfig:
     """What `thfm.json` holds.
 
     height, width, frames, fps: the native clip. attentions: the masks it was trained with (`full`, `causal`).
+    decoder: what decodes: `vae` (its own decoder) or `narrow` (the folder `decoder/`).
     trained: False for random weights. samples_seen: training samples so far. notes: free, for the trainer.
     """
 
@@ -48,6 +52,7 @@ class CheckpointConfig:
     text_encoder: str
     text_length: int
     joint_set: str = DEFAULT_JOINT_SET
+    decoder: Literal["vae", "narrow"] = "vae"
     trained: bool = False
     samples_seen: int = 0
     attentions: list[str] = field(default_factory=list)
@@ -71,12 +76,26 @@ class CheckpointConfig:
 
 @dataclass
 class Checkpoint:
-    """Both networks in evaluation mode, prompts (P, L, D) a task, and the configuration."""
+    """Both networks in evaluation mode, prompts (P, L, D) a task, and the configuration.
+
+    decoder: decodes in the place of the VAE's own decoder.
+    """
 
     vae: AutoencoderKLWan | NanoCodec
     transformer: THFMTransformer3DModel
     prompts: dict[str, Tensor]
     config: CheckpointConfig
+    decoder: NarrowDecoder | None = None
+
+    @property
+    def networks(self) -> dict[str, AutoencoderKLWan | NanoCodec | THFMTransformer3DModel | NarrowDecoder]:
+        """Its networks by the names of their folders."""
+        decoder = {} if self.decoder is None else {"decoder": self.decoder}
+        return {"vae": self.vae, "transformer": self.transformer, **decoder}
+
+    def with_decoder(self, decoder: NarrowDecoder) -> Checkpoint:
+        """The same networks with a narrow decoder."""
+        return replace(self, decoder=decoder, config=replace(self.config, decoder="narrow"))
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
@@ -95,7 +114,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> Path:
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     folder.mkdir()
-    for name, network in (("vae", checkpoint.vae), ("transformer", checkpoint.transformer)):
+    for name, network in checkpoint.networks.items():
         network.save_pretrained(folder / name)
         config = json.loads((folder / name / "config.json").read_text())
         # Neither where its author had the weights before, nor arguments that an earlier version had.
@@ -115,7 +134,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Read and check a checkpoint folder; UserError with expected, found and the fix where anything is wrong.
 
-    vae_dtype: where the VAE needs more precision than the transformer (a low-precision encode drifts).
+    vae_dtype: where the VAE needs more precision than the transformer (a low-precision encode drifts); of a narrow
+        decoder too.
     """
     path = Path(path)
     config = load_config(path)
@@ -125,12 +145,15 @@ def load_checkpoint(
     kind = NanoCodec if nano else AutoencoderKLWan
     vae = load_model(kind, path / "vae", vae_dtype or dtype)
     transformer = load_model(THFMTransformer3DModel, path / "transformer", dtype)
+    _check_decoder(path, config, (path / "decoder").is_dir())
+    narrow = config.decoder == "narrow"
+    decoder = load_model(NarrowDecoder, path / "decoder", vae_dtype or dtype) if narrow else None
     file = path / "prompts.safetensors"
     try:
         prompts = load_file(file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read the prompt embeddings {file}: {error}") from None
-    checkpoint = Checkpoint(vae, transformer, {name: p.to(dtype) for name, p in prompts.items()}, config)
+    checkpoint = Checkpoint(vae, transformer, {name: p.to(dtype) for name, p in prompts.items()}, config, decoder)
     _check_consistent(path, checkpoint)
     return checkpoint
 
@@ -156,6 +179,32 @@ def load_config(path: str | Path) -> CheckpointConfig:
         raise UserError(f"damaged {file}: {str(error).replace('CheckpointConfig.__init__()', 'it is')}") from None
 
 
+def preset_of(path: str | Path) -> Preset:
+    """The size and the native clip of a checkpoint folder as a preset, without its weights."""
+    path = Path(path)
+    config = load_config(path)
+    _refuse_retired(path)
+    _check_decoder(path, config, (path / "decoder").is_dir())
+    nano = read_config(path / "vae").get("_class_name") == NanoCodec.__name__
+    return replace(
+        get_preset(config.preset),
+        name=f"{path.name} ({config.preset})",
+        vae=_arguments(path / "vae", signature((NanoCodec if nano else AutoencoderKLWan).__init__).parameters),
+        transformer=_arguments(path / "transformer", signature(THFMTransformer3DModel.__init__).parameters),
+        height=config.height,
+        width=config.width,
+        frames=config.frames,
+        fps=config.fps,
+        text_encoder=config.text_encoder,
+        text_length=config.text_length,
+        decoder=_arguments(path / "decoder", ("widths", "blocks")) if config.decoder == "narrow" else None,
+    )
+
+
+def _arguments(folder: Path, known: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in read_config(folder).items() if key in known}
+
+
 def _refuse_retired(path: Path) -> None:
     """UserError for the nano of earlier versions: a guided VAE, or keypoints read from patches."""
     vae, transformer = read_config(path / "vae"), read_config(path / "transformer")
@@ -168,12 +217,33 @@ def _refuse_retired(path: Path) -> None:
         )
 
 
+def _check_decoder(path: Path, config: CheckpointConfig, there: bool) -> None:
+    """UserError where `thfm.json` and the checkpoint's parts do not agree on what decodes."""
+    if config.decoder not in ("vae", "narrow"):
+        raise UserError(f"{path}: expected decoder 'vae' or 'narrow' in thfm.json, found '{config.decoder}'")
+    if there != (config.decoder == "narrow"):
+        found = "a narrow decoder" if there else "no folder decoder/"
+        raise UserError(
+            f"{path}: thfm.json has decoder '{config.decoder}', found {found}: copy the whole checkpoint again, or "
+            "train the decoder anew (stage decoder)"
+        )
+
+
 def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
     transformer, vae, config = checkpoint.transformer.config, checkpoint.vae.config, checkpoint.config
     if transformer.in_channels != vae.z_dim:
         raise UserError(
             f"{path}: expected a transformer for the VAE's {vae.z_dim} latent channels, found {transformer.in_channels}"
         )
+    _check_decoder(path, config, checkpoint.decoder is not None)
+    if checkpoint.decoder is not None:
+        found = (checkpoint.decoder.config.z_dim, checkpoint.decoder.scale_factor_spatial)
+        if isinstance(checkpoint.vae, NanoCodec) or found != (vae.z_dim, vae.scale_factor_spatial):
+            raise UserError(
+                f"{path}: expected a narrow decoder for Wan's autoencoder ({vae.z_dim} latent channels, "
+                f"{vae.scale_factor_spatial} pixels a latent), found one of {found[0]} and {found[1]} for "
+                f"{type(checkpoint.vae).__name__}"
+            )
     joints = len(get_joint_set(config.joint_set))
     if transformer.num_joints != joints:
         raise UserError(
@@ -195,6 +265,8 @@ def model_card(checkpoint: Checkpoint) -> str:
     else:
         parts = {"VAE encoder": checkpoint.vae.encoder, "VAE decoder": checkpoint.vae.decoder}
     parts["transformer"] = checkpoint.transformer
+    if checkpoint.decoder is not None:
+        parts["narrow decoder, in the place of the VAE's"] = checkpoint.decoder
     sizes = "\n".join(f"| {name} | {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M |" for name, m in parts.items())
     state = f"trained on {config.samples_seen} samples" if config.trained else "RANDOM WEIGHTS, not trained"
     return f"""# THFM `{config.preset}`

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.nano.stages import NanoDecoder, NanoEncoder
+from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.vae import ChunkedDecoder, ChunkedEncoder, FlatDecoder, FlatEncoder
 
 Codec = AutoencoderKLWan | NanoCodec
@@ -22,8 +23,15 @@ def clip_encoder(codec: Codec, low_memory: bool = False) -> FlatEncoder | Chunke
     return (ChunkedEncoder if low_memory else FlatEncoder)(codec)
 
 
-def clip_decoder(codec: Codec, low_memory: bool = False) -> FlatDecoder | ChunkedDecoder | NanoDecoder:
-    """Return a module: latents of N tasks, with nano the clip's features behind them -> video (N, 3, T, H, W)."""
+def clip_decoder(
+    codec: Codec, low_memory: bool = False, narrow: NarrowDecoder | None = None
+) -> FlatDecoder | ChunkedDecoder | NanoDecoder | NarrowDecoder:
+    """Return a module: latents of N tasks, with nano the clip's features behind them -> video (N, 3, T, H, W).
+
+    narrow: the checkpoint's narrow decoder, where it has one. It takes the whole clip whatever `low_memory` says.
+    """
+    if narrow is not None:
+        return narrow
     if isinstance(codec, NanoCodec):
         return NanoDecoder(codec)
     return (ChunkedDecoder if low_memory else FlatDecoder)(codec)
@@ -35,6 +43,15 @@ def encode_clip(codec: Codec, video: Tensor, low_memory: bool = False) -> tuple[
     return (made, ()) if isinstance(made, Tensor) else (made[0], made[1:])
 
 
-def decode_clip(codec: Codec, latents: Tensor, features: tuple[Tensor, ...], low_memory: bool = False) -> Tensor:
-    """Return the video (N, 3, T, H, W) of latents (N, C, T', h, w); features: of `encode_clip`."""
-    return clip_decoder(codec, low_memory)(latents, *features)
+def decode_clip(
+    codec: Codec,
+    latents: Tensor,
+    features: tuple[Tensor, ...],
+    low_memory: bool = False,
+    narrow: NarrowDecoder | None = None,
+) -> Tensor:
+    """Return the video (N, 3, T, H, W) of latents (N, C, T', h, w).
+
+    features: of `encode_clip`. narrow: the checkpoint's narrow decoder, where it has one.
+    """
+    return clip_decoder(codec, low_memory, narrow)(latents, *features)

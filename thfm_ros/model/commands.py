@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +24,23 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    preset: str = typer.Argument("nano", help="tiny, nano, wan-1.3b or wan-5b"),
+    preset: str = typer.Argument("nano", help="tiny, nano, wan-1.3b or wan-5b; or a checkpoint folder"),
     size: str = typer.Option("", help="clip as WIDTHxHEIGHTxFRAMES; the preset's own by default"),
     tasks: int = typer.Option(1, help="dense tasks of a clip"),
     dtype: str = typer.Option("bfloat16", help="float32, float16 or bfloat16"),
+    narrow: bool = typer.Option(False, "--narrow", help="with a narrow decoder in the place of the autoencoder's own"),
     json_file: Path | None = typer.Option(None, "--json", help="write the numbers to this file"),
 ) -> None:
-    """Parameters, FLOPs and memory of a preset for a clip, by counting on the meta device."""
+    """Parameters, FLOPs and memory of a preset or checkpoint for a clip, by counting on the meta device."""
     from rich.console import Console
 
+    from thfm_ros.model.checkpoint import preset_of
     from thfm_ros.model.info import DTYPES, measure
-    from thfm_ros.model.presets import get_preset
+    from thfm_ros.model.presets import PRESETS, get_preset
 
-    chosen = get_preset(preset)
+    chosen = preset_of(preset) if preset not in PRESETS and Path(preset).is_dir() else get_preset(preset)
+    if narrow and chosen.decoder is None:
+        chosen = replace(chosen, decoder={})
     if dtype not in DTYPES:
         raise UserError(f"unknown dtype '{dtype}': expected one of {', '.join(DTYPES)}")
     if tasks < 1:
@@ -96,7 +101,7 @@ def _table(cost: Cost, tasks: int) -> Table:
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in cost.stages:
         table.add_row(
-            stage.stage,
+            "decode, narrow" if stage.stage == "decode" and cost.decoder == "narrow" else stage.stage,
             f"{stage.parameters / 1e6:.2f} M",
             f"{stage.flops / 1e12:.4g}",
             _size(stage.weight_bytes),
@@ -109,9 +114,17 @@ def _table(cost: Cost, tasks: int) -> Table:
     total = f"{cost.total_flops(tasks) / 1e12:.4g}"
     table.add_row(f"clip, {tasks} dense", f"{parameters / 1e6:.2f} M", total, _size(weights), _size(peak))
     table.caption = (
-        f"transform in closed form: {cost.transform_closed_form / 1e12:.4g} TFLOP; {_size(weights + peak)} together"
+        f"transform in closed form: {cost.transform_closed_form / 1e12:.4g} TFLOP; {_size(weights + peak)} together\n"
+        f"decoder: {_decoder(cost)}"
     )
     return table
+
+
+def _decoder(cost: Cost) -> str:
+    if cost.decoder == "vae":
+        return "the autoencoder's own"
+    own, narrow = cost.vae_decode_flops, cost.stages[-1].flops
+    return f"narrow, 1/{own / narrow:.1f} of the autoencoder's own ({own / 1e12:.4g} TFLOP)"
 
 
 def _size(count: int) -> str:

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from thfm_ros.model.codecs import clip_decoder, clip_encoder
+from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.presets import Preset, vae_class
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -37,7 +38,10 @@ class StageCost:
 
 @dataclass
 class Cost:
-    """A clip through the three stages. transform is one task's pass; `transform_closed_form` checks its FLOPs."""
+    """A clip through the three stages. transform is one task's pass; `transform_closed_form` checks its FLOPs.
+
+    decoder: what decodes: `vae` (its own decoder) or `narrow`. vae_decode_flops: of the VAE's own in either case.
+    """
 
     preset: str
     height: int
@@ -46,6 +50,8 @@ class Cost:
     dtype: str
     tokens: int
     transform_closed_form: int
+    decoder: str
+    vae_decode_flops: int
     stages: list[StageCost]
 
     def total_flops(self, dense: int = 1, sparse: int = 0) -> int:
@@ -67,6 +73,9 @@ def measure(preset: Preset, height: int, width: int, frames: int, dtype: str = "
         video = torch.empty(1, 3, frames, height, width, dtype=kind)
         prompt = torch.empty(1, preset.text_length, transformer.config.text_dim, dtype=kind)
         encode, decode = clip_encoder(vae).to("meta"), clip_decoder(vae).to("meta")
+        narrow = None
+        if preset.decoder is not None:
+            narrow = nn.Module.to(NarrowDecoder.of(vae, **preset.decoder), kind).eval()
         stages = []
         with torch.inference_mode():
             (latents, *features), cost = _run("encode", encode, lambda: encode(video))
@@ -75,11 +84,15 @@ def measure(preset: Preset, height: int, width: int, frames: int, dtype: str = "
             _, cost = _run("transform", transform, lambda: transform(latents, prompt))
             stages.append(cost)
             _, cost = _run("decode", decode, lambda: decode(latents, *features))
+            own = cost.flops
+            if narrow is not None:
+                _, cost = _run("decode", narrow, lambda: narrow(latents))
             stages.append(cost)
     patch = transformer.config.patch_size
     tokens = latents.shape[2] * (latents.shape[3] // patch[1]) * (latents.shape[4] // patch[2])
     closed = dit_flops(transformer, tokens, preset.text_length)
-    return Cost(preset.name, height, width, frames, dtype, tokens, closed, stages)
+    which = "vae" if narrow is None else "narrow"
+    return Cost(preset.name, height, width, frames, dtype, tokens, closed, which, own, stages)
 
 
 def dit_flops(transformer: THFMTransformer3DModel, tokens: int, text: int) -> int:

@@ -18,6 +18,7 @@ from thfm_ros.geometry import Intrinsics, metric_disparity, solve_root
 from thfm_ros.letterbox import Letterbox
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
 from thfm_ros.model.codecs import Codec, decode_clip, encode_clip
+from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.prompts import get_embedder
 from thfm_ros.model.stages import TransformStage
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -75,6 +76,7 @@ class THFMPipeline(DiffusionPipeline):
 
     Args:
         prompts: (P, L, D) embeddings a task; the first is used.
+        decoder: decodes in the place of the VAE's own decoder.
     """
 
     def __init__(
@@ -83,9 +85,10 @@ class THFMPipeline(DiffusionPipeline):
         transformer: THFMTransformer3DModel,
         prompts: dict[str, Tensor],
         config: CheckpointConfig,
+        decoder: NarrowDecoder | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(vae=vae, transformer=transformer)
+        self.register_modules(vae=vae, transformer=transformer, decoder=decoder)
         self.prompts, self.checkpoint_config = prompts, config
 
     @classmethod
@@ -94,11 +97,12 @@ class THFMPipeline(DiffusionPipeline):
     ) -> THFMPipeline:
         """From a checkpoint folder (`thfm_ros.model.checkpoint`)."""
         checkpoint = load_checkpoint(path, torch_dtype, vae_dtype)
-        return cls(checkpoint.vae, checkpoint.transformer, checkpoint.prompts, checkpoint.config)
+        return cls(checkpoint.vae, checkpoint.transformer, checkpoint.prompts, checkpoint.config, checkpoint.decoder)
 
     def save_pretrained(self, path: str | Path) -> None:
         """To a checkpoint folder."""
-        save_checkpoint(path, Checkpoint(self.vae, self.transformer, self.prompts, self.checkpoint_config))
+        parts = (self.vae, self.transformer, self.prompts, self.checkpoint_config, self.decoder)
+        save_checkpoint(path, Checkpoint(*parts))
 
     @torch.inference_mode()
     def __call__(
@@ -239,7 +243,7 @@ class THFMPipeline(DiffusionPipeline):
         out = {}
         for name, latent in zip(names, latents, strict=True):  # one at a time: the decoder's memory is the peak
             latent = latent[None].to(next(self.vae.parameters()).dtype)
-            video = decode_clip(self.vae, latent, features, request.low_memory)[0]
+            video = decode_clip(self.vae, latent, features, request.low_memory, self.decoder)[0]
             rgb = video.float().permute(1, 2, 3, 0).cpu().numpy()
             task = TASKS.get(name)
             out[name] = task.codec.from_rgb(rgb) if task is not None and task.quantity is DISPARITY else rgb

@@ -21,6 +21,7 @@ class Preset:
     transformer: has `text_dim` even where it is the class's default: prompts are embedded before the network is built.
     text_encoder: `umt5`, `minilm` or `hash` (see `thfm_ros.model.prompts`); text_length: tokens after zero padding.
     source: hub id of the public weights to start from; None: trained from scratch.
+    decoder: arguments of a narrow decoder in the place of the VAE's own; None: there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Preset:
     text_encoder: str
     text_length: int
     source: str | None = None
+    decoder: dict[str, Any] | None = None
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:

@@ -21,8 +21,8 @@ def average(models: Sequence[Path], out: Path) -> None:
     if len(models) < 2:
         raise UserError(f"expected two checkpoints or more to average, found {len(models)}")
     *others, last = (load_checkpoint(model) for model in models)
-    for name in ("vae", "transformer"):
-        network, *rest = (getattr(checkpoint, name) for checkpoint in (last, *others))
+    for name in {name: None for checkpoint in (last, *others) for name in checkpoint.networks}:
+        network, *rest = (checkpoint.networks.get(name, nn.Module()) for checkpoint in (last, *others))
         for model, other in zip(models, rest, strict=False):
             _check_alike(network, other, f"{model}, {name}", str(models[-1]))
         states = [n.state_dict() for n in (*rest, network)]

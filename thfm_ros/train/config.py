@@ -14,6 +14,8 @@ import yaml
 from thfm_ros.errors import UserError
 from thfm_ros.schema import parse, read_yaml
 
+WITHOUT_TASKS = ("vae", "decoder")  # stages whose samples are modalities, and the video itself (`rgb`); no prompts
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -181,19 +183,20 @@ class TrainConfig:
     """One stage of training.
 
     stage: `vae` (autoencoder on all modalities), `latent` (stage 1), `pixel` (stage 2, through the decoder);
-        `nano` (all of nano at once).
+        `nano` (all of nano at once), `decoder` (a narrow decoder, which learns what the autoencoder's own paints).
     preset, vae, transformer: the network; the two tables replace single constructor arguments of the preset.
+    decoder: constructor arguments of the narrow decoder, in stage `decoder`.
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
     inflate: the network has seen still images only; keypoint tokens of later frames start from the first one's.
     latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
-    tasks: sampling weights by task name; for `vae` the modality `rgb` is allowed too.
+    tasks: sampling weights by task name; for `vae` and `decoder` the modality `rgb` is allowed too.
     loss_weights: factors on the losses of single tasks in `pixel` and `nano` (1 where none is named).
     attention: sampling weights of the masks `full` and `causal`.
     stream: fraction of steps on latents from the middle of a stream (without the one-frame first latent).
-    latent_noise: standard deviation of the noise on latents while the VAE trains (instead of a sampled posterior).
+    latent_noise: standard deviation of the noise on latents in `vae`, instead of a sampled posterior, and in `decoder`.
     anchor: weight of plain L2 beside the scale-and-shift-invariant loss, which alone leaves the range free.
     background: weight of L2 outside the person for the human tasks.
     overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel` and `nano`.
@@ -208,10 +211,11 @@ class TrainConfig:
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
-    stage: Literal["vae", "latent", "pixel", "nano"]
+    stage: Literal["vae", "latent", "pixel", "nano", "decoder"]
     preset: str = "nano"
     vae: dict[str, Any] = field(default_factory=dict)
     transformer: dict[str, Any] = field(default_factory=dict)
+    decoder: dict[str, Any] = field(default_factory=dict)
     init: str = ""
     init_vae: str = ""
     prompts: str = ""
@@ -253,6 +257,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if len(self.keypoints) not in (3, 4):
             raise UserError(f"keypoints: expected 3 or 4 weights, found {list(self.keypoints)}")
+        if self.decoder and self.stage != "decoder":
+            raise UserError(
+                f"decoder: expected arguments of the narrow decoder in stage decoder alone, found {self.stage}"
+            )
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainConfig:

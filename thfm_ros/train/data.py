@@ -21,7 +21,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, write_text
 from thfm_ros.processes import end_with_parent
 from thfm_ros.tasks import TASKS, get_task
-from thfm_ros.train.config import DataConfig, TrainConfig
+from thfm_ros.train.config import WITHOUT_TASKS, DataConfig, TrainConfig
 from thfm_ros.train.samples import TrainingClip
 
 if TYPE_CHECKING:
@@ -244,15 +244,16 @@ def _fresh(step: int, size: int, most: int, repeats: int) -> np.ndarray:
 def task_weights(config: TrainConfig) -> dict[str, float]:
     """Sampling weights of the tasks with a positive one; all alike where the config names none."""
     weights = config.tasks
+    pictures = config.stage in WITHOUT_TASKS
     if not weights:
-        weights = {name: 1.0 for name, task in TASKS.items() if config.stage != "vae" or task.kind == "dense"}
-        if config.stage == "vae":
+        weights = {name: 1.0 for name, task in TASKS.items() if not pictures or task.kind == "dense"}
+        if pictures:
             weights["rgb"] = 2.0
     for name in weights:
-        if name == "rgb" and config.stage == "vae":
+        if name == "rgb" and pictures:
             continue
-        if get_task(name).kind == "sparse" and config.stage == "vae":
-            raise UserError(f"tasks: the VAE stage knows dense tasks and 'rgb', found '{name}'")
+        if get_task(name).kind == "sparse" and pictures:
+            raise UserError(f"tasks: stage {config.stage} knows dense tasks and 'rgb', found '{name}'")
     weights = {name: weight for name, weight in weights.items() if weight > 0}
     if not weights:
         raise UserError("tasks: expected at least one task with a weight above 0, found none")

@@ -22,7 +22,7 @@ Metrics = dict[str, float]
 class HeldOut:
     """Clips HELD_OUT, HELD_OUT + 1, ...: `metrics, pictures = heldout(stage)`; `score` is lower for better networks.
 
-    score: for the VAE minus the mean PSNR; otherwise the mean of what is measured of 1 - IoU, human normals' mean
+    score: for decoders minus the mean PSNR; otherwise the mean of what is measured of 1 - IoU, human normals' mean
     error / 90 degrees, human AbsRel, dense pose error, 1 - PCK@0.05, PA-MPJPE / 300 mm, and the scene's likewise.
     """
 
@@ -56,8 +56,8 @@ class HeldOut:
         self, stage: Stage, batch: ClipBatch, latents: Tensor, task: str
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         if not isinstance(stage, TaskStage):
-            target = batch.target(task)
-            decoded = stage.decode(stage.encode(target))
+            latents = stage.encode(batch.target(task))
+            target, decoded = stage.reference(latents, batch.target(task)), stage.decode(latents)
             error = (decoded - target).square().flatten(1).mean(1)
             return {f"psnr/{task}": 10 * torch.log10(4 / error.clamp_min(1e-10))}, _picture(target, decoded)
         count = len(batch)

@@ -14,6 +14,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.nano.efficientnet import imagenet_file, load_imagenet
+from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.presets import Preset, build, get_preset, vae_class
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.model.transformer import THFMTransformer3DModel
@@ -26,11 +27,11 @@ LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2
 def preset_of(config: TrainConfig) -> Preset:
     """The preset with the config's own arguments and clip size in place."""
     preset, data = get_preset(config.preset), config.data
-    for name, own, known in (
-        ("vae", config.vae, preset.vae),
-        ("transformer", config.transformer, preset.transformer),
+    for name, kind, own, known in (
+        ("vae", vae_class(preset.vae), config.vae, preset.vae),
+        ("transformer", THFMTransformer3DModel, config.transformer, preset.transformer),
+        ("decoder", NarrowDecoder, config.decoder, {}),
     ):
-        kind = vae_class(preset.vae) if name == "vae" else THFMTransformer3DModel
         allowed = signature(kind.__init__).parameters
         for key in own:
             if key not in allowed and key not in known:
@@ -73,12 +74,35 @@ def open_networks(config: TrainConfig) -> Checkpoint:
         if not config.init:  # the VAE's past is all the past there is
             past = {"samples_seen": other.config.samples_seen, "notes": other.config.notes}
             checkpoint.config = replace(checkpoint.config, **past)
+    if config.stage == "decoder":
+        checkpoint = with_narrow_decoder(config, checkpoint)
+    elif checkpoint.decoder is not None and (
+        config.stage == "vae" or config.init_vae or config.train_encoder or config.train_decoder
+    ):
+        raise UserError(
+            f"{config.init} has a narrow decoder, which knows its autoencoder as it is: start from a checkpoint "
+            "without one, and train the decoder afterwards (stage decoder)"
+        )
     if config.inflate:
         repeat_tokens(checkpoint.transformer)
     width = checkpoint.transformer.config.text_dim
     for name, prompt in checkpoint.prompts.items():
         if prompt.shape[-1] != width:
             raise UserError(f"prompts: expected embeddings {width} wide, found {prompt.shape[-1]} for '{name}'")
+    return checkpoint
+
+
+def with_narrow_decoder(config: TrainConfig, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its narrow decoder, or a fresh one where it has none."""
+    if checkpoint.decoder is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return checkpoint.with_decoder(NarrowDecoder.of(checkpoint.vae, **config.decoder).eval())
+    if config.init_vae:
+        raise UserError(f"init_vae: {config.init} has a narrow decoder of another autoencoder; drop init_vae")
+    for key, value in config.decoder.items():
+        if (found := checkpoint.decoder.config.get(key)) != value:
+            raise UserError(f"decoder.{key}: {config.init} has {found}, the config wants {value}: drop init or the key")
     return checkpoint
 
 

@@ -44,9 +44,10 @@ def publish(
     checkpoint = load_checkpoint(model)
     if frames:
         _stills_to_clips(checkpoint, frames)
-    checkpoint.vae.half()
-    checkpoint.transformer.half()
-    count = sum(p.numel() for m in (checkpoint.vae, checkpoint.transformer) for p in m.parameters())
+    count = 0
+    for network in checkpoint.networks.values():
+        network.half()
+        count += sum(p.numel() for p in network.parameters())
     size = 2 * count / 1e6
     if size > limit_mb:
         raise UserError(f"expected at most {limit_mb} MB of weights, found {size:.1f} MB: train a smaller network")

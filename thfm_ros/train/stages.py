@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint
+from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.model.vae import FlatDecoder, FlatEncoder
 from thfm_ros.tasks import get_task
@@ -52,7 +53,7 @@ class Stage(nn.Module):
         self.config = config
         self.vae, self.transformer = checkpoint.vae, checkpoint.transformer
         self.encode = FlatEncoder(self.vae, config.gradient_checkpointing)
-        self.decode = FlatDecoder(self.vae, config.gradient_checkpointing)
+        self.decode: FlatDecoder | NarrowDecoder = FlatDecoder(self.vae, config.gradient_checkpointing)
         self.requires_grad_(False)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
@@ -65,6 +66,10 @@ class Stage(nn.Module):
     def pictures(self, latents: Tensor, video: Tensor) -> Tensor:
         """Decode latents to the size of the video that they are of, in [-1, 1]."""
         return self.decode(latents)
+
+    def reference(self, latents: Tensor, video: Tensor) -> Tensor:
+        """What decoded latents of a video are compared with on held-out clips."""
+        return video
 
     def compile_networks(self) -> None:
         self.encode.compile()
@@ -92,12 +97,39 @@ class VaeStage(Stage):
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
         video = self.targets(batch, rows, list(range(len(rows.tasks))))
-        latents = self.encode(video)
-        if self.config.latent_noise:
-            noise = [torch.randn(z.shape, generator=_generator(draw, rows, i)) for i, z in enumerate(latents)]
-            latents = latents + self.config.latent_noise * torch.stack(noise).to(latents)
+        latents = _noisy(self.encode(video), self.config.latent_noise, draw, rows)
         difference = (self.decode.unclamped(latents).float() - video).flatten(1)
         return difference.abs().mean(1) + 0.5 * difference.square().mean(1), rows
+
+
+class DecoderStage(Stage):
+    """The narrow decoder learns what the autoencoder's own decoder paints (distillation): L1 + MSE to its pictures.
+
+    Latents are those of the video and of every modality, with fixed noise, which both decoders get: what a transformer
+    predicts is no encoding of any picture.
+    """
+
+    def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
+        super().__init__(config, checkpoint)
+        assert checkpoint.decoder is not None
+        self.teacher, self.decode = self.decode, checkpoint.decoder
+        self.decode.requires_grad_(True)
+
+    def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
+        rows = Rows.of(draw)
+        with torch.no_grad():
+            latents = self.encode(self.targets(batch, rows, list(range(len(rows.tasks)))))
+            latents = _noisy(latents, self.config.latent_noise, draw, rows)
+            painted = self.teacher(latents).float()
+        difference = (self.decode.unclamped(latents).float() - painted).flatten(1)
+        return difference.abs().mean(1) + difference.square().mean(1), rows
+
+    def reference(self, latents: Tensor, video: Tensor) -> Tensor:
+        return self.teacher(latents)
+
+    def compile_networks(self) -> None:
+        super().compile_networks()
+        self.teacher.compile()
 
 
 class TaskStage(Stage):
@@ -253,6 +285,14 @@ class PixelStage(TaskStage):
                 value = value + self.config.overlap * overlap_loss(video[which], target[which][:, :, frames])
             loss = loss.index_put((_index(which, loss),), value)
         return loss
+
+
+def _noisy(latents: Tensor, deviation: float, draw: Draw, rows: Rows) -> Tensor:
+    """Latents with noise that depends on (step, clip, task) alone."""
+    if not deviation:
+        return latents
+    noise = [torch.randn(z.shape, generator=_generator(draw, rows, i)) for i, z in enumerate(latents)]
+    return latents + deviation * torch.stack(noise).to(latents)
 
 
 def _split(rows: Rows) -> tuple[list[int], list[int]]:

@@ -18,7 +18,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
 from thfm_ros.processes import Interrupts
 from thfm_ros.train.augment import augmented
-from thfm_ros.train.config import AugmentConfig, TrainConfig, to_table
+from thfm_ros.train.config import WITHOUT_TASKS, AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
 from thfm_ros.train.ema import Ema
 from thfm_ros.train.heldout import HeldOut
@@ -26,7 +26,7 @@ from thfm_ros.train.nano.stage import NanoStage
 from thfm_ros.train.networks import has_fast_bf16, merge_lora, open_networks, optimiser, preset_of
 from thfm_ros.train.progress import Progress
 from thfm_ros.train.samples import ClipBatch, TrainingClip
-from thfm_ros.train.stages import LatentStage, PixelStage, Stage, VaeStage
+from thfm_ros.train.stages import DecoderStage, LatentStage, PixelStage, Stage, VaeStage
 from thfm_ros.train.state import checkpoints, load_state, save_state
 
 STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
@@ -34,6 +34,7 @@ STAGES: dict[str, Callable[[TrainConfig, Checkpoint], Stage]] = {
     "latent": LatentStage,
     "pixel": PixelStage,
     "nano": NanoStage,
+    "decoder": DecoderStage,
 }
 IN_TIME = 0.95  # of the steps that the time seems to allow, so that the rate has fallen before it ends
 MAY_CHANGE = {"steps", "log_every", "evaluate_every", "evaluate_clips", "checkpoint_every", "keep"}
@@ -266,7 +267,7 @@ class Trainer:
                 self.heldout.calibrate(self.stage)
             elif self.config.lora:
                 model = replace(model, transformer=self._merged())
-            tasks = self.config.stage != "vae"
+            tasks = self.config.stage not in WITHOUT_TASKS
             model.config = replace(
                 model.config,
                 trained=model.config.trained or tasks,
