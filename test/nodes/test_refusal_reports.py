@@ -33,7 +33,8 @@ def backend_status(messages: list[Any]) -> DiagnosticStatus | None:
 
 def test_a_refusal_is_a_warning_in_the_log_and_in_diagnostics(ros: System) -> None:
     (line,) = warnings([Refusal("openvino", "bf16", "golden check of stage decode: found 3")], "onnxruntime", "fp32")
-    diagnostics, log = ros.listen(DiagnosticArray, "/diagnostics", wait=False), ros.listen(Log, "/rosout", wait=False)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", wait=False)
+    log = ros.latched(Log, "/rosout")  # said once, maybe before the listener is known
     node = ros.perception(Second(warnings=(line,)))
     status = wait_for(lambda: backend_status(diagnostics), what="the backend's status")
     assert status.level == DiagnosticStatus.WARN
