@@ -21,7 +21,7 @@ from rclpy.node import Node
 from thfm_ros import processes
 
 ROOT = Path(__file__).parents[2]
-DOMAIN = 84
+DOMAIN = 101  # tests of nodes have 1 to 99
 BUNDLE = ""  # the shipped weights
 RATE, MAX_AGE_S = 4.0, 5.0  # of the camera; of a pose that is still news
 TARGET = "/perception/people/target_pose"

@@ -22,7 +22,7 @@ FRAMES, RATE = 40, 8.0
 def graph(tmp_path_factory):
     """Runs the graph on a short video with the tiny network; gives (folder, what the subscriber saw)."""
     folder = tmp_path_factory.mktemp("graph")
-    environment = {**os.environ, "ROS_DOMAIN_ID": "83", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "ROS_DOMAIN_ID": "100", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-m", "thfm_ros.cli", "init", "tiny", "--out", str(folder / "tiny")], check=True, timeout=120
     )
