@@ -25,7 +25,7 @@ if [ $# = 0 ]; then
 fi
 for name in "$@"; do
   echo "test/$name"
-  "$python" -m pytest "test/$name" -n 2 --dist loadfile --timeout-method thread --reruns 1 || touch "$logs/${name//\//-}.failed"
+  "$python" -m pytest "test/$name" -n 2 --dist loadfile --reruns 1 || touch "$logs/${name//\//-}.failed"
 done
 
 failed=$(find "$logs" -name '*.failed' -printf '%f ' | sed 's/\.failed//g')

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -24,6 +28,7 @@ JPEG_QUALITY = 85
 SURE = 0.3  # joints and bones that are less sure are left out
 PERSON = 1  # class of the mask
 JOINT_RADIUS_M, BONE_RADIUS_M = 0.025, 0.0125
+FLUSH_S = 60.0  # that the library, or the disk, may take for what was logged
 
 
 def rerun_library() -> ModuleType:
@@ -66,7 +71,9 @@ class RerunLog:
         else:
             try:
                 self._temporary = self._place.enter_context(atomic(self.path))
-                self._stream.save(self._temporary, default_blueprint=self._blueprint())
+                self._copy = _Copy(self._temporary)
+                self._stream.save(self._copy.pipe, default_blueprint=self._blueprint())
+                self._copy.start()
             except (OSError, RuntimeError) as error:
                 self._place.close()
                 raise self._unwritable(error) from None
@@ -198,14 +205,12 @@ class RerunLog:
         return partial, error
 
     def _finish(self) -> None:
-        """Completes the file. The library says little of a disk that is full: so the file is read."""
+        """Completes the file, or says that it could not be written, or that the viewer is gone."""
         try:
-            self._stream.flush()
+            self._stream.flush(timeout_sec=FLUSH_S)
             self._stream.disconnect()
             if self.path is not None:
-                from rerun.chunk import RrdReader
-
-                RrdReader(self._temporary).store()
+                self._copy.end()
         except (OSError, RuntimeError, ValueError) as failure:
             raise self._unwritable(failure) from None
 
@@ -214,6 +219,42 @@ class RerunLog:
             return unwritable(self.path, error)
         place = f"{self.path}: {' '.join(str(error).split())}: make room, or choose another place"
         return UserError(f"cannot write {place}" if self.path else f"the Rerun viewer is gone: {error}: start it again")
+
+
+class _Copy(threading.Thread):
+    """Copies what the library writes to a pipe into a file, and keeps the first error.
+
+    On a full disk the library's own writer ends, and whoever flushes waits for it for ever.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.failure: OSError | None = None
+        self._folder = tempfile.TemporaryDirectory()
+        self.pipe = Path(self._folder.name) / path.name
+        os.mkfifo(self.pipe)
+        self._source = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)  # who opens the other end need not wait
+        os.set_blocking(self._source, True)
+
+    def run(self) -> None:
+        with open(self._source, "rb", buffering=0) as source:
+            try:
+                with self.path.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+            except OSError as error:
+                self.failure = error
+                while source.read(shutil.COPY_BUFSIZE):  # so that the library's writer does not wait
+                    pass
+
+    def end(self) -> None:
+        """Wait for the last byte. Raises OSError where the file could not be written."""
+        self.join(FLUSH_S)
+        self._folder.cleanup()
+        if self.failure is not None:
+            raise self.failure
+        if self.is_alive():
+            raise OSError(errno.EIO, "the recording was not completed")
 
 
 def _bones(person: Person, places: np.ndarray) -> list[np.ndarray]:
