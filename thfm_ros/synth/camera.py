@@ -170,11 +170,7 @@ def make_rows_camera(
         if gap > 0.6:
             break
         eye = eye + np.array([*way[:2], 0.0]) * (0.7 - gap)
-    pose = look_at(eye, np.broadcast_to(target, eye.shape))
-    turn = [rng.normal(0, 0.06), rng.normal(0, 0.1), rng.normal(0, 0.04)]
-    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
-    focal = rng.uniform(0.6, 1.5) * max(height, width)
-    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "rows"
+    return _beside(rng, eye, target, (0.06, 0.1, 0.04), (0.6, 1.5), height, width), "rows"
 
 
 def make_still_camera(
@@ -189,11 +185,27 @@ def make_still_camera(
     drift = smooth_noise(rng, times, 3, 0.5) * rng.choice([0.0, 0.004, 0.012], p=[0.3, 0.5, 0.2])
     eye = target + way * distance + drift
     eye[:, 2] = np.maximum(eye[:, 2], 0.2)
+    return _beside(rng, eye, target, (0.06, 0.1, 0.06), (0.6, 1.4), height, width), "still"
+
+
+def _beside(
+    rng: np.random.Generator,
+    eye: np.ndarray,
+    target: np.ndarray,
+    turns: tuple[float, float, float],
+    focal: tuple[float, float],
+    height: int,
+    width: int,
+) -> Camera:
+    """A camera at eye (T, 3) that looks past a point: turned by a rotation vector of these standard deviations.
+
+    focal: least and largest focal length, in longer sides of the picture.
+    """
     pose = look_at(eye, np.broadcast_to(target, eye.shape))
-    turn = [rng.normal(0, 0.06), rng.normal(0, 0.1), rng.normal(0, 0.06)]
-    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
-    focal = rng.uniform(0.6, 1.4) * max(height, width)
-    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "still"
+    turn = np.array([rng.normal(0, deviation) for deviation in turns])
+    pose[:, :3] = to_matrix(from_rotvec(turn)) @ pose[:, :3]
+    pixels = rng.uniform(*focal) * max(height, width)
+    return Camera(np.tile(np.array([pixels, pixels, width / 2, height / 2]), (len(eye), 1)), pose)
 
 
 def make_close_camera(
@@ -246,11 +258,7 @@ def make_shoulder_camera(
             break
         eye = eye - np.array([*way, 0.0]) * (0.4 - gap)
     target[2] = rng.uniform(0.7, 1.5)
-    pose = look_at(eye, np.broadcast_to(target, eye.shape))
-    turn = [rng.normal(0, 0.08), rng.normal(0, 0.12), rng.normal(0, 0.04)]
-    pose[:, :3] = to_matrix(from_rotvec(np.array(turn))) @ pose[:, :3]
-    focal = rng.uniform(0.55, 1.1) * max(height, width)
-    return Camera(np.tile(np.array([focal, focal, width / 2, height / 2]), (len(times), 1)), pose), "shoulder"
+    return _beside(rng, eye, target, (0.08, 0.12, 0.04), (0.55, 1.1), height, width), "shoulder"
 
 
 def _keep_head(camera: Camera, head: np.ndarray, size: float, height: int, width: int) -> Camera:
