@@ -200,17 +200,6 @@ def test_carried_children_are_at_the_chest_of_who_carries_them(assets) -> None:
     assert found == carried
 
 
-def test_the_same_clip_again_whatever_came_before(assets) -> None:
-    chances = dict.fromkeys(("prints", "rows", "sport", "young"), 0.6)
-    config = SynthConfig(**(STILLS | {"height": 48, "width": 64}), people=3, **chances)
-    first = generate_clip(config, 2, 5, assets)
-    for other in (40, 80, 120):
-        generate_clip(config, 2, other, assets)
-    again = generate_clip(config, 2, 5, assets)
-    assert np.array_equal(first.rgb, again.rgb)
-    assert np.array_equal(first.instances, again.instances)
-
-
 def test_a_moving_clip_of_rows_keeps_who_is_who(assets) -> None:
     clip = generate_clip(SynthConfig(frames=3, height=64, width=96, people=3, rows=1.0, empty=0.0), 1, 1, assets)
     assert np.array_equal(clip.instances > 0, clip.human_mask)

@@ -1,5 +1,7 @@
 """What people wear, hold, sit on and lie on; shots that cut through them; people in the dark."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -196,9 +198,25 @@ def test_the_dark_takes_light_and_nothing_else(assets) -> None:
             assert np.array_equal(getattr(bright, name), getattr(dark, name), equal_nan=True)
 
 
-def test_the_same_clip_again_whatever_came_before(assets) -> None:
-    chances = dict.fromkeys(("things", "rest", "held", "worn", "close", "dark"), 0.7)
-    config = SynthConfig(**SMALL, identities=4, people=2, **chances)
+STILLS = {"frames": 1, "height": 48, "width": 64, "identities": 4, "sensor": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "chance", "names"),
+    [
+        (SMALL | {"identities": 4, "people": 2}, 0.7, ("things", "rest", "held", "worn", "close", "dark")),
+        (STILLS | {"people": 3, "empty": 0.0, "occluders": 0.0}, 0.6, ("prints", "rows", "sport", "young")),
+        (
+            STILLS | {"height": 64, "width": 96, "people": 2, "occluders": 0.0},
+            0.5,
+            ("hard", "matched", "still", "statues", "posters"),
+        ),
+    ],
+)
+def test_the_same_clip_again_whatever_came_before(
+    assets, settings: dict[str, Any], chance: float, names: tuple[str, ...]
+) -> None:
+    config = SynthConfig(**settings, **dict.fromkeys(names, chance))
     first = generate_clip(config, 2, 5, assets)
     for other in (40, 80, 120):
         generate_clip(config, 2, other, assets)

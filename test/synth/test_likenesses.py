@@ -134,14 +134,3 @@ def test_photographs_come_to_the_light_of_people(assets, tmp_path: Path, monkeyp
         assert change > 1 if b.meta["photograph"] == "dark.png" else change < -1
         for name in TRUTH:
             assert np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True)
-
-
-def test_the_same_clip_again_whatever_came_before(assets) -> None:
-    chances = dict.fromkeys(("hard", "matched", "still", "statues", "posters"), 0.5)
-    config = SynthConfig(**STILLS, people=2, **chances)
-    first = generate_clip(config, 2, 5, assets)
-    for other in (40, 80, 120):
-        generate_clip(config, 2, other, assets)
-    again = generate_clip(config, 2, 5, assets)
-    assert np.array_equal(first.rgb, again.rgb)
-    assert np.array_equal(first.instances, again.instances)

@@ -71,7 +71,8 @@ class RerunLog:
         else:
             try:
                 self._temporary = self._place.enter_context(atomic(self.path))
-                self._copy = _Copy(self._temporary)
+                folder = Path(self._place.enter_context(tempfile.TemporaryDirectory()))
+                self._copy = _Copy(folder / self.path.name, self._temporary)
                 self._stream.save(self._copy.pipe, default_blueprint=self._blueprint())
                 self._copy.start()
             except (OSError, RuntimeError) as error:
@@ -227,12 +228,10 @@ class _Copy(threading.Thread):
     On a full disk the library's own writer ends, and whoever flushes waits for it for ever.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, pipe: Path, path: Path) -> None:
         super().__init__(daemon=True)
-        self.path = path
+        self.pipe, self.path = pipe, path
         self.failure: OSError | None = None
-        self._folder = tempfile.TemporaryDirectory()
-        self.pipe = Path(self._folder.name) / path.name
         os.mkfifo(self.pipe)
         self._source = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)  # who opens the other end need not wait
         os.set_blocking(self._source, True)
@@ -250,7 +249,6 @@ class _Copy(threading.Thread):
     def end(self) -> None:
         """Wait for the last byte. Raises OSError where the file could not be written."""
         self.join(FLUSH_S)
-        self._folder.cleanup()
         if self.failure is not None:
             raise self.failure
         if self.is_alive():
