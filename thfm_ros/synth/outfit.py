@@ -57,7 +57,8 @@ def dress(
     # Garments first: what they cover of the skin is left out.
     kind = choose_kind(rng) if prints > 0 and rng.random() < prints else None
     covered = _add_garments(out, w, rng, split, normals, stature, equipped, kind, tags)
-    sole, below = _add_shoes(out, w, rng, normals, stature)
+    barefoot = kind == "bathing" and rng.random() < 0.7
+    sole, below = _add_shoes(out, w, rng, normals, stature, barefoot)
     hair = _add_skin(out, w, rng, np.maximum(covered, below))
     headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
     add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
@@ -112,6 +113,8 @@ def _add_garments(
         printed(rng, dressed_as, top_material, bottom_material)
         tags["dressed"] = dressed_as
     offset = tight_bottom * np.clip((0.35 - z) / 0.2, 0.3, 1) + flare * np.clip((-0.25 - z) / 0.4, 0, 1)
+    if dressed_as == "bathing":
+        kind, top_cut, bottom_cut = _bathing(w, rng, female)
     out.add(faces["tights"], bottom_material, rest + normals["tights"] * offset[:, None] * stature, bottom_cut)
     if kind in ("skirt", "dress"):
         material = top_material if kind == "dress" else bottom_material
@@ -121,9 +124,12 @@ def _add_garments(
     offset = (
         loose * np.clip((0.74 - z) / 0.1, 0.15, 1) + (0.004 + tight_bottom * 0.6) * np.clip((0.36 - z) / 0.1, 0, 1)
     ) * stature
-    out.add(faces["tights"], top_material, rest + normals["tights"] * offset[:, None], top_cut)
+    if dressed_as == "bathing":
+        offset = np.full_like(offset, 0.004 * stature)
+    if top_cut.max() > 0:
+        out.add(faces["tights"], top_material, rest + normals["tights"] * offset[:, None], top_cut)
     covered = np.maximum(covered, np.maximum(top_cut, bottom_cut) - 0.03)
-    if rng.random() < 0.22 or dressed_as == "suit":  # an open jacket
+    if dressed_as != "bathing" and (rng.random() < 0.22 or dressed_as == "suit"):  # an open jacket
         opening = rng.uniform(0.03, 0.09)
         cut = w.top(0.53, rng.uniform(-0.02, 0.2), 0.085, 0.0)
         front = (t[:, 1] < -0.02) & (z < 0.75)
@@ -135,19 +141,40 @@ def _add_garments(
             cut,
         )
         tags["jacket"] = "open"
-    if equipped:
+    if equipped and dressed_as != "bathing":
         covered = np.maximum(covered, add_outerwear(out, w, rng, split, normals, offset, stature, tags) - 0.03)
     tags |= {"bottom": str(kind), "sleeve": f"{sleeve:.2f}", "top": PATTERNS[top_material.pattern]}
     return covered
 
 
+def _bathing(w: Wardrobe, rng: np.random.Generator, female: bool) -> tuple[str, np.ndarray, np.ndarray]:
+    """The bottom's name, and the cuts of top and bottom, of people who bathe, run or work with little on."""
+    nothing = np.full(len(w.body.template), -1.0, np.float32)
+    brief = w.bottom(rng.uniform(0.1, 0.22), -0.02)
+    shorts = w.bottom(rng.uniform(0.12, 0.26), rng.uniform(-0.36, -0.08))
+    if not female:
+        trousers = w.bottom(rng.uniform(0.16, 0.28), rng.choice([-0.74, -0.5]))
+        bottom = int(rng.choice(3, p=[0.7, 0.15, 0.15]))
+        return ("shorts", "brief", "trousers")[bottom], nothing, (shorts, brief, trousers)[bottom]
+    neck, scoop = rng.uniform(0.1, 0.14), rng.uniform(0.5, 1.4)
+    if rng.random() < 0.4:  # of one piece
+        return "swimsuit", w.top(0.02, 0.0, neck, scoop), brief
+    bottom = rng.random() < 0.5
+    return "shorts" if bottom else "brief", w.top(0.02, rng.uniform(0.36, 0.43), neck, scoop), shorts if bottom else brief
+
+
 def _add_shoes(
-    out: Builder, w: Wardrobe, rng: np.random.Generator, normals: dict[str, np.ndarray], stature: float
+    out: Builder,
+    w: Wardrobe,
+    rng: np.random.Generator,
+    normals: dict[str, np.ndarray],
+    stature: float,
+    barefoot: bool = False,
 ) -> tuple[float, np.ndarray]:
     """Adds shoes to most. Returns the height of the soles, and (V,) where the template is covered: above 0."""
     faces, rest, t = out.body.faces, out.identity.vertices, out.body.template
     z = t[:, 2]
-    if rng.random() >= 0.9:
+    if barefoot or rng.random() >= 0.9:
         return 0.0, np.full(len(rest), -1.0, np.float32)
     sole = rng.uniform(0.012, 0.035)
     height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])

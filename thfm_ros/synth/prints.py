@@ -6,7 +6,7 @@ import numpy as np
 
 from thfm_ros.synth.materials import DECALS, PATTERNS, TRIMS, Material, linear
 
-KINDS = {"shirt": 0.34, "team": 0.26, "blouse": 0.18, "suit": 0.13, "work": 0.09}
+KINDS = {"shirt": 0.31, "team": 0.23, "blouse": 0.16, "suit": 0.11, "work": 0.07, "bathing": 0.12}
 # sRGB of cloth, and how common each is on the upper body: white, black, greys, navy, blues, reds, greens, yellow,
 # orange, pink, purple, beige, brown.
 COLOURS = (
@@ -97,6 +97,11 @@ def printed(rng: np.random.Generator, kind: str, top: Material, bottom: Material
         top.b, top.c = top.a * 0.95, colour_of(rng, LOWER)
         top.pattern, top.decal, top.trim = PATTERNS.index("plain"), DECALS - 1, on["front"]
         top.place = (0.0, 0.47, 0.045, 0.2)
+    elif kind == "bathing":
+        top.trim = on["sides"] * (rng.random() < 0.2)
+        bottom.trim = on["sides"] * (rng.random() < 0.3) + on["belt"] * (rng.random() < 0.2)
+        if rng.random() < 0.7:
+            bottom.a, bottom.b, bottom.c = top.a, top.b, top.c
     else:  # overalls of one colour, now and then of the brightest
         bright = linear([[0.95, 0.4, 0.05], [0.78, 0.95, 0.1], [0.15, 0.25, 0.6], [0.9, 0.9, 0.9]][rng.integers(4)])
         top.a = top.b = bottom.a = bottom.b = bright if rng.random() < 0.6 else top.a

@@ -29,6 +29,7 @@ SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
 PART_CHANCES = (0.6, 0.1, 0.15, 0.15)
+SURFACES = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity", "instances")
 FLIPPED = list(JOINT_SETS[DEFAULT_JOINT_SET].flip)
 
 
@@ -72,7 +73,7 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         size, parts = (width, height), []
         for view, clip, key in zip(views, clips, keys, strict=True):
             clip, view = around_one(view, clip, how.windows, size, *key, 1)
-            parts.append(_seen_near(clip, view, width, height, device))
+            parts.append(_seen_near(clip, view, width, height, device, part.joints_alone))
         batch, beyond = ClipBatch.join([b for b, _ in parts]), torch.cat([dark for _, dark in parts])
     else:
         batch = ClipBatch.of(clips, device)
@@ -160,7 +161,7 @@ def augment(batch: ClipBatch, views: Sequence[View], width: int | None = None, h
 
 
 def _seen_near(
-    clip: TrainingClip, view: View, width: int, height: int, device: torch.device
+    clip: TrainingClip, view: View, width: int, height: int, device: torch.device, joints_alone: bool = False
 ) -> tuple[ClipBatch, Tensor]:
     """What `_seen` says of one clip and a small window: only the pixels around it are looked at."""
     whole = clip.rgb.shape[1:3][::-1]
@@ -178,11 +179,16 @@ def _seen_near(
     x, y = moved(view.x, view.y)
     edges = np.clip([*moved(*view.edges[:2]), *moved(*view.edges[2:])], 0.0, 1.0).tolist()
     near = view._replace(x=x, y=y, zoom=view.zoom * whole[1] / int(size[1]), edges=tuple(edges))
-    return _seen(ClipBatch.of([clip.cut(*low, *high)], device), [near], width, height)
+    return _seen(ClipBatch.of([clip.cut(*low, *high)], device), [near], width, height, joints_alone)
 
 
-def _seen(batch: ClipBatch, views: Sequence[View], width: int | None, height: int | None) -> tuple[ClipBatch, Tensor]:
-    """What `augment` says, and (B, 1, 1, H, W) bool, where it is black because the image ends before."""
+def _seen(
+    batch: ClipBatch, views: Sequence[View], width: int | None, height: int | None, joints_alone: bool = False
+) -> tuple[ClipBatch, Tensor]:
+    """What `augment` says, and (B, 1, 1, H, W) bool, where it is black because the image ends before.
+
+    joints_alone: what no joint's loss asks for is left out, and 0 everywhere.
+    """
     device = batch.rgb.device
     size = (height or batch.rgb.shape[-2], width or batch.rgb.shape[-1])
     share = size[1] / size[0] * batch.rgb.shape[-2] / batch.rgb.shape[-1]  # of a window as high as the image
@@ -207,9 +213,10 @@ def _seen(batch: ClipBatch, views: Sequence[View], width: int | None, height: in
     seen, _ = looked_up(("rgb",), "bilinear", finer)
     seen["rgb"] = F.avg_pool3d(seen["rgb"], (1, finer, finer)) if finer > 1 else seen["rgb"]
     # All of these end where the person does.
-    surfaces = ("alpha", "dense_pose", "normals", "scene_disparity", "human_disparity", "instances")
-    truth, beyond = looked_up(surfaces, "nearest")
+    truth, beyond = looked_up(("alpha",) if joints_alone else SURFACES, "nearest")
     seen |= truth
+    if joints_alone:
+        seen |= {name: _nothing(getattr(batch, name), seen["alpha"]) for name in SURFACES[1:]}
     flip = mirror.view(-1, 1, 1, 1)
     pose, normals, alpha = seen["dense_pose"], seen["normals"], seen["alpha"]
     # Canonical x runs from one side of the body to the other over [0, 1]; there is no body at (0, 0, 0).
@@ -231,6 +238,11 @@ def _seen(batch: ClipBatch, views: Sequence[View], width: int | None, height: in
         scene=batch.scene,
     )
     return made, beyond
+
+
+def _nothing(video: Tensor, seen: Tensor) -> Tensor:
+    """Zeros with the channels of `video` (B, C, ...) and the other sizes of `seen`."""
+    return seen.new_zeros(len(seen), video.shape[1], *seen.shape[2:])
 
 
 def _resample(

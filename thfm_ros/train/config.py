@@ -102,6 +102,7 @@ class WindowConfig:
     place: standard deviation of the window's place, in parts of the box. scale: least and largest factor on its size.
     tilt: standard deviation of the camera's roll, radians. part: chance of a picture that ends within the person.
     tasks: sampling weights of the tasks there, by name; those of the config where none is named.
+    joints: fraction of the steps with windows that learn joints alone: of twice as many windows, one prompt each.
     """
 
     share: float = 0.0
@@ -113,12 +114,15 @@ class WindowConfig:
     tilt: float = 0.1
     part: float = 0.3
     tasks: dict[str, float] = field(default_factory=dict)
+    joints: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.part <= 1 and self.place >= 0 and self.tilt >= 0):
+        for name in ("share", "part", "joints"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"augment.windows.{name}: expected a chance in 0 .. 1, found {getattr(self, name)}")
+        if self.place < 0 or self.tilt < 0:
             raise UserError(
-                "augment.windows: expected share and part in 0 .. 1, place and tilt 0 or more, found share "
-                f"{self.share}, part {self.part}, place {self.place}, tilt {self.tilt}"
+                f"augment.windows: expected place and tilt of 0 or more, found place {self.place}, tilt {self.tilt}"
             )
         if min(self.width, self.height) < 8 or self.margin <= 0:
             raise UserError(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 APART = 5  # steps between two that see the same clip
+JOINTS_MORE = 2  # times the windows of other steps, in steps that learn joints alone
 IN_MEMORY = 4000  # clips that a process keeps decoded
 
 
@@ -182,6 +183,11 @@ class Draw:
     width: int | None = None
     height: int | None = None
 
+    @property
+    def joints_alone(self) -> bool:
+        """Whether no task of the step paints anything."""
+        return all(get_task(name).kind == "sparse" for tasks in self.tasks for name in tasks)
+
     def part(self, index: int, count: int) -> Draw:
         """The samples of one process or one accumulation part of `count`."""
         pick = slice(index * len(self.clips) // count, (index + 1) * len(self.clips) // count)
@@ -199,14 +205,18 @@ def draw(config: TrainConfig, step: int) -> Draw:
     windows = config.augment.windows
     near = bool(windows.share) and np.random.default_rng((config.seed, step, 2)).random() < windows.share
     smaller = max(1, config.data.width * config.data.height // (windows.width * windows.height))
-    size = config.batch * (smaller if near else 1)
+    joints = near and bool(windows.joints) and np.random.default_rng((config.seed, step, 3)).random() < windows.joints
+    size = config.batch * (smaller if near else 1) * (JOINTS_MORE if joints else 1)
     if config.data.clips:
         clips = rng.integers(config.data.clips, size=size)
     else:
-        clips = _fresh(step, size, config.batch * (smaller if windows.share else 1), config.data.repeats)
+        most = config.batch * (smaller if windows.share else 1) * (JOINTS_MORE if windows.joints else 1)
+        clips = _fresh(step, size, most, config.data.repeats)
     weights = task_weights(replace(config, tasks=windows.tasks) if near and windows.tasks else config)
+    if joints:
+        weights = {name: 1.0 for name, task in TASKS.items() if task.kind == "sparse"}
     names, shares = list(weights), np.array(list(weights.values()))
-    count = min(config.tasks_per_clip, len(names))
+    count = 1 if joints else min(config.tasks_per_clip, len(names))
     tasks = [
         tuple(names[i] for i in rng.choice(len(names), count, replace=False, p=shares / shares.sum())) for _ in clips
     ]

@@ -44,9 +44,12 @@ class NanoCodec(ModelMixin, ConfigMixin):
         self.to_latents = nn.ModuleList(StandardConv2d(widths[-1], z_dim, gain=FRAMES**-0.5) for _ in range(FRAMES))
         self.decoder = Decoder(z_dim, widths)
 
-    def features(self, video: Tensor) -> Features:
-        """Return the features of every frame of (B, 3, T, H, W) in [-1, 1]."""
-        return features_of(self.image_encoder, self.neck, video)
+    def features(self, video: Tensor, finest: bool = True) -> Features:
+        """Return the features of every frame of (B, 3, T, H, W) in [-1, 1].
+
+        finest: whether those at stride 2 are among them, which the decoder alone reads.
+        """
+        return features_of(self.image_encoder, self.neck, video, finest)
 
     def encode(self, features: Features) -> Tensor:
         """Return latents (B, z_dim, T', h, w): a clip's first frame alone, then every four frames together.
@@ -63,9 +66,9 @@ class NanoCodec(ModelMixin, ConfigMixin):
         return painted(self.decoder, latents, features)
 
 
-def features_of(image_encoder: nn.Module, neck: nn.Module, video: Tensor) -> Features:
+def features_of(image_encoder: nn.Module, neck: nn.Module, video: Tensor, finest: bool = True) -> Features:
     """See `NanoCodec.features`."""
-    maps = neck(image_encoder(video.transpose(1, 2).flatten(0, 1)))
+    maps = neck(image_encoder(video.transpose(1, 2).flatten(0, 1)), finest)
     return tuple(m.unflatten(0, (len(video), -1)).transpose(1, 2) for m in maps)
 
 
@@ -101,13 +104,17 @@ class Neck(nn.Module):
         self.mix = StandardConv2d(widths[-1], widths[-1], 3)
         self.up = nn.ModuleList(Fuse(c, w) for c, w in zip(widths[1:], widths[:-1], strict=True))
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps at strides 2 to 32 -> maps (N, widths[i], h, w) at strides 2 to 16, after ReLUs, the finest first."""
-        sides = [layer(m) for layer, m in zip(self.lateral, maps[:-1], strict=True)]
+    def forward(self, maps: Sequence[Tensor], finest: bool = True) -> list[Tensor]:
+        """Maps at strides 2 to 32 -> maps (N, widths[i], h, w) at strides 2 to 16, after ReLUs, the finest first.
+
+        finest: whether the one at stride 2 is made.
+        """
+        first = 0 if finest else 1
+        sides = [layer(m) for layer, m in zip(list(self.lateral)[first:], maps[first:-1], strict=True)]
         x = activate(sides[-1] + upsample(self.coarsest(maps[-1]), sides[-1]))
         x = activate(x + self.mix(x))
         out = [x]
-        for fuse, side in zip(reversed(self.up), reversed(sides[:-1]), strict=True):
+        for fuse, side in zip(reversed(list(self.up)[first:]), reversed(sides[:-1]), strict=True):
             out.append(fuse(out[-1], side))
         return out[::-1]
 

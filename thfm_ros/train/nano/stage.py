@@ -23,6 +23,8 @@ from thfm_ros.train.losses import keypoint_loss, place_loss
 from thfm_ros.train.samples import ClipBatch
 from thfm_ros.train.stages import PixelStage, Rows, _index, _split
 
+STRIDE_4 = -3  # of the features at strides (2,) 4, 8, 16
+
 
 class NanoStage(PixelStage):
     """Trains codec, transformer and head together, the image encoder from `freeze_blocks` on."""
@@ -71,9 +73,9 @@ class NanoStage(PixelStage):
 
     def _losses(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
-        features = self.vae.features(batch.rgb)
-        latents = self.vae.encode(features)
         dense, sparse = _split(rows)
+        features = self.vae.features(batch.rgb, finest=bool(dense))
+        latents = self.vae.encode(features)
         loss = latents.new_zeros(len(rows.tasks), dtype=torch.float32)
         if dense:
             chosen = _of(rows, dense)
@@ -94,7 +96,7 @@ class NanoStage(PixelStage):
 
     def _keypoints(self, latents: Tensor, rows: Rows, draw: Draw, features: Features) -> HeatmapKeypoints:
         prompt = self._prompt(rows, latents)
-        out = self.transformer(latents, prompt, keypoints=True, attention=draw.attention, features=features[1])
+        out = self.transformer(latents, prompt, keypoints=True, attention=draw.attention, features=features[STRIDE_4])
         return out.keypoints
 
     def _prompt(self, rows: Rows, like: Tensor) -> Tensor:
