@@ -40,6 +40,12 @@ def test_clips_and_middles_of_streams_have_a_latent_for_four_frames(codec, frame
 
 
 @torch.no_grad()
+def test_coarse_features_are_the_same_without_the_finest(codec):
+    for a, b in zip(codec.features(video(2), finest=False), codec.features(video(2))[1:], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
 def test_a_still_is_a_video_at_rest(codec):
     still = video(1)
     z = codec.encode(codec.features(still.expand(-1, -1, 5, -1, -1)))

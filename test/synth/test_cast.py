@@ -67,6 +67,15 @@ def test_everybody_is_dressed_as_one_kind_with_trims_on_cloth_alone(body) -> Non
             assert d.tags["jacket"] == "open"
 
 
+def test_bathers_show_their_skin_and_men_the_chest(body) -> None:
+    made = dressed(body, 80, 1.0)
+    bathers = [d for d in made if d.tags["dressed"] == "bathing"]
+    assert len(bathers) > 3
+    assert {d.tags["bottom"] for d in bathers} <= {"shorts", "brief", "trousers", "swimsuit"}
+    assert min(sum(m.kind == "cloth" for m in d.materials) for d in bathers) == 1
+    assert not any("jacket" in d.tags for d in bathers)
+
+
 def test_prints_are_on_clothes_and_change_no_truth(assets, monkeypatch) -> None:
     config = SynthConfig(frames=1, height=128, width=128, empty=0.0, sensor=False, prints=1.0, samples=1)
     printed = [generate_clip(config, 6, i, assets) for i in range(8)]

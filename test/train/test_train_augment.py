@@ -328,6 +328,8 @@ def test_steps_with_windows_have_as_many_more_clips_as_these_are_smaller() -> No
         ({"scale": (1.5, 0.7)}, "two factors"),
         ({"width": 2}, "8 pixels"),
         ({"part": -1}, "part"),
+        ({"joints": 1.5}, "joints"),
+        ({"tilt": -1}, "tilt"),
     ],
 )
 def test_bad_windows_are_named(wrong, message) -> None:
@@ -354,6 +356,32 @@ def test_a_window_is_the_same_when_only_the_pixels_around_it_are_looked_at(
             strict=True,
         ):
             assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_windows_for_joints_alone_show_the_same_pictures_and_joints() -> None:
+    clip = Discs(frames=1)(3)
+    view = SAME._replace(mirror=True, zoom=0.5, roll=0.2, dark=True, meant=True)
+    (whole, beyond), (alone, dark) = (_seen_near(clip, view, 16, 24, torch.device("cpu"), j) for j in (False, True))
+    assert_close(dark, beyond)
+    for name in ("rgb", "alpha", "scene"):
+        assert_close(getattr(alone, name), getattr(whole, name))
+    for a, b in zip(alone.keypoints, whole.keypoints, strict=True):
+        assert_close(a, b)
+    for name in ("dense_pose", "normals", "scene_disparity"):
+        assert getattr(alone, name).shape == getattr(whole, name).shape
+
+
+def test_some_steps_with_windows_learn_joints_alone_of_twice_as_many() -> None:
+    windows = WindowConfig(share=1.0, width=32, height=32, joints=0.5, tasks={"foreground": 1.0, "instances": 1.0})
+    config = replace(tiny(stage="latent"), tasks_per_clip=2, augment=AugmentConfig(windows=windows))
+    draws = [draw(config, step) for step in range(40)]
+    alone = [d for d in draws if d.joints_alone]
+    assert 10 < len(alone) < 30
+    assert {len(tasks) for d in alone for tasks in d.tasks} == {1}
+    assert {task for d in draws for tasks in d.tasks for task in tasks} == {
+        "keypoints_2d", "keypoints_3d", "foreground", "instances"
+    }  # fmt: skip
+    assert {len(d.clips) for d in alone} == {2 * len(d.clips) for d in draws if not d.joints_alone}
 
 
 def test_windows_may_have_tasks_of_their_own() -> None:
