@@ -24,7 +24,8 @@ from thfm_ros.train.config import AugmentConfig, TrainConfig, WindowConfig
 from thfm_ros.train.data import Draw
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
-LEAST = 0.0015  # part of an image that shows a person whom a window may be around
+LEAST = 0.003  # part of an image that shows a person whom a window may be around
+HIDDEN = 0.1  # chance of windows around people of whom no joint is seen, where that of the others is 1
 SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
@@ -103,6 +104,8 @@ def around_one(
         x, y = rng.uniform(0.2, 0.8, 2).tolist()
         return clip.without_joints(), view._replace(zoom=zoom, x=x, y=y, dark=dark, meant=True)
     weight = np.sqrt(pixels[seen])  # small people are many, and say little
+    if clip.people_visibility is not None:  # a tracker's windows are around people who can be seen
+        weight = weight * (HIDDEN + (1 - HIDDEN) * (clip.people_visibility[:, seen - 1] == 1).mean((0, 2)))
     person = int(rng.choice(seen, p=weight / weight.sum()))
     mask = (clip.instances == person).any(0)
     edges = [0, 0, width, height]
