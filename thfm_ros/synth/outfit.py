@@ -159,8 +159,8 @@ def _bathing(w: Wardrobe, rng: np.random.Generator, female: bool) -> tuple[str, 
     neck, scoop = rng.uniform(0.1, 0.14), rng.uniform(0.5, 1.4)
     if rng.random() < 0.4:  # of one piece
         return "swimsuit", w.top(0.02, 0.0, neck, scoop), brief
-    bottom = rng.random() < 0.5
-    return "shorts" if bottom else "brief", w.top(0.02, rng.uniform(0.36, 0.43), neck, scoop), shorts if bottom else brief
+    name, bottom = ("shorts", shorts) if rng.random() < 0.5 else ("brief", brief)
+    return name, w.top(0.02, rng.uniform(0.36, 0.43), neck, scoop), bottom
 
 
 def _add_shoes(

@@ -171,6 +171,7 @@ class Draw:
     clips: (B,) clip numbers. tasks: for every clip, its tasks. prompts: for each of those, which paraphrase.
     attention: the mask. stream: on latents from the middle of a stream. first: the first latent frame decoded.
     width, height: of windows around one person each that are seen instead of whole images; None: whole images.
+    group: clips in a row that are rendered together.
     """
 
     step: int
@@ -182,14 +183,21 @@ class Draw:
     first: float
     width: int | None = None
     height: int | None = None
+    group: int = 1
 
     @property
     def joints_alone(self) -> bool:
         """Whether no task of the step paints anything."""
         return all(get_task(name).kind == "sparse" for tasks in self.tasks for name in tasks)
 
+    def for_process(self, index: int, count: int) -> Draw:
+        """The samples of one of `count` processes: mostly the clips that it has rendered before, should they return."""
+        order = np.argsort(np.array(self.clips) // self.group % count, kind="stable")
+        clips, tasks, prompts = (tuple(x[i] for i in order) for x in (self.clips, self.tasks, self.prompts))
+        return replace(self, clips=clips, tasks=tasks, prompts=prompts).part(index, count)
+
     def part(self, index: int, count: int) -> Draw:
-        """The samples of one process or one accumulation part of `count`."""
+        """The samples of one accumulation part of `count`."""
         pick = slice(index * len(self.clips) // count, (index + 1) * len(self.clips) // count)
         return replace(
             self,
@@ -237,6 +245,7 @@ def draw(config: TrainConfig, step: int) -> Draw:
         first=first,
         width=windows.width if near else None,
         height=windows.height if near else None,
+        group=config.data.settings.get("identities", 1),
     )
 
 

@@ -210,7 +210,7 @@ class Trainer:
 
     def _draw(self, step: int) -> Draw:
         """This process's part of the global batch of a step."""
-        return draw(self.config, step).part(self.accelerator.process_index, self.accelerator.num_processes)
+        return draw(self.config, step).for_process(self.accelerator.process_index, self.accelerator.num_processes)
 
     def _batches(self, clips: list[TrainingClip]) -> list[tuple[ClipBatch, Draw]]:
         """The step's clips, cut to the config's length, in accumulation parts on the device."""

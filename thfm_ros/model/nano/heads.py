@@ -93,7 +93,8 @@ class HeatmapHead(nn.Module):
         heatmaps = exact(self.heatmap, x4).float()
         chance = probabilities(heatmaps)
         xy = mode(chance, REACH)
-        points = self._lift(chance, xy, x4, x8, asked.flatten(0, 1), w / h).unflatten(0, (b, t))
+        # What 3D joints want of the heatmaps is mostly noise, and would drown what 2D joints teach them.
+        points = self._lift(chance.detach(), xy.detach(), x4, x8, asked.flatten(0, 1), w / h).unflatten(0, (b, t))
         xy, heatmaps = xy.unflatten(0, (b, t)), heatmaps.unflatten(0, (b, t))
         return HeatmapKeypoints(xy, points[..., :3] + self.mean, points[..., 3], heatmaps)
 

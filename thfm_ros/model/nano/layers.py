@@ -27,6 +27,14 @@ class StandardConv2d(nn.Conv2d):
         weight = weight / weight.square().sum((1, 2, 3), keepdim=True).clamp_min(1e-8).sqrt()
         return F.conv2d(x, (weight * self.gain).to(x.dtype), self._bias(x), self.stride, self.padding)
 
+    @torch.no_grad()
+    def normalise_(self) -> None:
+        """Bring every filter to a norm of 1, which changes no output.
+
+        The norm grows while a network learns, and the same step then turns a filter less.
+        """
+        self.weight /= self.weight.square().sum((1, 2, 3), keepdim=True).clamp_min(1e-8).sqrt()
+
     def _bias(self, x: Tensor) -> Tensor:
         assert self.bias is not None
         return self.bias.to(x.dtype)

@@ -17,6 +17,7 @@ from thfm_ros.model.checkpoint import Checkpoint
 from thfm_ros.model.nano import HeatmapHead, NanoCodec
 from thfm_ros.model.nano.codec import Features
 from thfm_ros.model.nano.heads import HeatmapKeypoints
+from thfm_ros.model.nano.layers import StandardConv2d
 from thfm_ros.train.config import TrainConfig
 from thfm_ros.train.data import Draw
 from thfm_ros.train.losses import keypoint_loss, place_loss
@@ -42,6 +43,9 @@ class NanoStage(PixelStage):
             self.prompts.register_buffer(name, prompt, persistent=False)
         if not isinstance(self.transformer.keypoint_tokens.head, HeatmapHead):
             raise UserError("stage nano: expected keypoints read from features; transformer: {readout: features}")
+        for module in self.modules():
+            if isinstance(module, StandardConv2d):
+                module.normalise_()
 
     def compile_networks(self) -> None:
         for network in (self.vae, self.transformer):
