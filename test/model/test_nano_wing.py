@@ -150,6 +150,17 @@ def test_standardised_weights_know_neither_scale_nor_shift():
     torch.testing.assert_close(inner, layer.bias, rtol=0, atol=1e-5)  # filters of zero mean do not see a constant
 
 
+@torch.no_grad()
+def test_a_filter_of_norm_one_answers_as_before():
+    torch.manual_seed(2)
+    layer, x = StandardConv2d(6, 4, 3), torch.randn(2, 6, 9, 7)
+    layer.weight.mul_(3)
+    before = layer(x)
+    layer.normalise_()
+    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(layer(x), before, rtol=1e-4, atol=1e-5)
+
+
 def peaks(*places: tuple[float, float], size: tuple[int, int] = (36, 28), sigma: float = 1.0) -> torch.Tensor:
     """Logits of equal Gaussian peaks at (x, y), in cells from the left and top edge."""
     y, x = (torch.arange(n) + 0.5 for n in size)
@@ -211,6 +222,15 @@ def test_every_weight_of_the_head_learns(head):
     points = head(*inputs()[:2], [1, 4], inputs()[2])
     sum(p.square().sum() for p in points).backward()
     assert [n for n, p in head.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_joints_in_space_do_not_move_heatmaps(head):
+    with torch.no_grad():
+        head.out.weight.normal_()
+    points = head(*inputs()[:2], [1, 4], inputs()[2])
+    (points.xyz.square().sum() + points.visibility.square().sum()).backward()
+    assert head.heatmap.weight.grad is None
+    assert head.up4.refine.weight.grad.any()
 
 
 def test_features_of_another_size_are_refused(head):

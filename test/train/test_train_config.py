@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import Future
 from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
@@ -23,8 +24,8 @@ from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.schema import parse
 from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
-from thfm_ros.train.config import DataConfig, TrainConfig, load_config, to_table
-from thfm_ros.train.data import HELD_OUT, Folder, Generator, draw, feed, open_source
+from thfm_ros.train.config import AugmentConfig, DataConfig, TrainConfig, WindowConfig, load_config, to_table
+from thfm_ros.train.data import HELD_OUT, Folder, Generator, Grouped, draw, feed, open_source
 from thfm_ros.train.publish import publish
 from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
 from thfm_ros.train.samples import TrainingClip
@@ -201,6 +202,43 @@ def test_clips_that_come_again_are_made_once_and_come_some_steps_apart() -> None
     assert len(made) == len(set(made)) == len(seen)
     for step, found in zip(steps, clips, strict=True):
         assert all((clip.xy == Discs()(index).xy).all() for clip, index in zip(found, step, strict=True))
+
+
+def test_workers_are_asked_once_for_clips_that_are_made_together() -> None:
+    asked: list[range] = []
+
+    def submit(indices: range) -> Future[list[int]]:
+        asked.append(indices)
+        done: Future[list[int]] = Future()
+        done.set_result([10 * index for index in indices])
+        return done
+
+    grouped = Grouped(submit, 4)
+    assert [grouped(index).result() for index in (5, 4, 9, 7, 2)] == [50, 40, 90, 70, 20]
+    assert asked == [range(4, 8), range(8, 12), range(4)]
+
+
+def test_a_folder_keeps_as_many_clips_as_its_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thfm_ros.train.data.IN_MEMORY", 2 * Discs()(0).nbytes)
+    folder = Folder(tmp_path, Discs())
+    for index in range(4):
+        folder(index)
+    assert list(folder.memory) == [2, 3]
+    assert folder.bytes == 2 * Discs()(0).nbytes
+
+
+def test_clips_that_come_again_come_to_the_process_that_has_rendered_them() -> None:
+    windows = {"share": 0.8, "joints": 0.6}
+    data = {"source": "generate", "repeats": 16, "width": 240, "height": 144, "settings": {"identities": 4}}
+    augment = AugmentConfig(windows=WindowConfig(**windows))
+    config = TrainConfig("nano", batch=16, data=DataConfig(**data), augment=augment)
+    draws = [draw(config, step) for step in range(200)]
+    parts = [[d.for_process(i, 2) for d in draws] for i in range(2)]
+    for whole, one, two in zip(draws, *parts, strict=True):
+        assert sorted(one.clips + two.clips) == sorted(whole.clips)
+        assert len(one.clips) == len(one.tasks) == len(two.clips)
+    made = [{clip for part in mine for clip in part.clips} for mine in parts]
+    assert len(made[0]) + len(made[1]) < 1.1 * len(made[0] | made[1])
 
 
 def test_worker_processes_report_what_is_missing(tmp_path: Path) -> None:
@@ -390,7 +428,7 @@ def test_tokens_of_later_frames_start_from_those_that_stills_have_trained(tmp_pa
 def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path: Path) -> None:
     trainer = Trainer(tiny(steps=1), tmp_path, Discs())
     trainer.fit()
-    del trainer.record["config"]["augment"]
+    del trainer.record["config"]["augment"]["windows"]["joints"]
     trainer.step += 1
     trainer.save()
     assert Trainer(tiny(steps=3), tmp_path, Discs()).step == 2

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import MISSING, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 APART = 5  # steps between two that see the same clip
+LATEST = 64  # groups of clips that a run ahead may ask for in turn
 JOINTS_MORE = 2  # times the windows of other steps, in steps that learn joints alone
-IN_MEMORY = 4000  # clips that a process keeps decoded
+IN_MEMORY = 2 * 2**30  # bytes of decoded clips that a process keeps
 
 
 Made = TypeVar("Made")
@@ -82,7 +83,9 @@ class Folder:
         self.path, self.make = Path(path), make
         if make is None and not self.path.is_dir():
             raise UserError(f"data.path: expected a folder of clips, found none at {self.path}")
+        self.group: int = getattr(make, "group", 1)
         self.memory: OrderedDict[int, TrainingClip] = OrderedDict()
+        self.bytes = 0
 
     def __call__(self, index: int) -> TrainingClip:
         if index not in self.memory:
@@ -92,13 +95,14 @@ class Folder:
                     raise UserError(f"clip {index} is missing: no {self._file(index)}; use data.source: cache")
                 clip = self._make(self.make, index)
             self.memory[index] = clip
-            if len(self.memory) > IN_MEMORY:
-                self.memory.popitem(last=False)
+            self.bytes += clip.nbytes
+            while self.bytes > IN_MEMORY and len(self.memory) > 1:
+                self.bytes -= self.memory.popitem(last=False)[1].nbytes
         return self.memory[index]
 
     def _make(self, make: ClipSource, index: int) -> TrainingClip:
         """The clip, and with it the others of its group: the generator renders stills of one person together."""
-        size = 1 if index >= HELD_OUT else getattr(make, "group", 1)
+        size = 1 if index >= HELD_OUT else self.group
         first = index - index % size
         made = {i: make(i) for i in range(first, first + size)}
         for i, clip in made.items():
@@ -296,28 +300,56 @@ def feed(
     pool = ProcessPoolExecutor(
         data.workers, mp_context=get_context("spawn"), initializer=_open_in_worker, initargs=(data, device)
     )
-    ahead = Recent(lambda index: pool.submit(_make_in_worker, index), data.repeats)
-    pending: deque[tuple[list[Future[TrainingClip]], int]] = deque()
+    together = getattr(source, "group", 1) if data.frames == 1 else 1  # stills of a group are rendered at once
+    ahead = Recent(Grouped(lambda indices: pool.submit(_make_in_worker, indices), together), data.repeats)
+    pending: deque[tuple[list[Member], int]] = deque()
     waiting = 0
     try:
         for request in requests:
             pending.append(ahead(request))
             waiting += pending[-1][1]
             while pending and waiting > 2 * data.workers + pending[0][1]:
-                futures, new = pending.popleft()
+                members, new = pending.popleft()
                 waiting -= new
-                yield [future.result() for future in futures]
+                yield [member.result() for member in members]
         while pending:
-            yield [future.result() for future in pending.popleft()[0]]
+            yield [member.result() for member in pending.popleft()[0]]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Member(NamedTuple):
+    """One clip of those that a worker makes together."""
+
+    clips: Future[list[TrainingClip]]
+    place: int
+
+    def result(self) -> TrainingClip:
+        return self.clips.result()[self.place]
+
+
+class Grouped:
+    """Asks workers for groups of `size` clips in a row, each group once while its members are wanted one by one."""
+
+    def __init__(self, submit: Callable[[range], Future[list[TrainingClip]]], size: int) -> None:
+        self.submit, self.size = submit, size
+        self.latest: OrderedDict[int, Future[list[TrainingClip]]] = OrderedDict()
+
+    def __call__(self, index: int) -> Member:
+        group, place = divmod(index, self.size)
+        if group not in self.latest:
+            self.latest[group] = self.submit(range(group * self.size, (group + 1) * self.size))
+            if len(self.latest) > LATEST:
+                self.latest.popitem(last=False)
+        return Member(self.latest[group], place)
 
 
 class Recent(Generic[Made]):
     """Makes what is asked for by number, once for all requests of the next `repeats` times `APART` steps."""
 
     def __init__(self, make: Callable[[int], Made], repeats: int) -> None:
-        self.make, self.steps = make, APART * repeats if repeats > 1 else 0
+        self.make, self.repeats = make, repeats
+        self.steps, self.most = APART * repeats if repeats > 1 else 0, 0
         self.kept: OrderedDict[int, Made] = OrderedDict()
 
     def __call__(self, request: Sequence[int]) -> tuple[list[Made], int]:
@@ -325,7 +357,10 @@ class Recent(Generic[Made]):
         new = {index: self.make(index) for index in request if index not in self.kept}
         self.kept |= new
         found = [self.kept[index] for index in request]
-        while len(self.kept) > self.steps * len(request):
+        for index in request:
+            self.kept.move_to_end(index)
+        self.most = max(self.most, -(-len(request) // self.repeats))  # of the clips of a step that are new
+        while len(self.kept) > self.steps * self.most:
             self.kept.popitem(last=False)
         return found, len(new)
 
@@ -342,6 +377,6 @@ def _open_in_worker(data: DataConfig, device: str) -> None:
     _worker_source = open_source(data, device)
 
 
-def _make_in_worker(index: int) -> TrainingClip:
+def _make_in_worker(indices: range) -> list[TrainingClip]:
     assert _worker_source is not None
-    return _worker_source(index)
+    return [_worker_source(index) for index in indices]

@@ -121,7 +121,7 @@ def align(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
 
 
 def keypoint_metrics(points: dict[str, Tensor], batch: ClipBatch, task: str) -> dict[str, Tensor]:
-    """PCK@0.05 of COCO joints (of the person's box) for 2D; MPJPE and PA-MPJPE in millimetres for 3D; (B,) each."""
+    """PCK@0.05 (of the joints' box) for 2D; MPJPE and PA-MPJPE in mm for 3D; (B,) each, NaN where nobody is."""
     truth = batch.keypoints
     if task == "keypoints_2d":
         height, width = batch.rgb.shape[-2:]
@@ -132,11 +132,16 @@ def keypoint_metrics(points: dict[str, Tensor], batch: ClipBatch, task: str) -> 
         high = torch.where(seen[..., None], xy, -torch.inf).amax(2)
         box = (high - low).amax(-1)  # (B, T)
         good = ((points["xy"] * size - truth.xy * size).norm(dim=-1) < 0.05 * box[..., None]).float()
-        return {"pck_0.05/keypoints_2d": masked_mean(good, seen)}
+        return {"pck_0.05/keypoints_2d": masked_mean(good, seen).masked_fill(~seen.flatten(1).any(1), torch.nan)}
     predicted, target = (_joints14(x) for x in (points["xyz"], truth.xyz))
+    nobody = ~truth.xyz.flatten(1).any(1)
+
+    def millimetres(found: Tensor) -> Tensor:
+        return (1000 * (found - target).norm(dim=-1).flatten(1).mean(1)).masked_fill(nobody, torch.nan)
+
     return {
-        "mpjpe_mm/keypoints_3d": 1000 * (predicted - target).norm(dim=-1).flatten(1).mean(1),
-        "pa_mpjpe_mm/keypoints_3d": 1000 * (procrustes(predicted, target) - target).norm(dim=-1).flatten(1).mean(1),
+        "mpjpe_mm/keypoints_3d": millimetres(predicted),
+        "pa_mpjpe_mm/keypoints_3d": millimetres(procrustes(predicted, target)),
     }
 
 

@@ -87,6 +87,11 @@ class TrainingClip:
     def frames(self) -> int:
         return len(self.rgb)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return sum(getattr(self, f.name).nbytes for f in fields(self))
+
     def meaning(self, person: int) -> TrainingClip:
         """The same clip with the joints of that person (of `people_xy`) in the place of the main one's."""
         joints = (self.people_xy, self.people_xyz, self.people_visibility)

@@ -242,10 +242,7 @@ class Trainer:
         rows = self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
         self.record.setdefault("samples", self.step * rows)  # of runs from before they were counted
         # Keys that did not exist when the run began have meant what is their default now.
-        defaults = to_table(TrainConfig(self.config.stage))
-        before, now = {**defaults, **self.record["config"]}, to_table(self.config)
-        for part in ("augment", "data", "optim"):
-            before[part] = {**defaults[part], **before[part]}
+        before, now = _filled(self.record["config"], to_table(TrainConfig(self.config.stage))), to_table(self.config)
         for key in now:
             if key not in MAY_CHANGE and _comparable(key, before[key]) != _comparable(key, now[key]):
                 raise UserError(
@@ -338,6 +335,12 @@ class Trainer:
     def samples(self) -> int:
         """Rows (clip, task) seen in this run."""
         return self.record["samples"]
+
+
+def _filled(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The table with the default of every key that it lacks, at any depth."""
+    both = {k: _filled(v, defaults[k]) for k, v in table.items() if isinstance(v, dict) and k in defaults}
+    return {**defaults, **table, **both}
 
 
 def _comparable(key: str, value: Any) -> str:

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RELU_GAIN = (2 / (1 - 1 / torch.pi)) ** 0.5  # keeps unit variance through a ReLU (Brock et al., ICLR 2021, section 3)
-
 
 class StandardConv2d(nn.Conv2d):
     """Convolves with standardised weights (Qiao et al., 2019; Brock et al., 2021), which a compiler folds to constants.
@@ -58,7 +56,7 @@ class Fuse(nn.Module):
 
 
 def activate(x: Tensor) -> Tensor:
-    """ReLU; the factor that keeps unit variance is in the weights that follow."""
+    """ReLU; the gains of the convolutions that follow learn what it takes from the variance."""
     return F.relu(x)
 
 
