@@ -74,7 +74,9 @@ def _astray(
     for (xy, xyz, _), seen in zip(people, sure, strict=True):
         inside = seen & (xy >= 0).all(1) & (xy < (width, height)).all(1) & (xyz[:, 2] > 0)
         column, row = xy[inside].astype(int).T
-        points.append((np.median(disparity[row, column]), np.median(1 / xyz[inside, 2])) if inside.any() else (0, 0))
+        both = np.stack([disparity[row, column], 1 / xyz[inside, 2]], 1)
+        both = both[np.isfinite(both[:, 0])]  # depth of people alone is unknown off their mask
+        points.append(np.median(both, 0) if len(both) else (0, 0))
     d, q = np.array(points, float).T
     lines = [(q[i] / d[i], 0.0) for i in range(len(d)) if d[i] > 0]
     for i, j in combinations(range(len(d)), 2):
