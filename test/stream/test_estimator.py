@@ -136,6 +136,24 @@ def test_a_depth_image_that_comes_after_its_frames_pass_measures_the_frames_afte
     assert not estimator.measurable
 
 
+@pytest.mark.parametrize(("before", "after"), [("scene_depth", "human_depth"), ("human_depth", "scene_depth")])
+def test_another_kind_of_depth_does_not_keep_the_scale(before: str, after: str) -> None:
+    estimator = StreamEstimator(FakeRuntime(visibility=0.05))  # nobody in view to measure by
+    image = moving_square(0)
+    luminance = image.astype(float).mean(-1)
+    measured = (1.0 / (0.1 + 0.5 * (luminance - luminance.min()) / np.ptp(luminance))).astype(np.float32)
+    estimator.push(0, image, CAMERA, measured)
+    (result,) = estimator.step([before])
+    assert result.metric_source == "depth_camera"
+    estimator.push(83 * MS, image, CAMERA)
+    (result,) = estimator.step([after])
+    assert result.depth is None
+    assert result.metric_source == "none"
+    estimator.push(166 * MS, image, CAMERA, measured)
+    (result,) = estimator.step([after])
+    assert result.metric_source == "depth_camera"
+
+
 def test_people_are_where_the_network_put_them() -> None:
     runtime = FakeRuntime(root=(0.1, -0.05, 3.0))
     (result,) = run(StreamEstimator(runtime), 1, 1)

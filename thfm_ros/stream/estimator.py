@@ -341,6 +341,8 @@ class StreamEstimator:
         if task != self._reference_task:
             self._reference, self._reference_task = {}, task
             self._units.reset()
+            self._scale.reset()
+            self._metric_source = "none"
         stamps = [f.stamp_ns for f in frames]
         shared = [i for i in range(padding, len(frames)) if stamps[i] in self._reference]
         if shared:
