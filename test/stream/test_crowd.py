@@ -13,6 +13,7 @@ from stream_fakes import FakeManifest
 
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
+from thfm_ros.stream.offline import run_stream
 from thfm_ros.stream.people import Person
 
 NS = 1_000_000_000
@@ -244,6 +245,15 @@ def test_in_a_single_picture_everybody_is_somebody() -> None:
     estimator.push(0, picture(three(0)), CAMERA)
     (result,) = estimator.finish(TASKS)
     assert len(result.people) == 3
+
+
+def test_of_a_camera_slower_than_a_gap_everybody_is_reported_from_its_second_frame_on() -> None:
+    """Until then it may be any camera, whose first frame may show a flicker."""
+    estimator = StreamEstimator(CrowdRuntime())
+    slow = [(2 * i * NS, picture(three(0)), CAMERA) for i in range(4)]
+    assert [len(r.people) for r in run_stream(estimator, slow, TASKS, stride=1)] == [0, 3, 3, 3]
+    fast = [(round(i / 12 * NS), picture(three(0)), CAMERA) for i in range(4)]
+    assert [len(r.people) for r in run_stream(estimator, fast, TASKS, stride=1)] == [0, 0, 3, 3]
 
 
 def test_who_walks_off_beyond_the_edge_and_who_is_hidden_up_to_the_knees_keep_their_ids() -> None:

@@ -131,6 +131,7 @@ class StreamEstimator:
         """Forgets the stream: the next frame is its first."""
         self._window.clear()
         self._new = 0
+        self._lone = False  # the clip before this one had a single frame, as all have of a camera slower than the gap
         self._fit = None
         self._reference: dict[int, np.ndarray] = {}  # stamp -> aligned disparity (h, w) of the last window
         self._reference_task = ""
@@ -212,16 +213,18 @@ class StreamEstimator:
         """
         if problem := conflict(tasks):
             raise UserError(problem)
-        return self._pass(tasks) if self.ready else []
+        return self._pass(tasks, picture=self._lone and len(self._window) == 1) if self.ready else []
 
     def finish(self, tasks: Sequence[str]) -> list[FrameResult]:
         """Ends the clip: as `step`, but also what waited for a full window is answered; the next frame is a first."""
         if problem := conflict(tasks):
             raise UserError(problem)
+        lone = len(self._window) == 1
         try:
-            return self._pass(tasks, picture=len(self._window) == 1) if self._new else []
+            return self._pass(tasks, picture=lone) if self._new else []
         finally:
             self.reset()
+            self._lone = lone
 
     def _pass(self, tasks: Sequence[str], picture: bool = False) -> list[FrameResult]:
         started = time.perf_counter()
