@@ -76,6 +76,7 @@ def wrong_depths() -> dict[str, tuple[Image, CameraInfo | None, str]]:
         "units": (to_image(good * 1000, "32FC1", header(0)), None, "expected metres"),
         "nothing": (to_image(good * 0, "32FC1", header(0)), None, "found none"),
         "encoding": (to_image(np.zeros((64, 96, 3), np.uint8), "rgb8", header(0)), None, "encoding"),
+        "empty": (Image(header=header(0), encoding="32FC1"), camera_info(0), "found 0x0"),
     }
 
 

@@ -113,7 +113,9 @@ def check_registered(depth: Image, frame_id: str, size: tuple[int, int]) -> None
             f"depth image: expected frame_id '{frame_id}', the colour image's, found '{depth.header.frame_id}': "
             "subscribe to depth that is registered to the colour camera"
         )
-    if depth.width and depth.height and not same_aspect((depth.width, depth.height), size):
+    if not depth.width or not depth.height:
+        raise UserError(f"depth image: expected pixels, found {depth.width}x{depth.height}: correct the driver")
+    if not same_aspect((depth.width, depth.height), size):
         raise UserError(
             f"depth image: expected the aspect ratio of the colour image ({size[0]}x{size[1]}), found "
             f"{depth.width}x{depth.height}: subscribe to depth that is registered to the colour camera"
