@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_harness import System, books, camera_info, header, stamp_of, wait_for
+from node_harness import NS, System, books, camera_info, header, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -17,7 +17,8 @@ from stream_fakes import FakeRuntime, moving_square, skeleton
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.msg import PersonArray
-from thfm_ros.nodes.agreement import OneCamera, check_measures
+from thfm_ros.nodes.agreement import Findings, OneCamera, check_measures
+from thfm_ros.nodes.depth_images import DepthImages
 from thfm_ros.nodes.images import to_image
 
 FRAME = "camera_optical_frame"
@@ -150,6 +151,23 @@ def test_a_depth_camera_that_is_mended_takes_over(ros: System) -> None:
     wait_for(lambda: said.value("Depth image by") == "depth_camera")
     found = np.frombuffer(depth[-1].data, np.float32).reshape(32, 48)
     assert np.median(np.abs(found / luminance_depth(image)[1::2, 1::2] - 1)) < 0.02
+
+
+def test_depth_pairs_again_after_time_has_jumped_back() -> None:
+    """Depth comes faster than colour, so what had no pair fills the queue."""
+    depths = DepthImages(0.01, Findings(lambda line: None))
+
+    def play(start_ns: int) -> None:
+        paired = depths.paired
+        for index in range(60):  # 2 s
+            stamp = start_ns + index * NS // 30
+            depths.on_depth(Image(header=header(stamp)))
+            if index % 3 == 0:
+                depths.on_colour(header(stamp))
+        assert depths.paired == paired + 20
+
+    for start_ns in (1000 * NS, 1001 * NS, 0):  # the second goes back by a part of what was played
+        play(start_ns)
 
 
 @pytest.mark.parametrize(("offset_ns", "words"), [(500_000_000, "raise depth_slop_s"), (None, "no depth image on")])

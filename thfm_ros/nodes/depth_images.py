@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
@@ -22,6 +23,8 @@ from thfm_ros.nodes.sync import NS, make_synchronizer, stamp_ns
 KEPT = 8  # bounded: a 1080p float depth image has 8 MB
 PATIENCE = 20  # images without a pair before that is a finding
 FRESH_S = 2.0  # a depth image as old as that no longer measures
+LATE_S = 0.2  # a stamp that is older than the newest by more is not late: time has jumped back (as in ClipBuffer)
+COLOUR, DEPTH = 0, 1
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,33 @@ class DepthImages:
         self._lock = threading.Lock()
         self._pairs: OrderedDict[int, tuple[str, Image]] = OrderedDict()  # stamp of colour -> its frame_id, its depth
         self._info: CameraInfo | None = None
-        self._newest_ns: int | None = None  # stamp of the newest frame with a depth image that was used
         self.received = self.paired = self.used = self.refused = 0
-        self._colour, self._depth, pairs = make_synchronizer(KEPT, slop_s)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forgets what came before: nothing of it belongs to the messages to come."""
+        self._pairs.clear()
+        self._newest_ns: int | None = None  # stamp of the newest frame with a depth image that was used
+        self._seen_ns = [0, 0]  # the newest stamp of COLOUR and of DEPTH
+        *self._filters, pairs = make_synchronizer(KEPT, self._slop_s)
         pairs.registerCallback(self._on_pair)
 
     def on_colour(self, header: Header) -> None:
-        self._colour.signalMessage(SimpleNamespace(header=header))  # the pixels are not queued twice
+        self._filter(COLOUR, header).signalMessage(SimpleNamespace(header=header))  # the pixels are not queued twice
 
     def on_depth(self, msg: Image) -> None:
         self.received += 1
-        self._depth.signalMessage(msg)
+        self._filter(DEPTH, msg.header).signalMessage(msg)
+
+    def _filter(self, which: int, header: Header) -> Any:
+        """Where to put a message. After a jump back (a bag that loops) it is a new place: the stamps of before fill the
+        old one, which drops all that are older."""
+        stamp = stamp_ns(header)
+        with self._lock:
+            if self._seen_ns[which] - stamp > LATE_S * NS:
+                self._begin()
+            self._seen_ns[which] = max(self._seen_ns[which], stamp)
+            return self._filters[which]
 
     def on_info(self, msg: CameraInfo) -> None:
         self._info = msg
