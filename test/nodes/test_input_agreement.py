@@ -184,6 +184,29 @@ def test_depth_that_never_pairs_is_said(ros: System, offset_ns: int | None, word
     said.says(words, "skeleton")
 
 
+@pytest.mark.parametrize(("offset_ns", "words"), [(40_000_000, "raise depth_slop_s"), (None, "no depth image on")])
+def test_a_depth_camera_that_stops_or_drifts_apart_after_it_has_paired_is_said(
+    offset_ns: int | None, words: str
+) -> None:
+    findings = Findings(lambda line: None)
+    depths = DepthImages(0.03, findings)
+
+    def play(start: int, count: int, offset_ns: int | None) -> list[str]:
+        for index in range(start, start + count):
+            stamp = index * NS // 12
+            depths.on_colour(header(stamp))
+            if offset_ns is not None:
+                depths.on_depth(Image(header=header(stamp + offset_ns)))
+        depths.look("/depth")
+        return findings.lines
+
+    assert play(0, 40, 0) == []
+    assert play(40, 19, offset_ns) == []
+    (line,) = play(59, 2, offset_ns)
+    assert words in line
+    assert play(61, 1, 0) == []
+
+
 def test_the_skeleton_stands_where_the_depth_camera_sees_it(ros: System) -> None:
     """A person half as large again as the network takes them for: 4.5 m away, not 3."""
     runtime = FakeRuntime(root=(0.0, 0.0, 3.0))

@@ -21,7 +21,7 @@ from thfm_ros.nodes.images import depth_to_metres
 from thfm_ros.nodes.sync import NS, make_synchronizer, stamp_ns
 
 KEPT = 8  # bounded: a 1080p float depth image has 8 MB
-PATIENCE = 20  # images without a pair before that is a finding
+PATIENCE = 20  # images in a row without a pair before that is a finding
 FRESH_S = 2.0  # a depth image as old as that no longer measures
 LATE_S = 0.2  # a stamp that is older than the newest by more is not late: time has jumped back (as in ClipBuffer)
 COLOUR, DEPTH = 0, 1
@@ -49,6 +49,8 @@ class DepthImages:
         self._pairs: OrderedDict[int, tuple[str, Image]] = OrderedDict()  # stamp of colour -> its frame_id, its depth
         self._info: CameraInfo | None = None
         self.received = self.paired = self.used = self.refused = 0
+        self._unpaired = [0, 0]  # images of COLOUR and of DEPTH since the last pair
+        self._alone = 0  # colour images since the last depth image
         self._begin()
 
     def _begin(self) -> None:
@@ -74,6 +76,8 @@ class DepthImages:
             if self._seen_ns[which] - stamp > LATE_S * NS:
                 self._begin()
             self._seen_ns[which] = max(self._seen_ns[which], stamp)
+            self._unpaired[which] += 1
+            self._alone = self._alone + 1 if which == COLOUR else 0
             return self._filters[which]
 
     def on_info(self, msg: CameraInfo) -> None:
@@ -82,6 +86,7 @@ class DepthImages:
     def _on_pair(self, colour: SimpleNamespace, depth: Image) -> None:
         with self._lock:
             self.paired += 1
+            self._unpaired = [0, 0]
             self._pairs[stamp_ns(colour.header)] = (colour.header.frame_id, depth)
             while len(self._pairs) > KEPT:
                 self._pairs.popitem(last=False)
@@ -127,12 +132,12 @@ class DepthImages:
         """True while depth images give the metres of frames about this old."""
         return self._newest_ns is not None and abs(stamp - self._newest_ns) / NS < FRESH_S
 
-    def look(self, topic: str, colour_images: int) -> None:
-        """Whether depth images come, and belong to the colour images that have come so far."""
+    def look(self, topic: str) -> None:
+        """Whether depth images come, and belong to the colour images."""
         line = None
-        if colour_images >= PATIENCE and self.received == 0:
+        if self._alone >= PATIENCE:
             line = f"no depth image on {topic}: metres come from the skeleton; start the camera, or remap its topic"
-        elif min(colour_images, self.received) >= PATIENCE and self.paired == 0:
+        elif min(self._unpaired) >= PATIENCE:
             line = (
                 f"no depth image on {topic} belongs to a colour image: expected stamps less than {self._slop_s:g} s "
                 "apart; metres come from the skeleton; synchronise the cameras, or raise depth_slop_s"

@@ -71,7 +71,6 @@ class Inputs:
         self._stamp_ns, self._size = 0, (0, 0)  # width, height of the last frame
         self._camera, self._rectified, self._matrix = Camera(None, None), False, "none"
         self._cameras = OneCamera()
-        self._received = 0
         self.findings = Findings(warn)
         self._depths = None if depth_slop_s is None else DepthImages(depth_slop_s, self.findings)
         self._groups = [MutuallyExclusiveCallbackGroup() for _ in range(3)]  # slow depth must not delay colour
@@ -114,7 +113,6 @@ class Inputs:
             self._node.destroy_subscription(subscription)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
-        self._received += 1
         raw = isinstance(msg, Image)
         size = (msg.width, msg.height) if raw else image_size(memoryview(msg.data))
         name = f"frame_id '{msg.header.frame_id}'" + (f", {size[0]}x{size[1]}" if size else "")
@@ -149,7 +147,7 @@ class Inputs:
         others = self._cameras.others(time.monotonic())
         self.findings.note("cameras", _two_cameras(self._image_topic, others[0]) if others else None)
         if self._depths is not None and "depth" in subscriptions:
-            self._depths.look(subscriptions["depth"].topic_name, self._received)
+            self._depths.look(subscriptions["depth"].topic_name)
 
     def _ask_for_latched(self, name: str, like: Any) -> None:
         offered = [p.qos_profile for p in self._node.get_publishers_info_by_topic(like.topic_name)]
