@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from node_harness import System, new_domain, wait_for
+from rclpy.parameter import Parameter
 from stream_fakes import FakeRuntime
 
 from thfm_ros.engine import shipped
@@ -114,6 +116,30 @@ def test_an_export_that_failed_is_tried_again(ros: System, export: Path) -> None
     wait_for(lambda: node.state == "active", what="another try")
     assert len(made) == 1
     assert node.reason == ""
+
+
+def test_what_is_set_while_the_model_is_loaded_again_counts(ros: System) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(*_: Any) -> FakeRuntime:
+        loading.set()
+        assert go_on.wait(90.0)
+        return FakeRuntime()
+
+    go_on.set()
+    node = ros.perception(load=load, autostart=False)
+    node.trigger_configure()
+    node.trigger_cleanup()
+    loading.clear()
+    go_on.clear()
+    configuring = threading.Thread(target=node.trigger_configure)
+    configuring.start()
+    assert loading.wait(90.0)
+    node.set_parameters([Parameter("stride", value=3), Parameter("gap_s", value=2.5)])
+    go_on.set()
+    configuring.join()
+    assert node.state == "inactive"
+    assert (node.buffer.stride, node.buffer.gap_s) == (3, 2.5)
 
 
 def test_a_bundle_that_is_being_copied_is_waited_for(ros: System, tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             self._estimator = StreamEstimator(self._runtime, self.settings().stream)
             first_pass(self._runtime, p["tasks"])
             manifest = self._runtime.manifest
-            self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames, stride=p["stride"], gap_s=p["gap_s"])
+            self.buffer = ClipBuffer(manifest.fps, capacity=manifest.frames)
+            self._pace()
             self._outputs = Outputs(self, p["publish_tf"], p["target_frame"])
             self.reports.configure(self._runtime, p["min_output_hz"])
         except Exception as error:
@@ -328,6 +329,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def _on_parameters(self, changed: list[Any]) -> None:
         self._current = parameters.values(self)
+        self._pace()
+
+    def _pace(self) -> None:
+        """The buffer's parameters as they are now, also those that were set while the model loaded."""
         if self.buffer is not None:
             self.buffer.gap_s, self.buffer.stride = self._current["gap_s"], self._current["stride"]
 
