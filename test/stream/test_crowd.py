@@ -156,6 +156,24 @@ def test_of_twenty_people_the_nearest_are_reported_and_the_others_counted() -> N
     assert len(play(lambda s: crowd, 0.5, config=StreamConfig(max_people=2))[-1].people) == 2
 
 
+def test_by_a_depth_camera_a_child_who_is_nearer_comes_first_and_is_the_one_reported() -> None:
+    grown, child = Block(1, 120, 150, 160), Block(2, 360, 150, 120)
+    depth = np.full(SIZE[::-1], 9.0, np.float32)
+    for block, metres in ((grown, 6.0), (child, 4.0)):
+        left, top, right, bottom = block.box.astype(int)
+        depth[top:bottom, left:right] = metres
+    estimator = StreamEstimator(CrowdRuntime(), StreamConfig(confirm_s=0.0))
+
+    def see(i: int, measured: np.ndarray | None) -> list[Person]:
+        estimator.push(round(i / 12 * NS), picture([grown, child]), CAMERA, measured)
+        return estimator.step(TASKS)[0].people
+
+    assert [p.xy[:, 0].mean() < 240 for p in see(0, None)] == [True, False]  # the largest first
+    assert [p.xy[:, 0].mean() < 240 for p in see(1, depth)] == [False, True]
+    estimator.config = StreamConfig(max_people=1)
+    assert [p.xy[:, 0].mean() < 240 for p in see(2, None)] == [False]
+
+
 def test_who_is_missed_by_the_masks_for_a_moment_is_followed_by_their_window() -> None:
     runtime = CrowdRuntime()
     estimator = StreamEstimator(runtime)

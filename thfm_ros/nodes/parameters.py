@@ -128,7 +128,13 @@ PARAMETERS: dict[str, Spec] = {
             choices=("model", "input"),
         ),
         Spec("min_score", 0.3, "now", "People with a lower mean joint confidence are not reported.", (0.0, 1.0)),
-        Spec("max_people", 6, "now", "The nearest people who are reported; the others are counted.", (1, 20)),
+        Spec(
+            "max_people",
+            6,
+            "now",
+            "The nearest people, or the largest where not all are measured, who are reported; the others are counted.",
+            (1, 20),
+        ),
         Spec(
             "absence_s",
             3.0,

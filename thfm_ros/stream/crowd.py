@@ -29,7 +29,7 @@ FOLLOWED_S = 0.6  # for how long somebody whom no detection shows is still looke
 THERE = 0.3  # the least overlap of a skeleton with the window's person, where no detection shows them
 BEFORE = 0.7  # share of such a skeleton's box in somebody else's from which it is theirs
 SAME = 0.1  # mean distance of two skeletons' joints, in heights of the person, below which they are one person's
-NEARER = 1.1  # times as high has somebody else to be to take a known person's place among the nearest
+NEARER = 1.1  # times as high has somebody else to be to take a known person's place among those looked at
 LABELS = 65535  # values of the label image, 1 and up; ids beyond them begin again
 
 
@@ -178,10 +178,13 @@ class Crowd:
         return in_view
 
     def _nearest(self, stamp_ns: int, count: int) -> list[Track]:
-        """The tracks whose windows are looked at: of those seen lately the highest in the image."""
+        """The tracks whose windows are looked at: of those seen lately the nearest where a depth camera has measured
+        all of them, else the highest in the image."""
         lately = [t for t in self.tracker.tracks if t.known and stamp_ns - t.seen_ns <= FOLLOWED_S * NS]
-        height = {t: (t.box[3] - t.box[1]) * (NEARER if t.number else 1.0) for t in lately}
-        return sorted(lately, key=lambda t: -height[t])[:count]
+        near = {t: (t.box[3] - t.box[1]) * (NEARER if t.number else 1.0) for t in lately}
+        if all(t.place is not None for t in lately):
+            near = {t: height / t.size for t, height in near.items()}
+        return sorted(lately, key=lambda t: -near[t])[:count]
 
     def _skeletons(
         self, frames: Sequence[Frame], tracks: Sequence[Track], runtime: Any, tasks: Sequence[str]
@@ -241,7 +244,8 @@ class Crowd:
         config: Any,
         in_view: Mapping[int, InView],
     ) -> None:
-        """Smoothed and placed people into `in_view`, the nearest first."""
+        """Smoothed and placed people into `in_view`, the nearest first where a depth camera has measured all of a
+        frame, else the highest in the image."""
         known = set(self.tracker.tracks)
         self._memories = {t: m for t, m in self._memories.items() if t in known}
         for track in sorted(found, key=lambda t: (t.number or np.inf, -t.box[3] + t.box[1])):
@@ -262,10 +266,12 @@ class Crowd:
             camera = frames[seen[-1]].intrinsics
             if camera is not None and people[-1].measured and people[-1].located:
                 track.place = Place(people[-1].root, people[-1].velocity, np.array([camera.fx, camera.fy]))
+                track.size = float(np.linalg.norm(people[-1].root) * (track.box[3] - track.box[1]))
             for i, person in zip(seen, people, strict=True):
                 in_view[i].people.append(person)
         for seen_there in in_view.values():
-            seen_there.people.sort(key=lambda p: p.box()[1] - p.box()[3])
+            measured = all(p.measured and p.located for p in seen_there.people)
+            seen_there.people.sort(key=lambda p: np.linalg.norm(p.root) if measured else p.box()[1] - p.box()[3])
 
     def _person(
         self,

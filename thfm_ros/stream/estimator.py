@@ -69,7 +69,7 @@ class StreamConfig:
     output: Literal["model", "input"] = "model"
     newest_only: bool = False
     min_score: float = 0.3  # people below it are not reported
-    max_people: int = 6  # the nearest are reported, the others counted
+    max_people: int = 6  # the nearest are reported (not measured: the largest in the image), the others counted
     absence_s: float = 3.0  # who is not seen for longer comes back as somebody else
     confirm_s: float = 0.15  # who is seen for less is not reported: a flicker
     max_depth_m: float = 100.0
@@ -94,7 +94,7 @@ class FrameResult:
     normals: np.ndarray | None = None  # float32 unit vectors facing the camera, 0 where none
     foreground: np.ndarray | None = None  # float32 alpha in [0, 1]
     dense_pose: np.ndarray | None = None  # float32 in [0, 1]^3, 0 background
-    people: list[Person] = field(default_factory=list)  # the nearest first
+    people: list[Person] = field(default_factory=list)  # the nearest first (not measured: the largest in the image)
     others: int = 0  # people who are there besides, beyond max_people
     instances: np.ndarray | None = None  # uint16, the label of one of `people` at each of their pixels, else 0
 

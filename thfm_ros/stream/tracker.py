@@ -61,7 +61,8 @@ class Track:
     """Somebody who is followed. number: 0 until `Tracker.name` gives one. boxes: stamp -> box (4,), where it was seen.
 
     state: (2, 4) box and its velocity a second, at `stamp_ns`, of all of them, hidden parts included. born_ns, seen_ns:
-    when first and last seen. known: seen for long enough to be somebody.
+    when first and last seen. known: seen for long enough to be somebody. place: where a depth camera measured them, and
+    size: their distance times the height of their box then, which stays as they come nearer.
     """
 
     state: np.ndarray
@@ -71,6 +72,7 @@ class Track:
     colours: np.ndarray | None = None
     known: bool = False
     place: Place | None = None
+    size: float = 0.0
     number: int = 0
     boxes: dict[int, np.ndarray] = field(default_factory=dict)
 
