@@ -90,7 +90,8 @@ def locked(
     """Holds the lock of what several processes may make at `path`; the kernel frees it when this one ends.
 
     Gives True, or False where `stop` returned True before the lock was free. Who gets it looks again at `path`: the
-    process before may have made it. `waiting` is called once where another one holds it.
+    process before may have made it. `waiting` is called once where another one holds it. A file system that knows no
+    locks excludes nobody: there it gives True at once.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,13 +99,13 @@ def locked(
     descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         free, asked = _lock(descriptor), False
-        while not free and not stop():
+        while free is False and not stop():
             if not asked:
                 waiting()
                 asked = True
             time.sleep(0.05)
             free = _lock(descriptor)
-        yield bool(free)
+        yield free is not False
     finally:
         os.close(descriptor)
 

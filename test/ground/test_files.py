@@ -1,5 +1,7 @@
 """Files are whole or not there, whoever dies; of several processes one makes what they share."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -159,3 +161,13 @@ def test_waiting_for_a_lock_can_be_given_up(tmp_path):
         assert (first, second) == (True, False)
     with locked(tmp_path / "a", stop=lambda: True) as free:
         assert free
+
+
+@pytest.mark.parametrize("unknown", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_makes_nobody_wait(unknown, tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(unknown, os.strerror(unknown))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(tmp_path / "a", stop=lambda: True) as ours:
+        assert ours
