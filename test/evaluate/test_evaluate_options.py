@@ -75,7 +75,7 @@ def test_defaults_are_among_the_values_that_an_option_takes(benchmark: Any) -> N
         ("hi4d", "pairs=28,x", "option pairs is a list of int, such as 1,2, found '28,x'"),
         ("hi4d", "camera=four", "option camera is a int, found 'four'"),
         ("hi4d", "cam=4", "hi4d has the options task, average, pairs, camera"),
-        ("videomatte", "average=foo", "is clips or images, found 'foo'"),
+        ("videomatte", "average=images", "is clips, found 'images'"),
         ("videomatte", "split=foo", "is static or motion, found 'foo'"),
         ("videomatte", "fps=0", "at least 1, found '0.0'"),
         ("videomatte", "fps=inf", "at least 1, found 'inf'"),

@@ -138,7 +138,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             scores.summarise_matting,
             {"resolution": "truth", "normalise_grad": True, "average": "clips", "split": "static", "fps": 25.0},
             ("split", "fps"),
-            choices={"average": ("clips", "images"), "split": ("static", "motion")},
+            choices={"average": ("clips",), "split": ("static", "motion")},
             limits={"fps": (1, _ANY)},
             table="videomatte",
         ),
