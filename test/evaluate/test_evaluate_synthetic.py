@@ -187,3 +187,18 @@ def test_shards_are_read_by_clip_and_refused_if_not_held_out(tmp_path: Path) -> 
     shard.write_bytes(shard.read_bytes()[:-512])
     with pytest.raises(UserError, match="is broken"):
         ShardedClips(tmp_path / "test").clip(0)
+
+
+@pytest.mark.parametrize("other", [{"generator": 7}, {"shards": {"a.tar": {"sha256": "1" * 64, "clips": 1}}}])
+def test_rows_of_other_shards_are_not_used_again(tmp_path: Path, other: dict) -> None:
+    """Their key holds the settings: those of a generator or a device that made other clips differ."""
+    from thfm_ros.evaluate.readers.shards import ShardedClips
+    from thfm_ros.synth.shards import plan
+
+    shards = {"a.tar": {"sha256": "0" * 64, "clips": 1}}
+    manifest = {**plan(CONFIG, 3, 1, 1, "assets"), "generator": 8, "shards": shards}
+    found = []
+    for content in (manifest, {**manifest, **other}):
+        (tmp_path / "manifest.json").write_text(json.dumps(content))
+        found.append(ShardedClips(tmp_path).settings)
+    assert found[0] != found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +26,12 @@ class ShardedClips:
 
         self.root = Path(root)
         manifest = read_manifest(self.root)
-        self.settings: dict[str, Any] = {**manifest["config"], "seed": manifest["seed"], "assets": manifest["assets"]}
         self._shards: dict[str, dict[str, Any]] = manifest["shards"]
+        # What decides the clips, and the clips themselves: a device may make others of the same settings.
+        content = " ".join(entry["sha256"] for entry in self._shards.values())
+        decides = {name: manifest[name] for name in ("seed", "assets", "generator")}
+        shards = hashlib.sha256(content.encode()).hexdigest()[:12]
+        self.settings: dict[str, Any] = {**manifest["config"], **decides, "shards": shards}
         self._places = [(name, k) for name, entry in self._shards.items() for k in range(entry["clips"])]
         self._shard = lru_cache(maxsize=2)(self._open)
         self.clip = lru_cache(maxsize=1)(self._decode)
