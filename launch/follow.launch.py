@@ -5,28 +5,41 @@ ros2 launch thfm_ros follow.launch.py image:=/camera/image_rect camera_info:=/ca
 
 import sys
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, passed_on, refuse_undeclared
+from launch import Action, LaunchContext, LaunchDescription
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, number, passed_on, refuse_undeclared
 from thfm_ros.paths import resource
+
+
+def _follower(context: LaunchContext) -> list[Action]:
+    names = ("namespace", "cmd_vel", "distance", "use_sim_time")
+    argument = {name: LaunchConfiguration(name).perform(context) for name in names}
+    follower = ExecuteProcess(
+        cmd=[
+            *(sys.executable, str(resource("examples", "follow_me.py")), "--ros-args"),
+            *("-r", "__ns:=/" + argument["namespace"].strip("/"), "-r", "target_pose:=perception/people/target_pose"),
+            *("-r", "cmd_vel:=" + argument["cmd_vel"], "-p", "use_sim_time:=" + argument["use_sim_time"]),
+            *("-p", f"distance:={number('distance', argument['distance'])}"),  # 2 is of another type than 2.0
+        ],
+        name="follow_me",
+        output="screen",
+        on_exit=[Shutdown(reason="the follower has ended")],
+    )
+    return [follower]
 
 
 def generate_launch_description() -> LaunchDescription:
     argument = {a.name: LaunchConfiguration(a.name) for a in ARGUMENTS["follow.launch.py"]}
-    follower = ExecuteProcess(
-        cmd=[
-            *(sys.executable, str(resource("examples", "follow_me.py")), "--ros-args"),
-            *("-r", ["__ns:=/", argument["namespace"]], "-r", "target_pose:=perception/people/target_pose"),
-            *("-r", ["cmd_vel:=", argument["cmd_vel"]], "-p", ["distance:=", argument["distance"]]),
-            *("-p", ["use_sim_time:=", argument["use_sim_time"]]),
-        ],
-        name="follow_me",
-        output="screen",
-    )
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("thfm_ros"), "launch", "perception.launch.py"])
@@ -41,6 +54,6 @@ def generate_launch_description() -> LaunchDescription:
                 for a in ARGUMENTS["follow.launch.py"]
             ),
             perception,
-            follower,
+            OpaqueFunction(function=_follower),
         ]
     )

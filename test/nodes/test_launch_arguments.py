@@ -243,6 +243,36 @@ def test_launch_needs_none_of_the_nodes_libraries() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+# The follower that follow.launch.py starts.
+
+
+def follower(monkeypatch: pytest.MonkeyPatch, **given: str) -> dict[str, Any]:
+    """What its process was made with."""
+    file = run_launch_file(ROOT / "launch" / "follow.launch.py", monkeypatch)
+    (process,) = file["_follower"]({**{a.name: a.default for a in ARGUMENTS["follow.launch.py"]}, **given})
+    return process.kwargs
+
+
+@pytest.mark.parametrize(("namespace", "remapped"), [("", "/"), ("robot", "/robot"), ("/a/robot/", "/a/robot")])
+def test_the_follower_takes_arguments_as_people_write_them(
+    namespace: str, remapped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = follower(monkeypatch, namespace=namespace, distance="2")["cmd"]
+    assert f"__ns:={remapped}" in command
+    assert "distance:=2.0" in command
+
+
+@pytest.mark.parametrize("text", ["near", "nan", ""])
+def test_a_distance_that_is_no_number_ends_the_launch(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=f"distance:={text}: expected a number, for example distance:=1.5"):
+        follower(monkeypatch, distance=text)
+
+
+def test_the_launch_ends_with_its_follower(monkeypatch: pytest.MonkeyPatch) -> None:
+    (end,) = follower(monkeypatch)["on_exit"]
+    assert type(end).__name__ == "Shutdown"
+
+
 # With the real launch, where it is installed.
 
 

@@ -6,7 +6,9 @@ Every parameter of the node is an argument. Light: `ros2 launch` may run in a Py
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -117,6 +119,14 @@ def flag(name: str, text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise UserError(f"{name}:={text}: expected true or false")
     return text.lower() == "true"
+
+
+def number(name: str, text: str) -> float:
+    """The value of an argument that is a number. UserError for anything else."""
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    raise UserError(f"{name}:={text}: expected a number, for example {name}:=1.5")
 
 
 def _value(name: str, text: str) -> Any:
