@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.message_types import message_type
 from thfm_ros.nodes.topics import PUBLISHED
 from thfm_ros.offline import annotated_bag
+from thfm_ros.offline.bag_recording import BagRecording
 
 KINDS = {
     "mcap": Kind(),
@@ -193,6 +194,20 @@ def test_a_depth_camera_gives_the_metres(tmp_path: Path) -> None:
     assert "no depth images on /no in" in refusal(
         bag, "-o", tmp_path / "b", "--image", "/cam/image_raw", "--depth", "/no"
     )
+
+
+@pytest.mark.parametrize(("late_s", "paired"), [(2.0, True), (-2.0, True), (4.0, False)])
+def test_a_depth_image_is_found_by_its_stamp_when_recorded_seconds_apart(
+    late_s: float, paired: bool, tmp_path: Path
+) -> None:
+    entries = camera(12)
+    for topic, message, recorded in camera(12):
+        if topic == "/cam/image_raw":
+            depth = to_image(np.full((64, 96), 2.0, np.float32), "32FC1", message.header)
+            entries.append(("/cam/depth", depth, recorded + round(late_s * NS)))
+    bag = write_bag(tmp_path / "in", sorted(entries, key=lambda entry: entry[2]))
+    with closing(BagRecording(bag, "/cam/image_raw", depth="/cam/depth")) as recording:
+        assert [frame.depth is not None for frame in recording] == 12 * [paired]
 
 
 def test_a_depth_image_that_is_not_registered_is_named_and_not_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.offline.bag_files import BagFile
 
 SLOP_S = 0.05  # a colour and a depth image are of the same moment when their stamps are less apart
-DELAY_S = 0.25  # by which one of them may be recorded before the other
+DELAY_S = 3.0  # by which one of them may be recorded before the other: recorders are slow at times
 NS = 1_000_000_000
 
 
@@ -46,16 +46,21 @@ class BagDepth:
 
     def of(self, stamp_ns: int, recorded_ns: int, frame_id: str, size: tuple[int, int]) -> np.ndarray | None:
         """(h, w) metres, NaN unknown, at a colour image of this frame and size (width, height); None without any."""
-        delay = round(DELAY_S * NS)
-        while self._next is not None and self._next[0] <= recorded_ns + delay:
+        slop, delay = round(SLOP_S * NS), round(DELAY_S * NS)
+        while self._next is not None and self._next[0] <= recorded_ns + (0 if self._ahead(stamp_ns) else delay):
             self._near.append(self._next)
             self._next = self._read()
-        while self._near and self._near[0][0] < recorded_ns - delay:
+        first = recorded_ns - delay
+        while self._near and (self._near[0][0] < first or not -slop < self._near[0][1] - stamp_ns < delay):
             self._near.popleft()
         nearest = min(self._near, key=lambda item: abs(item[1] - stamp_ns), default=None)
-        if nearest is None or abs(nearest[1] - stamp_ns) >= SLOP_S * NS:
+        if nearest is None or abs(nearest[1] - stamp_ns) >= slop:
             return None
         return self._metres(nearest[2], frame_id, size)
+
+    def _ahead(self, stamp_ns: int) -> bool:
+        """Whether the last image read is past this moment; farther ahead it is from before a jump back of time."""
+        return bool(self._near) and SLOP_S * NS <= self._near[-1][1] - stamp_ns < DELAY_S * NS
 
     def _metres(self, data: bytes, frame_id: str, size: tuple[int, int]) -> np.ndarray | None:
         from thfm_ros.nodes.agreement import check_measures, check_registered
