@@ -52,6 +52,11 @@ def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, repor
     return bundle
 
 
+def is_exported(checkpoint: Path) -> bool:
+    """Whether the CPU bundle of a checkpoint is in the cache. UserError where there can be no cache."""
+    return (_place(checkpoint, resource("engines", "cpu.yaml"), Path(__file__).parents[1]) / MANIFEST).is_file()
+
+
 def shipped_bundle(stop: Callable[[], bool] = lambda: False, report: Report = lambda what: None) -> Path:
     """The CPU bundle of the shipped weights; see `cpu_bundle`."""
     return cpu_bundle(shipped_checkpoint(), stop, report)

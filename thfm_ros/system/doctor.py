@@ -15,16 +15,20 @@ from typing import Literal
 from thfm_ros.engine.device import cpu_name, fast_bf16
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.refusals import NAMES, one_line
+from thfm_ros.engine.shipped import is_exported, shipped_checkpoint
 from thfm_ros.engine.verdicts import RECHECK, remembered
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource
+
+State = Literal["ok", "optional", "warn", "missing"]
+CPU_RUNTIMES = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the report; `missing` means that the demo cannot run, `warn` that it runs worse than it could."""
 
-    state: Literal["ok", "optional", "warn", "missing"]
+    state: State
     what: str
     found: str
     fix: str = ""
@@ -103,27 +107,41 @@ def _ros() -> list[Finding]:
 
 def _libraries() -> list[Finding]:
     findings = []
-    for distribution, extra, use in (
-        ("openvino", "cpu", "runs bundles on the CPU"),
-        ("onnxruntime", "cpu", "the other CPU runtime"),
-        ("torch", "model", "export, training, the torch backend"),
-        ("diffusers", "model", "export, training"),
-        ("rosbags", "bags", "thfm run BAG, bags of the recorder"),
-        ("rerun-sdk", "rerun", "thfm run --rerun"),
+    needed = ["av", *(() if _has_bundle() else ("torch", "diffusers"))]
+    for distribution, package, use in (
+        ("av", "av", "reads and writes videos"),
+        ("openvino", "thfm_ros[cpu]", "runs bundles on the CPU"),
+        ("onnxruntime", "thfm_ros[cpu]", "the other CPU runtime"),
+        ("torch", "thfm_ros[model,export]", "export, training, the torch backend"),
+        ("diffusers", "thfm_ros[model,export]", "export, training"),
+        ("rosbags", "thfm_ros[bags]", "thfm run BAG, bags of the recorder"),
+        ("rerun-sdk", "thfm_ros[rerun]", "thfm run --rerun"),
     ):
         version = _version(distribution)
-        if version and distribution in ("openvino", "onnxruntime") and (problem := _import_problem(distribution)):
+        if version and distribution in CPU_RUNTIMES and (problem := _import_problem(distribution)):
             fix = f"pip install --force-reinstall {distribution}"
             findings.append(Finding("warn", distribution, f"{version}, but {problem}", fix))
         elif version:
             findings.append(Finding("ok", distribution, version))
         else:
-            findings.append(Finding("optional", distribution, f"none ({use})", f"pip install 'thfm_ros[{extra}]'"))
+            state: State = "missing" if distribution in needed else "optional"
+            findings.append(Finding(state, distribution, f"none ({use})", f"pip install '{package}'"))
+    if all(_import_problem(module) for module in CPU_RUNTIMES):  # also those of no wheel count
+        either = f"none that works ({' or '.join(CPU_RUNTIMES)})"
+        findings.append(Finding("missing", "CPU runtime", either, "pip install 'thfm_ros[cpu]'"))
     return findings
 
 
+def _has_bundle() -> bool:
+    """Whether the demo's network is exported already: the export alone needs torch."""
+    try:
+        return is_exported(shipped_checkpoint())
+    except UserError:
+        return False
+
+
 def _import_problem(module: str) -> str:
-    """Why an installed package cannot be loaded here, or nothing."""
+    """Why a package cannot be loaded here, or nothing."""
     try:
         importlib.import_module(module)
     except Exception as error:  # also what a library raises that was built for another machine
@@ -176,7 +194,10 @@ def _gpu() -> Finding:
     tool = shutil.which("nvidia-smi")
     if tool:
         query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+        except subprocess.TimeoutExpired:
+            return Finding("warn", "NVIDIA GPU", "nvidia-smi hangs, and with it the driver", "restart the machine")
         if done.returncode == 0 and done.stdout.strip():
             return Finding("ok", "NVIDIA GPU", done.stdout.strip().splitlines()[0])
     return Finding("optional", "NVIDIA GPU", "none: the network runs on the CPU")

@@ -1,0 +1,42 @@
+"""The doctor's verdict on machines that lack something: `missing` is what the demo cannot run without."""
+
+import subprocess
+
+import pytest
+
+from thfm_ros.system import doctor
+
+
+@pytest.mark.parametrize(
+    ("absent", "exported", "missing"),
+    [
+        ((), False, set()),
+        (("av",), True, {"av"}),
+        (("openvino",), True, set()),
+        (("openvino", "onnxruntime"), True, {"CPU runtime"}),
+        (("torch", "diffusers"), True, set()),
+        (("torch", "diffusers"), False, {"torch", "diffusers"}),
+        (("rosbags", "rerun-sdk"), False, set()),
+    ],
+)
+def test_what_the_demo_needs_is_missing_and_the_rest_optional(absent, exported, missing, monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in absent else "1.0")
+    monkeypatch.setattr(doctor, "_import_problem", lambda module: "no such module" if module in absent else "")
+    monkeypatch.setattr(doctor, "is_exported", lambda checkpoint: exported)
+    assert {f.what for f in doctor._libraries() if f.state == "missing"} == missing
+
+
+def test_a_runtime_that_cannot_be_loaded_is_none(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "onnxruntime" else "1.0")
+    monkeypatch.setattr(doctor, "_import_problem", lambda module: "it cannot be loaded")
+    states = {f.what: f.state for f in doctor._libraries()}
+    assert (states["openvino"], states["CPU runtime"]) == ("warn", "missing")
+
+
+def test_a_driver_that_hangs_is_a_warning(monkeypatch):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor.subprocess, "run", hang)
+    assert doctor._gpu().state == "warn"
