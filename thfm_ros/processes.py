@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
@@ -129,6 +130,17 @@ class Interrupts:
             finally:
                 self._obeyed = False
             yield item
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A part of that wait that a signal must not cut in two: it is obeyed right after."""
+        obeyed, self._obeyed = self._obeyed, False
+        try:
+            yield
+        finally:
+            self._obeyed = obeyed
+        if obeyed:
+            self.leave()
 
     def leave(self) -> None:
         """Raises what ends a command after the noted signal; nothing without one."""

@@ -36,6 +36,7 @@ from rosbags.rosbag2 import CompressionMode, Reader
 from sensor_msgs.msg import CompressedImage, Image
 
 from thfm_ros.msg import PersonArray
+from thfm_ros.nodes.bag import BagWriter
 from thfm_ros.nodes.images import to_image
 from thfm_ros.nodes.message_types import message_type
 from thfm_ros.nodes.topics import PUBLISHED
@@ -354,6 +355,26 @@ def test_an_interrupted_bag_has_what_was_done(tmp_path: Path, monkeypatch: pytes
     assert f"{out} has 5 of 24 frames" in result.output
     assert [topic for topic, *_ in read_bag(out)].count("/foreground/image") == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_message_is_copied_whole_when_a_signal_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag, out, cut = write_bag(tmp_path / "in", camera(24)), tmp_path / "out", []
+    copy = BagWriter.copy
+
+    def interrupted(self: BagWriter, *message: Any) -> None:
+        if "/foreground/image" in self._connections:  # there is something to keep
+            cut.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            cut.clear()
+        copy(self, *message)
+
+    monkeypatch.setattr(BagWriter, "copy", interrupted)
+    result = invoke(bag, "-o", out, "--tasks", "foreground")
+    assert result.exit_code == 128 + signal.SIGTERM
+    assert f"ended early: {out} has" in result.output
+    assert not cut
 
 
 def test_a_run_that_fails_before_its_first_frame_leaves_nothing(

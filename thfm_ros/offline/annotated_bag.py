@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from thfm_ros.errors import UserError
 from thfm_ros.offline.bag_recording import BagRecording, Origin
+from thfm_ros.processes import Interrupts
 from thfm_ros.stream.estimator import FrameResult
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class AnnotatedBag:
 
     Attributes:
         kept: where the bag is after an early end. written: topic -> messages of the outputs.
+        interrupts: those of the run that reads the recording.
 
     Args:
         tasks: whose topics are written. namespace: in front of the outputs' names.
@@ -54,6 +56,7 @@ class AnnotatedBag:
             raise UserError(f"unknown storage '{storage}': expected {' or '.join(STORAGES)}")
         self.path, self.kept = path, None
         self.written: dict[str, int] = {}
+        self.interrupts = Interrupts()
         self._annotations = Annotations(tasks)
         self._prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else "/"
         self._check_names(recording)
@@ -74,8 +77,9 @@ class AnnotatedBag:
         return self
 
     def message(self, connection: Connection, recorded_ns: int, data: bytes) -> None:
-        """Copies one message of the recording."""
-        self._writer.copy(connection, recorded_ns, data)
+        """Copies one message of the recording, whole: half a record would make the bag unreadable."""
+        with self.interrupts.held():
+            self._writer.copy(connection, recorded_ns, data)
 
     def frame(self, origin: Origin) -> None:
         """Remembers where a frame came from that may get a result."""

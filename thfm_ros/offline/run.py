@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from thfm_ros.errors import UserError
+from thfm_ros.offline.annotated_bag import AnnotatedBag
 from thfm_ros.offline.film import Film
 from thfm_ros.offline.recording import Recording
 from thfm_ros.stream.estimator import FrameResult, StreamEstimator
@@ -88,6 +89,9 @@ def run(
         progress = stack.enter_context(Progress(*columns, console=console))
         bar = progress.add_task("frames", total=total)
         interrupts = stack.enter_context(Interrupts())
+        for output in outputs:
+            if isinstance(output, AnnotatedBag):
+                output.interrupts = interrupts
         started = time.perf_counter()
         results = run_stream(estimator, recording, tasks, settings.stride, ledger, settings.every_frame)
         for result in interrupts.between(results):
