@@ -29,7 +29,7 @@ from thfm_ros.video import VideoReader
 pytest.importorskip("rosbags.rosbag2")
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from bag_files import LATCHED, NS, RATE, Kind, camera, header, jpeg, raw, read_bag, stamp_of, write_bag
+from bag_files import LATCHED, NS, RATE, START, Kind, camera, header, jpeg, raw, read_bag, stamp_of, write_bag
 from mcap.reader import make_reader
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import CompressionMode, Reader
@@ -209,6 +209,19 @@ def test_a_depth_image_is_found_by_its_stamp_when_recorded_seconds_apart(
     bag = write_bag(tmp_path / "in", sorted(entries, key=lambda entry: entry[2]))
     with closing(BagRecording(bag, "/cam/image_raw", depth="/cam/depth")) as recording:
         assert [frame.depth is not None for frame in recording] == 12 * [paired]
+
+
+def test_depth_is_found_after_the_stamps_have_jumped_back(tmp_path: Path) -> None:
+    entries = []
+    for begin, recorded_later in ((START, 0), (START - 60 * NS, 70 * NS)):
+        for topic, message, recorded in camera(12, start=begin):
+            entries.append((topic, message, recorded + recorded_later))
+            if topic == "/cam/image_raw":
+                depth = to_image(np.full((64, 96), 2.0, np.float32), "32FC1", message.header)
+                entries.append(("/cam/depth", depth, recorded + recorded_later + NS // 2))
+    bag = write_bag(tmp_path / "in", sorted(entries, key=lambda entry: entry[2]))
+    with closing(BagRecording(bag, "/cam/image_raw", depth="/cam/depth")) as recording:
+        assert all(frame.depth is not None for frame in recording)
 
 
 def test_a_depth_image_that_is_not_registered_is_named_and_not_used(tmp_path: Path) -> None:
