@@ -94,7 +94,8 @@ def main() -> None:
         for window in given.windows:
             row = np.nanmean([measure(checkpoint, clip, window) for clip in clips], 0)
             table[f"{path}, window {window}"] = dict(zip(NAMES, row.tolist(), strict=True))
-            print(f"{f'{path}, window {window}'[-40:]:40}" + "".join(f"{x:10.{d}f}" for x, d in zip(row, DIGITS)))
+            figures = "".join(f"{x:10.{d}f}" for x, d in zip(row, DIGITS, strict=True))
+            print(f"{f'{path}, window {window}'[-40:]:40}{figures}")
     if given.json:
         write_json(given.json, {"clips": given.clips, "frames": FRAMES, **table})
 
