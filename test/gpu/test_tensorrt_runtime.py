@@ -218,6 +218,38 @@ def test_too_little_memory_is_one_line(engines: Path, driver: Driver) -> None:
         load_runtime(engines, "tensorrt", check="never").predict(picture(0), ["foreground"])
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_stage_that_does_not_fit_leaves_the_others_running(
+    others: int, engines: Path, fake: FakeTensorRT, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """others: MB that another program takes as soon as the smaller memory was freed."""
+    fake.scratch = {**fake.scratch, "encode": 3 << 20, "keypoints": 50 << 20}
+    runtime = load_runtime(engines, check="never", tasks=["foreground"])
+    assert isinstance(runtime, TensorRT)
+    reference = Reference(runtime)
+    runtime.predict(picture(0), ["foreground"])
+    driver.room(5)
+    allocate = runtime.cuda.allocate
+
+    def crowded(size: int) -> Any:
+        if size >= 50 << 20:
+            driver.room(5 - others)
+        return allocate(size)
+
+    monkeypatch.setattr(runtime.cuda, "allocate", crowded)
+    with pytest.raises(UserError, match="expected 50 MB for a network on the GPU"):
+        runtime.predict(picture(1), ["keypoints_2d"])
+    driver.room(5)
+    bound = {name: executor._context._parts[2].memory for name, executor in runtime._executors.items()}
+    assert set(bound) == (set() if others else {"encode", "transform", "decode"})
+    if not others:
+        assert runtime._scratch is not None
+        assert set(bound.values()) == {(runtime._scratch.address, 3 << 20)}
+    for seed in range(3):
+        found, expected = (r.predict(picture(seed), ["foreground"]).dense["foreground"] for r in (runtime, reference))
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("what", "error", "words"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class TensorRT(StageRuntime):
         self._engines: dict[str, Any] = {}
         self._configs: dict[str, Any] = {}
         self._executors: dict[str, Executor] = {}
-        self._bound: WeakSet[Executor] = WeakSet()  # all that use the scratch memory
+        self._bound: WeakKeyDictionary[Executor, int] = WeakKeyDictionary()  # bytes that each wants of the scratch
         self._scratch: DeviceMemory | None = None
         self._wires: WeakValueDictionary[str, DeviceMemory] = WeakValueDictionary()
         self._on_device: dict[str, DeviceMemory] = {}  # prompts
@@ -88,17 +88,30 @@ class TensorRT(StageRuntime):
         """An executor of a stage. All share one scratch memory, because they run in turn on one stream."""
         capture = self.trt.__name__ == "tensorrt"  # TensorRT for RTX captures by itself
         executor = Executor(self.cuda, name, self.context(name), buffers, capture)
-        self._bound.add(executor)
-        wanted = self._engines[name].device_memory_size_v2
-        if self._scratch is None or self._scratch.size < wanted:
-            self.cuda.synchronize()
-            self._scratch = None  # freed before the larger one is taken
-            self._scratch = self.cuda.allocate(wanted)
-            for each in self._bound:
-                each.use(self._scratch)
-        else:
+        self._bound[executor] = self._engines[name].device_memory_size_v2
+        wanted, size = max(self._bound.values()), self._scratch.size if self._scratch else 0
+        if self._scratch is not None and size >= wanted:
             executor.use(self._scratch)
+            return executor
+        try:
+            self._share(wanted)
+        except UserError:  # the others go on in as much as they had
+            del self._bound[executor]
+            try:
+                self._share(size)
+            except UserError:  # somebody else has it by now: all are bound again when they are used
+                self._executors.clear()
+                self._bound.clear()
+            raise
         return executor
+
+    def _share(self, size: int) -> None:
+        """New scratch memory for all that are bound; UserError, and none, where it is not there."""
+        self.cuda.synchronize()
+        self._scratch = None  # freed before the larger one is taken
+        self._scratch = self.cuda.allocate(size)
+        for each in self._bound:
+            each.use(self._scratch)
 
     def buffer(self, spec: TensorSpec) -> DeviceMemory:
         return self.cuda.allocate(int(np.prod(spec.shape)) * ITEM_SIZES[spec.dtype])
