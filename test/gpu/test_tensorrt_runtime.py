@@ -15,11 +15,14 @@ from fake_tensorrt import FakeTensorRT
 from tensorrt_surface import VERSIONS, surface
 from toy_network import SHAPE, WINDOW, toy_bundle, toy_stages
 
+from thfm_ros.engine import build_trt
 from thfm_ros.engine.backends.tensorrt_backend import TensorRT
 from thfm_ros.engine.build_trt import compile_onnx
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.engine.device import current_gpu
 from thfm_ros.engine.golden import golden_inputs
 from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import EngineInfo, Manifest, Stage
 from thfm_ros.engine.runtime import StageRuntime
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
@@ -320,6 +323,19 @@ def test_the_builder_asks_only_for_what_there_is(fake: FakeTensorRT, tmp_path: P
     assert settings["network"] == (1 << strong if strong is not None else 0)
     if not rtx:  # started anew, then used again
         assert (settings["cache"], timing.read_bytes()) == (b".", b"..")
+
+
+def test_an_interrupted_rebuild_goes_on(engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it ended between an engine's file and the manifest."""
+
+    def interrupted(manifest: Manifest, name: str, info: EngineInfo) -> Stage:
+        (manifest.root / f"{name}.engine").write_text("another engine")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_trt, "build_stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_trt.build_bundle(engines, force=True)
+    assert all(stage.engine is None for stage in open_bundle(engines).stages.values())
 
 
 def test_what_the_builder_refuses_is_said(fake: FakeTensorRT, tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ def build_bundle(root: str | Path, force: bool = False, report: Report = lambda 
     if force or (manifest.engine.version and manifest.engine != info):  # no engine of another machine is worth keeping
         blank = {name: dataclasses.replace(stage, engine=None) for name, stage in manifest.stages.items()}
         manifest = dataclasses.replace(manifest, stages=blank)
+        write_manifest(manifest)  # before the first engine is overwritten, whose digest it would have otherwise
     for name, stage in manifest.stages.items():
         if stage.engine is None:
             report(f"build {name}")
