@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def atomic(path: str | Path, replace: bool = True) -> Iterator[Path]:
     """Gives a temporary path of the same name on the same disk, which becomes `path` when the block ends well.
 
     The block makes a file or a folder of it. Where the block fails nothing remains, and what stood at `path` stays.
+    It is on the disk before it has its name: after a power cut it would otherwise be an empty file.
     A link is followed. Devices and pipes (/dev/stdout) are written directly.
 
     Args:
@@ -49,6 +50,7 @@ def atomic(path: str | Path, replace: bool = True) -> Iterator[Path]:
     try:
         made = folder / path.name
         yield made
+        _flush(made)
         if not replace and (path.is_file() or (path.is_dir() and any(path.iterdir()))):
             kept = free_name(path)
             made.rename(kept)
@@ -56,6 +58,7 @@ def atomic(path: str | Path, replace: bool = True) -> Iterator[Path]:
         if replace and path.is_dir() and made.is_dir():
             path.rename(folder / _OLD)
         made.replace(path)
+        _flush_folder(path.parent)
     finally:
         _restore(folder, path)
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,6 +146,26 @@ def free_name(path: str | Path) -> Path:
         number += 1
         found = path.with_stem(f"{path.stem}_{number}")
     return found
+
+
+def _flush(made: Path) -> None:
+    """Has the disk take a file, or a folder with all that is in it. Raises OSError."""
+    for path in (made, *(made.rglob("*") if made.is_dir() else ())):
+        if path.is_dir():
+            _flush_folder(path)
+        elif path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Has the disk take the names in a folder, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _temporary_folder(path: Path) -> tuple[Path, int]:

@@ -44,6 +44,21 @@ def test_a_file_is_there_when_its_block_ends_and_not_before(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
+def test_what_gets_its_name_is_on_the_disk(tmp_path, monkeypatch):
+    """A power cut after the renaming would otherwise leave empty files under the right names."""
+    flushed = []
+
+    def fsync(descriptor):
+        there = tmp_path / "bundle"
+        flushed.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), there.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic(tmp_path / "bundle") as temporary:
+        (temporary / "weights").mkdir(parents=True)
+        (temporary / "weights" / "x").write_text("x")
+    assert flushed == [("bundle", False), ("weights", False), ("x", False), (tmp_path.name, True)]
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_failing_block_leaves_what_was_there(kind, tmp_path):
     path = tmp_path / "a"
