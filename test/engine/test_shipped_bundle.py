@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from thfm_ros.engine import shipped
+from thfm_ros.engine.bundle import open_bundle
 from thfm_ros.errors import UserError
 from thfm_ros.processes import Stopped
 
@@ -90,8 +91,8 @@ with (folder / "exports").open("a") as exports:
     exports.write(f"{os.getpid()}\\n")
 while not (folder / "go").exists():
     time.sleep(0.01)
-out.mkdir()
-(out / "manifest.json").write_text(str(os.getpid()))
+from toy_network import toy_bundle
+(toy_bundle(out, "tensorrt", "", "SM89") / "made_by").write_text(str(os.getpid()))
 sys.exit(0)
 """
 WANTS_IT = "import pathlib, sys\nfrom thfm_ros.engine import shipped\n" + (
@@ -104,7 +105,8 @@ def slow_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which a module `torch` stands for a slow export: it notes its process id in `exports`, waits for the
     file `go`, and makes the bundle. The processes around it are real."""
     (tmp_path / "torch.py").write_text(SLOW_EXPORT)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{root}:{root / 'test' / 'gpu'}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
@@ -131,7 +133,7 @@ def test_of_two_processes_one_exports_and_the_other_waits_for_it(slow_export: Pa
     (slow_export / "go").touch()
     found = {process.communicate(timeout=60)[0].strip() for process in (first, second)}
     assert len(found) == 1
-    assert (Path(found.pop()) / "manifest.json").read_text() == str(exports(slow_export)[0])
+    assert (Path(found.pop()) / "made_by").read_text() == str(exports(slow_export)[0])
     assert len(exports(slow_export)) == 1
 
 
@@ -146,8 +148,21 @@ def test_who_waited_for_a_killed_process_exports_itself(slow_export: Path) -> No
     assert waiting.stdout.readline().startswith("exporting")
     (slow_export / "go").touch()
     bundle = Path(waiting.communicate(timeout=60)[0].strip())
-    assert (bundle / "manifest.json").read_text() != str(abandoned)
+    assert (bundle / "made_by").read_text() != str(abandoned)
     wait_until_gone(abandoned)
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "encode.engine"])
+def test_a_damaged_bundle_is_made_anew(lost: str, slow_export: Path) -> None:
+    """A power cut, or whatever clears temporary files, may take some of it."""
+    (slow_export / "go").touch()
+    bundle = shipped.cpu_bundle(slow_export / "weights")
+    assert shipped.cpu_bundle(slow_export / "weights") == bundle
+    assert len(exports(slow_export)) == 1
+    (bundle / lost).unlink()
+    assert shipped.cpu_bundle(slow_export / "weights") == bundle
+    assert len(exports(slow_export)) == 2
+    open_bundle(bundle)
 
 
 def test_an_export_can_be_given_up(slow_export: Path) -> None:

@@ -39,3 +39,11 @@ def open_bundle(path: str | Path) -> Manifest:
     manifest = dataclasses.replace(parsed, root=root)
     check_bundle(manifest)
     return manifest
+
+
+def complete_bundle(path: str | Path) -> Manifest | None:
+    """The manifest of the bundle at `path` where it passes every check of the files."""
+    try:
+        return open_bundle(path)
+    except UserError:
+        return None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from thfm_ros.engine.bundle import open_bundle
+from thfm_ros.engine.bundle import complete_bundle, open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
 from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Golden, Manifest, Stage, file_entry, sha256, write_manifest
 from thfm_ros.engine.modules import StageModule, geometry_of, manifest_of, network_stages
@@ -53,7 +53,7 @@ def export_bundle(
     root, out = Path(checkpoint), Path(out)
     if out.exists() and not (out / MANIFEST).is_file():
         raise UserError(f"{out}: expected a new folder or an older bundle, found something else; choose another --out")
-    complete = None if replace else _complete(out)
+    complete = None if replace else complete_bundle(out)
     report("load")
     reference = load_checkpoint(root)
     if reference.decoder is not None:
@@ -75,14 +75,6 @@ def export_bundle(
     except OSError as error:
         raise unwritable(out, error) from None
     return open_bundle(out)
-
-
-def _complete(out: Path) -> Manifest | None:
-    """The manifest of the bundle at `out` where it passes every check."""
-    try:
-        return open_bundle(out)
-    except UserError:
-        return None
 
 
 def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGKILL, Signals
 
 from thfm_ros import processes
-from thfm_ros.engine.manifest import FORMAT, MANIFEST
+from thfm_ros.engine.bundle import complete_bundle
+from thfm_ros.engine.manifest import FORMAT
 from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.files import clear_abandoned_in, locked
 from thfm_ros.paths import cache_entry, cache_folder, resource
@@ -29,7 +31,7 @@ def shipped_checkpoint() -> Path:
 def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, report: Report = lambda what: None) -> Path:
     """The CPU bundle of a checkpoint, exported by a process of its own (this one stays free of torch).
 
-    Of several processes that want it at once one exports and the others wait.
+    Of several processes that want it at once one exports and the others wait. A damaged one is made anew.
 
     Args:
         stop: asked often; where it says so, the export ends with this call.
@@ -40,21 +42,23 @@ def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, repor
     """
     recipe = resource("engines", "cpu.yaml")
     ready = _place(checkpoint, recipe, Path(__file__).parents[1])
-    if (ready / MANIFEST).is_file():
+    if complete_bundle(ready):
         return ready
     bundle = cache_folder("bundles") / ready.name
     with locked(bundle, stop, lambda: report(f"waiting for another process that exports {checkpoint}")) as ours:
         if not ours:
             raise processes.Stopped(f"stopped before {checkpoint} was exported")
-        if not (bundle / MANIFEST).is_file():  # that of the process that had the lock before
+        if not complete_bundle(bundle):  # that of the process that had the lock before
+            shutil.rmtree(bundle, ignore_errors=True)  # an export replaces no folder without a manifest
             report(f"exporting {checkpoint} for this machine (once)")
             _export(checkpoint, recipe, bundle, stop)
     return bundle
 
 
 def is_exported(checkpoint: Path) -> bool:
-    """Whether the CPU bundle of a checkpoint is in the cache. UserError where there can be no cache."""
-    return (_place(checkpoint, resource("engines", "cpu.yaml"), Path(__file__).parents[1]) / MANIFEST).is_file()
+    """Whether the CPU bundle of a checkpoint is in the cache, and whole. UserError where there can be no cache."""
+    place = _place(checkpoint, resource("engines", "cpu.yaml"), Path(__file__).parents[1])
+    return complete_bundle(place) is not None
 
 
 def shipped_bundle(stop: Callable[[], bool] = lambda: False, report: Report = lambda what: None) -> Path:
