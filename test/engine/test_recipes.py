@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from thfm_ros.engine import build_trt
+from thfm_ros.engine.commands import export
+from thfm_ros.engine.device import Gpu
 from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.errors import UserError
 
@@ -51,3 +56,43 @@ def test_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no recipe at"):
         load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("target", "platform", "installed", "compiled"),
+    [
+        ("datacenter", "Linux-x86_64", True, True),
+        ("datacenter", "Linux-x86_64", False, False),
+        ("orin", "Linux-x86_64", True, False),
+        ("orin", "Linux-aarch64", True, True),
+        ("rtx", "Linux-x86_64", True, True),
+        ("rtx", "Linux-x86_64", False, False),
+    ],
+)
+def test_an_export_compiles_only_where_that_can_work(
+    target: str,
+    platform: str,
+    installed: bool,
+    compiled: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """On a machine with a GPU; elsewhere it says what to do on the device."""
+    done = SimpleNamespace(stages={}, files=lambda: ())
+    built: list[Path] = []
+
+    def build(out: Path, **_: object) -> object:
+        built.append(out)
+        return done
+
+    monkeypatch.setattr(build_trt, "current_gpu", lambda: Gpu("a GPU", "SM89", 1000))
+    monkeypatch.setattr(build_trt, "platform_name", lambda: platform)
+    monkeypatch.setattr(build_trt, "build_bundle", build)
+    monkeypatch.setattr("thfm_ros.engine.export.export_bundle", lambda *_: done)
+    for flavor in ("tensorrt", "tensorrt_rtx"):  # after the import of torch, which looks for them
+        monkeypatch.setitem(sys.modules, flavor, ModuleType(flavor) if installed else None)
+    out = tmp_path / "bundle"
+    export(Path("weights/nano"), RECIPES / f"{target}.yaml", out, compile_=True, replace=False)
+    assert built == ([out] if compiled else [])
+    assert ("run there: thfm build bundle" in capsys.readouterr().out) != compiled

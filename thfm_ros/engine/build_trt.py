@@ -41,6 +41,7 @@ DTYPES = {
 OLDEST = (10, 3)
 WEIGHTS_TIMES = 3.2  # of an ONNX file's size: parsed, packed and serialised; measured with the builder of RTX
 BUILDER_MB = 512  # what a builder takes besides the weights and its workspace
+JETSONS = ("orin", "thor")  # targets whose engines a workstation's GPU cannot make
 MEMORY = re.compile(r"Total (Weights|Activation) Memory: (\d+) bytes")
 Report = Callable[[str], None]
 
@@ -220,6 +221,18 @@ def build_bundle(root: str | Path, force: bool = False, report: Report = lambda 
             manifest = dataclasses.replace(manifest, stages={**manifest.stages, name: done}, engine=info)
             write_manifest(manifest)
     return open_bundle(root)
+
+
+def builds_here(target: str, flavor: str) -> bool:
+    """Whether this machine can make engines for a recipe's target: full TensorRT builds for the GPU it runs on."""
+    foreign = target in JETSONS and platform_name() == "Linux-x86_64"
+    if flavor == "tensorrt" and (foreign or current_gpu() is None):
+        return False
+    try:
+        load_tensorrt(flavor)
+    except UserError:
+        return False
+    return True
 
 
 def _this_machine(info: EngineInfo) -> dict[str, Any]:

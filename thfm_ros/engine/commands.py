@@ -26,15 +26,14 @@ def export(
     replace: bool = typer.Option(False, help="also a complete bundle at --out, which a running node may read"),
 ) -> None:
     """A checkpoint to a bundle for one target: ONNX, golden outputs, manifest, and engines where they can be built."""
-    from thfm_ros.engine.build_trt import build_bundle
-    from thfm_ros.engine.device import current_gpu
+    from thfm_ros.engine.build_trt import build_bundle, builds_here
     from thfm_ros.engine.export import export_bundle
     from thfm_ros.engine.recipes import load_recipe
 
     chosen = load_recipe(recipe)
     with _progress() as report:
         manifest = export_bundle(checkpoint, chosen, out, report, replace)
-        here = chosen.tensorrt is not None and (chosen.tensorrt.flavor == "tensorrt_rtx" or current_gpu() is not None)
+        here = chosen.tensorrt is not None and builds_here(chosen.target, chosen.tensorrt.flavor)
         if here and compile_:
             manifest = build_bundle(out, report=report)
     size = sum(f.size for f in manifest.files()) / 1e6
