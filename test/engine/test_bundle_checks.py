@@ -242,7 +242,12 @@ def device_refusal(manifest: Manifest, version: str, capability: str, here: str)
 
 def test_machine_checks(engines: Manifest) -> None:
     check_device(engines, "1.7.1.116", "SM89", platform_name())
-    assert "GPU: expected SM86 or SM89, found SM75" in device_refusal(engines, "1.7.1.116", "SM75", platform_name())
+    with pytest.raises(UserError) as caught:  # which another build of the same list would not mend
+        check_device(engines, "1.7.1.116", "SM75", platform_name())
+    fix = r"add SM75 to compute_capabilities in .*cpu.yaml, then thfm export .*--replace"
+    assert re.search(f"GPU: expected SM86 or SM89, found SM75; {fix}", str(caught.value))
+    full = dataclasses.replace(engines, engine=EngineInfo("tensorrt", "10.3", ("SM87",), platform_name()))
+    assert "GPU: expected SM87, found SM89" in device_refusal(full, "10.3", "SM89", platform_name())
     wrong = device_refusal(engines, "1.6.0", "SM89", platform_name())
     assert "tensorrt_rtx version: expected 1.7.1.116, found 1.6.0" in wrong
     elsewhere = device_refusal(engines, "1.7.1.116", "SM89", "Linux-riscv64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import torch
 
 from thfm_ros.engine.build_trt import build_bundle
 from thfm_ros.engine.device import current_gpu
-from thfm_ros.engine.export import export_bundle, stage_modules
+from thfm_ros.engine.export import _is_same, export_bundle, stage_modules, weights_digest
 from thfm_ros.engine.golden import SEED, TOLERANCE, difference, golden_inputs, statistics
 from thfm_ros.engine.golden_seeds import MANTISSA, Rounding, choose_golden
 from thfm_ros.engine.load import load_runtime
+from thfm_ros.engine.manifest import EngineInfo
 from thfm_ros.engine.modules import StageModule, geometry_of
-from thfm_ros.engine.recipes import load_recipe
+from thfm_ros.engine.recipes import TensorRTOptions, load_recipe
 from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, TensorSpec, base_name, batched
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
@@ -184,6 +186,33 @@ def test_golden_outputs_cost_few_runs(
     golden = choose_golden(stages, {}, lambda name: "bf16", jumps)
     assert module.runs == runs
     assert set(golden.stages) == set(stages)
+
+
+def test_another_list_of_gpus_is_another_bundle(tiny_checkpoint: Path) -> None:
+    """As are other memory and another flavor; full TensorRT finds the list on the machine."""
+    recipe, checkpoint = load_recipe(RECIPES / "rtx.yaml"), load_checkpoint(tiny_checkpoint)
+    assert recipe.tensorrt is not None
+    assert recipe.windows is not None
+    clip = geometry_of(checkpoint, windows=recipe.windows.size)
+
+    def same(options: TensorRTOptions, found: EngineInfo) -> bool:
+        there = SimpleNamespace(
+            **{name: getattr(clip, name) for name in ("frames", "height", "width", "windows")},
+            weights_sha256=weights_digest(tiny_checkpoint),
+            target="rtx",
+            backends=("tensorrt",),
+            stages={name: SimpleNamespace(precision="fp16") for name in stage_modules(checkpoint, clip, recipe)},
+            engine=found,
+        )
+        return _is_same(there, tiny_checkpoint, checkpoint, clip, replace(recipe, tensorrt=options))
+
+    rtx = TensorRTOptions("tensorrt_rtx", ("SM86", "SM89"), 4096)
+    built = EngineInfo("tensorrt_rtx", "1.4", ("SM86", "SM89"), "Linux-x86_64", 4096)
+    assert same(rtx, built)
+    assert not same(replace(rtx, compute_capabilities=("SM75", "SM86", "SM89")), built)
+    assert not same(replace(rtx, workspace_mb=1024), built)
+    assert not same(TensorRTOptions("tensorrt", (), 4096), built)
+    assert same(TensorRTOptions("tensorrt", (), 4096), replace(built, flavor="tensorrt"))
 
 
 def test_clips_that_fill_a_machine_have_no_batches(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

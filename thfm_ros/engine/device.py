@@ -73,6 +73,8 @@ def check_device(manifest: Manifest, version: str, capability: str, here: str) -
     if info.version != version:
         raise UserError(f"{manifest.root}: {info.flavor} version: expected {info.version}, found {version}; {again}")
     if capability not in info.compute_capabilities:
+        if info.flavor == "tensorrt_rtx":  # built for those that the recipe lists, wherever that is done
+            again = f"add {capability} to compute_capabilities in {manifest.recipe}, then {manifest.rebuild}"
         raise UserError(
             f"{manifest.root}: GPU: expected {' or '.join(info.compute_capabilities)}, found {capability}; {again}"
         )

@@ -19,7 +19,7 @@ from thfm_ros.engine.bundle import complete_bundle, open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
 from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Golden, Manifest, Stage, file_entry, sha256, write_manifest
 from thfm_ros.engine.modules import StageModule, geometry_of, manifest_of, network_stages
-from thfm_ros.engine.recipes import Recipe
+from thfm_ros.engine.recipes import Recipe, TensorRTOptions
 from thfm_ros.engine.stage_table import Geometry
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, unwritable
@@ -82,11 +82,19 @@ def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Geometry,
     precisions = {name: recipe.precision_of(name) for name in stage_modules(reference, clip, recipe)}
     wanted = (
         *(weights_digest(root), recipe.target, recipe.backends),
-        *(clip.frames, clip.height, clip.width, clip.windows, precisions),
+        *(clip.frames, clip.height, clip.width, clip.windows, precisions, _engines(recipe.tensorrt)),
     )
     found = {name: stage.precision for name, stage in there.stages.items()}
     size = (there.frames, there.height, there.width, there.windows)
-    return wanted == (there.weights_sha256, there.target, there.backends, *size, found)
+    return wanted == (there.weights_sha256, there.target, there.backends, *size, found, _engines(there.engine))
+
+
+def _engines(asked: TensorRTOptions | EngineInfo | None) -> tuple | None:
+    """What a recipe asks of engines and a manifest keeps. Capabilities of full TensorRT are those of the machine."""
+    if asked is None:
+        return None
+    capabilities = asked.compute_capabilities if asked.flavor == "tensorrt_rtx" else ()
+    return asked.flavor, capabilities, asked.workspace_mb
 
 
 def _write(root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe, folder: Path, report: Report) -> Manifest:
