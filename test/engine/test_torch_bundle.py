@@ -17,6 +17,7 @@ from thfm_ros.engine.export import export_bundle
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.recipes import load_recipe
 from thfm_ros.errors import UserError
+from thfm_ros.model.checkpoint import load_checkpoint
 
 RECIPE = Path(__file__).parents[2] / "engines" / "torch-tensorrt.yaml"
 
@@ -111,6 +112,29 @@ def test_the_checkpoint_inside_is_checked(torch_bundle: Path) -> None:
             open_bundle(torch_bundle)
     finally:
         weights.write_bytes(whole)
+
+
+def test_of_a_published_checkpoint_only_what_is_loaded_goes_along(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    published = Path(shutil.copytree(tiny_checkpoint, tmp_path / "published"))
+    for name in ("training.png", ".gitattributes", ".cache/huggingface/thfm.json.metadata"):
+        (published / name).parent.mkdir(parents=True, exist_ok=True)
+        (published / name).write_text("not for a bundle")
+    manifest = export_bundle(published, load_recipe(RECIPE), tmp_path / "bundle")
+    found = {entry.path.removeprefix("checkpoint/") for entry in manifest.weights}
+    assert found == {str(f.relative_to(tiny_checkpoint)) for f in tiny_checkpoint.rglob("*") if f.is_file()}
+    assert manifest == open_bundle(tmp_path / "bundle")
+    assert manifest.root == tmp_path / "bundle"
+    assert load_checkpoint(tmp_path / "bundle" / "checkpoint").prompts
+
+
+def test_a_bundle_that_would_be_refused_replaces_no_good_one(
+    tiny_checkpoint: Path, torch_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = open_bundle(torch_bundle)
+    monkeypatch.setattr("thfm_ros.engine.export._write", lambda *given: replace(good, root=given[4]))  # without files
+    with pytest.raises(UserError, match=r"expected the file prompts\.safetensors, found none"):
+        export_bundle(tiny_checkpoint, load_recipe(RECIPE), torch_bundle, replace=True)
+    assert open_bundle(torch_bundle) == good
 
 
 def test_a_complete_bundle_is_kept_and_a_damaged_one_replaced(

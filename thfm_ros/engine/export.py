@@ -17,7 +17,17 @@ from safetensors.numpy import save_file
 
 from thfm_ros.engine.bundle import complete_bundle, open_bundle
 from thfm_ros.engine.golden_seeds import choose_golden
-from thfm_ros.engine.manifest import MANIFEST, EngineInfo, Golden, Manifest, Stage, file_entry, sha256, write_manifest
+from thfm_ros.engine.manifest import (
+    MANIFEST,
+    EngineInfo,
+    FileEntry,
+    Golden,
+    Manifest,
+    Stage,
+    file_entry,
+    sha256,
+    write_manifest,
+)
 from thfm_ros.engine.modules import StageModule, geometry_of, manifest_of, network_stages
 from thfm_ros.engine.recipes import Recipe, TensorRTOptions
 from thfm_ros.engine.stage_table import Geometry
@@ -34,6 +44,11 @@ DTYPES = dict.fromkeys(("fp32", "tf32", "auto", "int8"), torch.float32) | {
 # its own copy of 2.7 GB of weights.
 MOST_TOKENS = 4096
 ONNX_LIMIT = 1_800_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
+# What `load_checkpoint` reads, and the card: no pictures, and nothing that downloads leave beside it.
+CHECKPOINT_FILES = (
+    *("README.md", "thfm.json", "prompts.safetensors"),
+    *(f"{network}/*.{kind}" for network in ("vae", "transformer", "decoder") for kind in ("json", "safetensors")),
+)
 Report = Callable[[str], None]  # called with what begins
 
 
@@ -72,9 +87,10 @@ def export_bundle(
         with atomic(out, replace=replace or out.exists()) as folder:
             folder.mkdir()
             write_manifest(_write(root, reference, clip, recipe, folder, report))
+            manifest = open_bundle(folder)  # one that would be refused replaces no good one
     except OSError as error:
         raise unwritable(out, error) from None
-    return open_bundle(out)
+    return dataclasses.replace(manifest, root=out)
 
 
 def _is_same(there: Manifest, root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe) -> bool:
@@ -106,8 +122,8 @@ def _write(root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe, fo
         report(f"without batches of {left}: a clip of one task fills the machine")
     stages, weights = {}, ()
     if recipe.format == "torch":
-        shutil.copytree(root, folder / "checkpoint")
-        weights = tuple(file_entry(folder, f) for f in sorted((folder / "checkpoint").rglob("*")) if f.is_file())
+        files = sorted(file for pattern in CHECKPOINT_FILES for file in root.glob(pattern))
+        weights = tuple(_copied(file, root, folder) for file in files)
         stages = {name: m.described(recipe.precision_of(name)) for name, m in modules.items()}
     else:
         types = {name: DTYPES[recipe.precision_of(name)] for name in modules}
@@ -140,6 +156,13 @@ def _write(root: Path, reference: Checkpoint, clip: Geometry, recipe: Recipe, fo
         golden=golden,
         root=folder,
     )
+
+
+def _copied(file: Path, root: Path, folder: Path) -> FileEntry:
+    """Copies a file of the checkpoint into the bundle."""
+    copy = folder / "checkpoint" / file.relative_to(root)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    return file_entry(folder, Path(shutil.copy2(file, copy)))
 
 
 def golden_outputs(
