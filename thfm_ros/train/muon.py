@@ -67,8 +67,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Linear layers and convolutions over channels; not norms, biases, depthwise convolutions, or tables of tokens."""
-    return parameter.ndim in (2, 4, 5) and parameter.shape[1] > 1 and min(parameter.flatten(1).shape) > 1
+    """Linear layers and convolutions of more than one channel; not norms, biases, or tables of tokens."""
+    return parameter.ndim in (2, 4, 5) and min(parameter.flatten(1).shape) > 1
 
 
 def _used(gradient: Tensor) -> tuple[slice, ...]:
