@@ -384,6 +384,15 @@ def test_some_steps_with_windows_learn_joints_alone_of_twice_as_many() -> None:
     assert {len(d.clips) for d in alone} == {2 * len(d.clips) for d in draws if not d.joints_alone}
 
 
+def test_windows_of_stages_that_know_no_joints_paint_and_refuse_joints() -> None:
+    windows = WindowConfig(share=1.0, width=32, height=32)
+    config = replace(tiny(stage="vae"), tasks={"rgb": 1.0}, augment=AugmentConfig(windows=windows))
+    assert not draw(config, 0).joints_alone
+    config = replace(config, augment=AugmentConfig(windows=replace(windows, joints=1.0)))
+    with pytest.raises(UserError, match="stage vae knows dense tasks and 'rgb', found 'keypoints_2d'"):
+        draw(config, 0)
+
+
 def test_windows_may_have_tasks_of_their_own() -> None:
     windows = WindowConfig(share=0.5, width=32, height=32, tasks={"keypoints_2d": 1.0})
     config = replace(

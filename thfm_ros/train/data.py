@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 APART = 5  # steps between two that see the same clip
 LATEST = 64  # groups of clips that a run ahead may ask for in turn
-JOINTS_MORE = 2  # times the windows of other steps, in steps that learn joints alone
+JOINTS = {name: 1.0 for name, task in TASKS.items() if task.kind == "sparse"}  # of steps that learn joints alone
+JOINTS_MORE = 2  # times the windows of other steps, in those steps
 IN_MEMORY = 2 * 2**30  # bytes of decoded clips that a process keeps
 
 
@@ -192,7 +193,7 @@ class Draw:
     @property
     def joints_alone(self) -> bool:
         """Whether no task of the step paints anything."""
-        return all(get_task(name).kind == "sparse" for tasks in self.tasks for name in tasks)
+        return all(name in JOINTS for tasks in self.tasks for name in tasks)
 
     def for_process(self, index: int, count: int) -> Draw:
         """The samples of one of `count` processes: mostly the clips that it has rendered before, should they return."""
@@ -224,9 +225,8 @@ def draw(config: TrainConfig, step: int) -> Draw:
     else:
         most = config.batch * (smaller if windows.share else 1) * (JOINTS_MORE if windows.joints else 1)
         clips = _fresh(step, size, most, config.data.repeats)
-    weights = task_weights(replace(config, tasks=windows.tasks) if near and windows.tasks else config)
-    if joints:
-        weights = {name: 1.0 for name, task in TASKS.items() if task.kind == "sparse"}
+    chosen_from = JOINTS if joints else windows.tasks if near and windows.tasks else config.tasks
+    weights = task_weights(replace(config, tasks=chosen_from))
     names, shares = list(weights), np.array(list(weights.values()))
     count = 1 if joints else min(config.tasks_per_clip, len(names))
     tasks = [
