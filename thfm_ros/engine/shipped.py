@@ -49,7 +49,9 @@ def cpu_bundle(checkpoint: Path, stop: Callable[[], bool] = lambda: False, repor
         if not ours:
             raise processes.Stopped(f"stopped before {checkpoint} was exported")
         if not complete_bundle(bundle):  # that of the process that had the lock before
-            shutil.rmtree(bundle, ignore_errors=True)  # an export replaces no folder without a manifest
+            if bundle.exists():
+                report(f"the bundle in {bundle} is damaged, and is made anew")
+                shutil.rmtree(bundle, ignore_errors=True)  # an export replaces no folder without a manifest
             report(f"exporting {checkpoint} for this machine (once)")
             _export(checkpoint, recipe, bundle, stop)
     return bundle

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,8 +53,6 @@ def save_state(
             temporary.mkdir()
             save_file(tensors, temporary / "state.safetensors")
             (temporary / "state.json").write_text(json.dumps(record, indent=1) + "\n")
-            for file in temporary.iterdir():
-                _flush(file)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         reason = "the disk is full" if full else str(error)
@@ -100,11 +97,3 @@ def load_state(
 
 def _ends(key: str, name: str) -> bool:
     return key.split("/", 2)[2] == name
-
-
-def _flush(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
