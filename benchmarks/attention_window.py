@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thfm_ros.evaluate import joints
+from thfm_ros.evaluate.mask_scores import mask_iou
 from thfm_ros.evaluate.report import write_json
 from thfm_ros.model.checkpoint import Checkpoint, load_checkpoint
 from thfm_ros.model.codecs import decode_clip, encode_clip
@@ -49,33 +49,20 @@ def measure(checkpoint: Checkpoint, batch: ClipBatch, window: int) -> list[float
         for d in (2, 3)
     )
     painted = checkpoint.transformer(latents, prompts["foreground"], **how).sample
-    alpha = decode_clip(checkpoint.vae, -painted, features, narrow=checkpoint.decoder)[0].mean(0) > 0
-    truth = batch.keypoints
-    near = _near(two.keypoints.xy[0], truth.xy[0], truth.visibility[0])
-    shown, hidden = (near[truth.visibility[0] == value] for value in (1.0, 0.5))
-    found, true = (x.double().numpy() for x in (three.keypoints.xyz[0], truth.xyz[0]))
-    aligned = joints.similarity_align(found, true)
-    jitter = [np.nanmean(joints.jitter(joints.centre(x, (0,)), FPS)) for x in (found, true)]
-    person = batch.human[0, 0]
-    iou = (alpha & person).sum() / (alpha | person).sum().clamp_min(1)
+    alpha = decode_clip(checkpoint.vae, -painted, features, narrow=checkpoint.decoder)[0].mean(0).numpy() > 0
+    found, (xy, xyz, visibility) = two.keypoints.xy[0].numpy(), (x[0].numpy() for x in batch.keypoints)
+    size = np.array([STEADY.width, STEADY.height])
+    inside = np.where(visibility[..., None] > 0, xy * size, np.nan)
+    side = np.nanmax(np.nanmax(inside, 1) - np.nanmin(inside, 1), -1)
+    shown, hidden = (joints.pck(found * size, xy * size, side, 0.05, visibility == value) for value in (1.0, 0.5))
+    found3d = three.keypoints.xyz[0].numpy()
+    jitter = [joints.jitter(joints.centre(x, (0,)), FPS).mean() for x in (found3d, xyz)]
+    person = batch.human[0, 0].numpy()
+    nothing = np.zeros_like(person[0])
+    iou = np.mean([mask_iou(a, p, nothing) for a, p in zip(alpha, person, strict=True)])
     still = person[1:] == person[:-1]
-    flicker = ((alpha[1:] != alpha[:-1]) & still).sum() / person.sum().clamp_min(1)
-    pa = 1000 * np.linalg.norm(aligned - true, axis=-1).mean()
-    return [float(x) for x in (_mean(shown), _mean(hidden), pa, *jitter, iou, flicker)]
-
-
-def _near(xy: Tensor, truth: Tensor, visibility: Tensor) -> Tensor:
-    """(T, K) bool: within 0.05 of the longer side of the box around the joints inside the picture."""
-    size = torch.tensor([STEADY.width, STEADY.height])
-    inside = (visibility > 0)[..., None]
-    high = torch.where(inside, truth * size, -torch.inf).amax(1)
-    low = torch.where(inside, truth * size, torch.inf).amin(1)
-    side = (high - low).amax(-1, keepdim=True)
-    return ((xy - truth) * size).norm(dim=-1) < 0.05 * side
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.float().mean()) if len(values) else float("nan")
+    flicker = ((alpha[1:] != alpha[:-1]) & still).sum() / max(1, person.sum())
+    return [float(x) for x in (shown, hidden, joints.pa_mpjpe(found3d, xyz).mean(), *jitter, iou, flicker)]
 
 
 def main() -> None:
