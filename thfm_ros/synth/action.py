@@ -45,7 +45,7 @@ STRAY = {"train": 0.12, "test": 0.07}
 LEANING = {"train": 0.05, "test": 0.0}
 # Motion that is made, and the chance of each where none before it was chosen; alone or blended with what else is drawn.
 MADE: dict[str, tuple[tuple[Callable[[np.random.Generator, float], Motion], float], ...]] = {
-    "train": ((gait_motion, 0.15), (kick_motion, 0.12), (dance_motion, 0.12), (agile_motion, 0.35)),
+    "train": ((gait_motion, 0.3), (kick_motion, 0.12), (dance_motion, 0.12), (agile_motion, 0.15)),
     "test": (),
 }
 

@@ -51,6 +51,7 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     return out
 
 
+OFF_MIDDLE = (0.12, 0.2, 0.0)  # standard deviations of where somebody far away is, in heights and widths of the picture
 FRAMINGS = ("face", "bust", "half", "knees", "full", "far")
 
 
@@ -62,9 +63,11 @@ def make_camera(
     height: int,
     width: int,
     yaw: float,
+    away: float = 1.0,
 ) -> tuple[Camera, str]:
     """A camera for a person with world joints (T, K, 3) and head points (T, 2, 3) (head, head_top); yaw: the way
-    they face. Frames a part of the body, follows it, and keeps the head inside nearly always."""
+    they face; away: times as far as their frame asks for, and then they are not in its middle. Frames a part of the
+    body, follows it, and keeps the head inside nearly always."""
     framing = str(rng.choice(FRAMINGS, p=[0.1, 0.14, 0.2, 0.14, 0.34, 0.08]))
     low, high = joints.min(1), joints.max(1)
     head_centre = head.mean(1)
@@ -91,7 +94,7 @@ def make_camera(
     close = framing in ("face", "bust")
     fit = max(reach / height, (min(across, reach) + (0.0 if close else size)) / width)
     distance = fit * focal * rng.uniform(1.0, 1.25) + (0.06 if close else 0.25 * min(across, 1.0))
-    distance = max(distance, 0.45)
+    distance = max(distance, 0.45) * away
     spread = np.pi if framing in ("full", "far") else 1.5
     azimuth = yaw + rng.uniform(-spread, spread) if rng.random() < 0.45 else yaw + rng.normal(0, 0.7)
     elevation = rng.normal(0.05, 0.16)
@@ -114,6 +117,8 @@ def make_camera(
     pose = look_at(eye, steady)
     wobble = smooth_noise(rng, times, 3, 0.35) * np.array([1, 1, 1.5]) * shake
     wobble += np.array([0, 0, rng.normal(0, 0.03)])
+    if away > 1:
+        wobble += rng.normal(0, OFF_MIDDLE) * np.array([height, width, 0]) / focal
     roll = to_matrix(from_rotvec(wobble))
     pose[:, :3] = roll @ pose[:, :3]
     k = np.array([focal, focal * rng.uniform(0.985, 1.015), width / 2, height / 2])

@@ -45,6 +45,8 @@ SPHERES = {
     "left_hand": 0.06,
     "right_hand": 0.06,
 }
+# Metres that joints lie under what shows of a body, at the most: those of hips and shoulders lie deepest.
+UNDER_SKIN = np.array([{"pelvis": 0.25, "hip": 0.25, "shoulder": 0.2}.get(j.split("_")[-1], 0.16) for j in JOINTS])
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ def _person(
 
 
 def _visibility(pixels: np.ndarray, points: np.ndarray, depth: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(T, K): 1 visible, 0.5 inside the image but hidden, 0 outside. Joints lie under the skin, hence a tolerance."""
+    """(T, K): 1 visible, 0.5 inside the image but hidden, 0 outside. Joints lie under the skin (`UNDER_SKIN`)."""
     frames = np.arange(len(pixels))[:, None]
     inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height) & (points[..., 2] > 0.05)
     x = np.clip(pixels[..., 0].astype(int), 0, width - 1)
     y = np.clip(pixels[..., 1].astype(int), 0, height - 1)
-    front = points[..., 2] - depth[frames, y, x] < 0.16
+    front = points[..., 2] - depth[frames, y, x] < UNDER_SKIN
     return np.where(inside, np.where(front, 1.0, 0.5), 0.0).astype(np.float32)
 
 

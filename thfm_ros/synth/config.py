@@ -32,6 +32,7 @@ ADDED = (
     "statues",
     "posters",
     "rides",
+    "far",
 )
 
 
@@ -57,7 +58,8 @@ class SynthConfig:
     child, half of them toddlers, many on somebody's arms. hard: chance of a flash beside the camera or of one light
     with dark shadows; matched: of photographs behind people brought to the people's light. still: chance of a clip
     without people whose things fill the picture; statues, posters: of a clip with a likeness of people that is nobody.
-    rides: of a person on a horse, in a wheelchair, or who pushes a pram or a cart.
+    rides: of a person on a horse, in a wheelchair, or who pushes a pram or a cart. far: of a camera 1.5 to 6 times as
+    far away as the one that frames a person, who need not be in the middle.
     """
 
     frames: int = 17
@@ -94,6 +96,7 @@ class SynthConfig:
     statues: float = 0.0
     posters: float = 0.0
     rides: float = 0.0
+    far: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.

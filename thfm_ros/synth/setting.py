@@ -47,6 +47,8 @@ JOINTS = JOINT_SETS["thfm32"].joints
 # What may show the photographs' textures.
 PHOTOGRAPHED = ("things", "rest", "held", "worn", "sport", "rides", "still", "posters")
 
+AWAY = (np.log(1.5), np.log(6.0))  # of how many times as far away as usual a camera may be
+
 
 def photographer(config: SynthConfig, seed: int, index: int) -> np.random.Generator:
     """Gives the random stream of what photographs decide. The scene's own stays the same with and without them."""
@@ -81,7 +83,8 @@ def make_shots(
             return make_rows_camera(rng, everyone, cast.rows.yaw, times[g], *size)
         if crowded:
             return make_crowd_camera(rng, np.concatenate(everyone, 1), times[g], *size)
-        return make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw)
+        away = float(np.exp(rng.uniform(*AWAY))) if config.far and rng.random() < config.far else 1.0
+        return make_camera(rng, main.joints[g], head[g], times[g], *size, main.yaw, away)
 
     return [shot(g) for g in groups]
 
