@@ -91,7 +91,7 @@ def _photographed(video: Tensor, look: Look) -> Tensor:
     unit = x.shape[-2] / HEIGHT
     x = _light(x, look)
     if look.blur:
-        x = _blurred(x, look.blur * unit)
+        x = blurred(x, look.blur * unit)
     if look.streak[0]:
         x = _filtered(x, _streak(look.streak[0] * unit, look.streak[1]).to(x))
     size = tuple(max(8, round(n * look.size)) for n in x.shape[-2:])
@@ -99,7 +99,7 @@ def _photographed(video: Tensor, look: Look) -> Tensor:
     if look.noise:
         small = small + look.noise * _noise(small, look)
     if look.sharpen:
-        small = small + look.sharpen * (small - _blurred(small, 1.0))
+        small = small + look.sharpen * (small - blurred(small, 1.0))
     small = small.clamp(0, 1)
     if look.jpeg:
         small = jpeg(small, look.jpeg)
@@ -142,7 +142,8 @@ def _filtered(x: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(padded.flatten(0, 1)[:, None], kernel[None, None]).view_as(x)
 
 
-def _blurred(x: Tensor, sigma: float) -> Tensor:
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """Return x (T, C, H, W) after a Gaussian of `sigma` pixels, the picture's edge repeated."""
     reach = max(1, math.ceil(2.5 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).to(x)
     kernel = kernel / kernel.sum()

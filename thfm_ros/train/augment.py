@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,15 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thfm_ros.errors import UserError
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
+from thfm_ros.synth.places import PictureFolder
+from thfm_ros.tasks import get_task
 from thfm_ros.train.appearance import Look, photographed
+from thfm_ros.train.backdrop import before_photographs
 from thfm_ros.train.config import AugmentConfig, TrainConfig, WindowConfig
 from thfm_ros.train.data import Draw
+from thfm_ros.train.detail import detailed
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 LEAST = 0.003  # part of an image that shows a person whom a window may be around
 HIDDEN = 0.1  # chance of windows around people of whom no joint is seen, where that of the others is 1
+NOBODY = 0.2  # of the windows without anybody that stay in steps that learn joints alone
 SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
@@ -66,6 +73,8 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
     """The clips of a step as its views and cameras show them: a function of (config, step, clips) alone."""
     how = config.augment
     keys = [(config.seed, part.step, clip) for clip in part.clips]
+    if part.joints_alone:
+        clips = _with_somebody(clips, keys)
     if how == AugmentConfig() and config.data.oversample == 1:
         return ClipBatch.of(clips, device)
     views = [View.draw(how, *key) for key in keys]
@@ -81,11 +90,53 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         if config.data.oversample > 1:
             width, height = config.data.width, config.data.height
         batch, beyond = _seen(batch, views, width, height)
+    if how.backdrops:
+        batch = _before_photographs(batch, beyond, part, config, keys)
+    if how.detail:
+        shown = detailed(batch.rgb, batch.alpha, beyond, [(*key, 4) for key in keys], how.detail)
+        batch = replace(batch, rgb=shown)
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
         taken = photographed(batch.rgb, looks)
         batch = replace(batch, rgb=torch.where(beyond, batch.rgb, taken))  # no camera made what lies beyond its image
     return batch
+
+
+def _before_photographs(
+    batch: ClipBatch, beyond: Tensor, part: Draw, config: TrainConfig, keys: Sequence[tuple[int, ...]]
+) -> ClipBatch:
+    """The batch with other photographs behind its people, where no task asks about what was there."""
+    if not config.data.backgrounds:
+        raise UserError("augment.backdrops: expected a folder of photographs in data.backgrounds, found none")
+    about_people = [all(get_task(name).human for name in names) for names in part.tasks]
+    chosen = [
+        human and np.random.default_rng((*key, 6)).random() < config.augment.backdrops
+        for human, key in zip(about_people, keys, strict=True)
+    ]
+    folder = _photographs(config.data.backgrounds)
+    rgb, changed = before_photographs(batch.rgb, batch.alpha, beyond, chosen, folder, [(*key, 7) for key in keys])
+    assert batch.scene is not None
+    return replace(batch, rgb=rgb, scene=batch.scene & ~changed)
+
+
+@cache
+def _photographs(folder: str) -> PictureFolder:
+    return PictureFolder.at(folder, "photographs")
+
+
+def _with_somebody(clips: Sequence[TrainingClip], keys: Sequence[tuple[int, ...]]) -> list[TrainingClip]:
+    """Most clips without anybody replaced by the next one that shows somebody: they teach joints' visibility alone."""
+    shown = [clip.instances is not None and bool(clip.instances.any()) for clip in clips]
+    found = [i for i, somebody in enumerate(shown) if somebody]
+    if not found:
+        return list(clips)
+    kept = [
+        somebody or np.random.default_rng((*key, 5)).random() < NOBODY
+        for somebody, key in zip(shown, keys, strict=True)
+    ]
+    return [
+        clip if keep else clips[found[i % len(found)]] for i, (clip, keep) in enumerate(zip(clips, kept, strict=True))
+    ]
 
 
 def around_one(

@@ -139,20 +139,32 @@ class AugmentConfig:
 
     mirror: chance of a mirrored clip. zoom: the smallest window cut out, as part of the image along each side.
     colour: standard deviation of the logarithms of brightness and gamma.
+    backdrops: share of the views, but for those of scene tasks, with another photograph of `data.backgrounds` behind
+        the people (`train.backdrop`). detail: share of the clips whose people and surroundings are brought to like
+        detail (`train.detail`).
     windows: around one person each. appearance: pictures as bad cameras make them.
     """
 
     mirror: float = 0.0
     zoom: float = 1.0
     colour: float = 0.0
+    backdrops: float = 0.0
+    detail: float = 0.0
     windows: WindowConfig = field(default_factory=WindowConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
 
     def __post_init__(self) -> None:
-        if not (0 <= self.mirror <= 1 and 0 < self.zoom <= 1 and self.colour >= 0):
+        if not (
+            0 <= self.mirror <= 1
+            and 0 < self.zoom <= 1
+            and self.colour >= 0
+            and 0 <= self.detail <= 1
+            and 0 <= self.backdrops <= 1
+        ):
             raise UserError(
-                "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, found mirror "
-                f"{self.mirror}, zoom {self.zoom}, colour {self.colour}"
+                "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, "
+                f"backdrops and detail in 0 .. 1, found mirror {self.mirror}, zoom {self.zoom}, colour {self.colour}, "
+                f"backdrops {self.backdrops}, detail {self.detail}"
             )
 
 
