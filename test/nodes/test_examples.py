@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import yaml
 from bodies import relative_to_pelvis
-from geometry_msgs.msg import Twist
-from node_harness import System, wait_for
+from geometry_msgs.msg import PoseStamped, Twist
+from node_harness import System, header, wait_for
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from stream_fakes import FakeRuntime
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,6 +60,54 @@ def test_the_follower_turns_towards_the_person_and_stops_when_data_are_stale(ros
     wait_for(lambda: drives((-1.0, 0.0, 3.0), turn=1, ahead=True), what="a turn to the left")
     wait_for(lambda: drives((-0.4, 0.0, 1.2), turn=1, ahead=False), what="keeping the distance")
     wait_for(lambda: commands[-1] == Twist(), what="standing still without news")
+
+
+def drives_ahead(poses: Publisher, commands: list[Twist]) -> bool:
+    """Whether the wheels come to drive, of a pose three metres before the camera: the first ones may be lost."""
+    poses.publish(ahead("camera"))
+    time.sleep(0.05)
+    return bool(commands) and commands[-1].linear.x > 0.3
+
+
+def ahead(frame_id: str) -> PoseStamped:
+    pose = PoseStamped(header=header(time.time_ns(), frame_id))
+    pose.pose.position.z = 3.0
+    return pose
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_wheels_stand_still_when_the_follower_is_ended(ros: System, ending: signal.Signals) -> None:
+    """Wheels may keep the last command for as long as no other comes."""
+    commands: list[Twist] = []
+    ros.listener.create_subscription(Twist, "cmd_vel", commands.append, 10)
+    poses = ros.camera.create_publisher(PoseStamped, "target_pose", 1)
+    # A pose stays news for the whole test: the follower itself does not stop.
+    command = [sys.executable, str(EXAMPLES / "follow_me.py"), "--ros-args", "-p", "max_age:=60.0"]
+    follower = subprocess.Popen(command, env={**os.environ, "ROS_DOMAIN_ID": str(ros.domain)})
+    try:
+        wait_for(lambda: drives_ahead(poses, commands), what="driving")
+        follower.send_signal(ending)
+        assert follower.wait(timeout=60) == 0
+        wait_for(lambda: commands[-1] == Twist(), timeout=20, what="standing still")
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def test_the_follower_leaves_out_poses_of_another_frame_than_the_cameras(ros: System) -> None:
+    frame = [Parameter("camera_frame", value="camera")]
+    join(ros, example("follow_me").FollowMe(context=ros.context, parameter_overrides=frame))
+    commands, said = ros.listen(Twist, "cmd_vel"), ros.listen(Log, "/rosout", wait=False)
+    poses = ros.camera.create_publisher(PoseStamped, "target_pose", 1)
+
+    def noticed() -> bool:
+        poses.publish(ahead("map"))
+        time.sleep(0.05)
+        return any("a pose in 'map' is left out: expected one in 'camera'" in m.msg for m in said)
+
+    wait_for(noticed)
+    assert all(command == Twist() for command in commands)
+    wait_for(lambda: drives_ahead(poses, commands), what="driving")
 
 
 def test_the_listener_says_who_is_there_and_when_nothing_comes(ros: System) -> None:
