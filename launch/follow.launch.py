@@ -17,7 +17,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
 from launch import Action, LaunchContext, LaunchDescription
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, number, passed_on, refuse_undeclared
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, FOLLOW_DECIDES, number, passed_on, refuse_undeclared
 from thfm_ros.paths import resource
 
 
@@ -44,7 +44,10 @@ def generate_launch_description() -> LaunchDescription:
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("thfm_ros"), "launch", "perception.launch.py"])
         ),
-        launch_arguments={name: argument[name] for name in passed_on("follow.launch.py")}.items(),
+        launch_arguments={
+            **FOLLOW_DECIDES,
+            **{name: argument[name] for name in passed_on("follow.launch.py")},
+        }.items(),
     )
     return LaunchDescription(
         [

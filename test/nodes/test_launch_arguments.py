@@ -18,6 +18,7 @@ from thfm_ros.nodes import camera_node, recorder_node, rviz_node
 from thfm_ros.nodes.launch_arguments import (
     ARGUMENTS,
     DEMO_DECIDES,
+    FOLLOW_DECIDES,
     REPLAY_DECIDES,
     overrides,
     passed_on,
@@ -95,7 +96,8 @@ def test_every_parameter_is_an_argument_and_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "decides"), [("replay", REPLAY_DECIDES), ("demo", DEMO_DECIDES), ("follow", {}), ("social", {})]
+    ("file", "decides"),
+    [("replay", REPLAY_DECIDES), ("demo", DEMO_DECIDES), ("follow", FOLLOW_DECIDES), ("social", {})],
 )
 def test_what_is_included_gets_all_of_its_arguments(
     file: str, decides: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -260,6 +262,14 @@ def test_the_follower_takes_arguments_as_people_write_them(
     command = follower(monkeypatch, namespace=namespace, distance="2")["cmd"]
     assert f"__ns:={remapped}" in command
     assert "distance:=2.0" in command
+
+
+def test_the_follower_has_poses_in_the_frame_of_the_camera_alone() -> None:
+    """In another, what it takes for ahead and aside would be coordinates of a map."""
+    path = ROOT / "launch" / "follow.launch.py"
+    with pytest.raises(UserError, match=r"no argument 'target_frame'.*one that it sets itself"):
+        refuse_undeclared(visited(included(path, "image", "target_frame")), str(path))
+    assert FOLLOW_DECIDES["target_frame"] == PARAMETERS["target_frame"].default == ""
 
 
 @pytest.mark.parametrize("text", ["near", "nan", ""])

@@ -80,6 +80,7 @@ _DEMO_CAMERA = (
     *("image_transport", "use_depth_camera", "depth_slop_s"),
 )
 DEMO_DECIDES = {"use_sim_time": "false", "respawn": "false"}
+FOLLOW_DECIDES = {"target_frame": ""}  # the follower steers by where the camera sees somebody
 
 
 def _with_perception(own: tuple[Argument, ...], without: tuple[str, ...]) -> tuple[Argument, ...]:
@@ -92,7 +93,7 @@ ARGUMENTS: Mapping[str, tuple[Argument, ...]] = {
     "perception.launch.py": (*PERCEPTION, *_OF_THE_NODE),
     "replay.launch.py": _with_perception(_REPLAY, tuple(REPLAY_DECIDES)),
     "demo.launch.py": _with_perception(_DEMO, (*_DEMO_CAMERA, *DEMO_DECIDES)),
-    "follow.launch.py": _with_perception(_FOLLOW, ()),
+    "follow.launch.py": _with_perception(_FOLLOW, tuple(FOLLOW_DECIDES)),
     "social.launch.py": _with_perception(_SOCIAL, ()),
     "rviz.launch.py": RVIZ,
 }
