@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +97,18 @@ def test_pip_installs_what_the_code_imports_without_an_extra() -> None:
     spelled = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
     needed = {spelled.get(n, n) for n in (PIP | {"typer", "rich"}) - {"rosbags", "mcap"}}
     assert distributions(PROJECT["dependencies"]) == needed
+
+
+def test_colcon_installs_the_command_with_the_modules_and_leaves_pips_alone() -> None:
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    (branch,) = re.findall(r"^if\(THFM_INSTALL_MODULES\)\n(.*?)^else\(\)", cmake, re.DOTALL | re.MULTILINE)
+    assert "install(PROGRAMS tools/thfm DESTINATION bin)" in branch
+    assert cmake.count("tools/thfm ") == 1
+    assert "-DTHFM_INSTALL_MODULES=OFF" in (ROOT / "tools" / "setup.sh").read_text()
+    command = [ROOT / "tools" / "thfm", "--help"]  # by its own right to execute, as colcon's links need it
+    python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env={**os.environ, **python}, capture_output=True, text=True, check=True)
+    assert "doctor" in done.stdout
 
 
 def test_every_file_has_the_same_version_licence_and_summary() -> None:
