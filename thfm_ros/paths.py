@@ -29,7 +29,10 @@ def resource(*parts: str) -> Path:
         path = root.joinpath(*parts)
         if path.exists():
             return path
-    raise UserError(f"{Path(*parts)} is not part of this installation (looked in {roots[0]}): reinstall thfm_ros")
+    raise UserError(
+        f"{Path(*parts)} is not part of this installation (looked in {roots[0]}): install thfm_ros from a source tree "
+        "that has it"
+    )
 
 
 def writable(file: Path) -> Path:

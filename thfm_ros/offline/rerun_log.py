@@ -37,7 +37,7 @@ def rerun_library() -> ModuleType:
     try:
         import rerun
     except ImportError as error:
-        raise UserError(f"the Rerun viewer needs rerun-sdk, found: {error}: pip install 'thfm_ros[rerun]'") from None
+        raise UserError(f"the viewer needs rerun-sdk, found: {error}: pip install 'rerun-sdk>=0.41,<0.42'") from None
     return rerun
 
 

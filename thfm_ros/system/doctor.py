@@ -15,7 +15,7 @@ from typing import Literal
 from thfm_ros.engine.device import cpu_name, fast_bf16
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.refusals import NAMES, one_line
-from thfm_ros.engine.shipped import is_exported, shipped_checkpoint
+from thfm_ros.engine.shipped import EXPORT_PACKAGES, is_exported, shipped_checkpoint
 from thfm_ros.engine.verdicts import RECHECK, remembered
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource
@@ -108,14 +108,14 @@ def _ros() -> list[Finding]:
 def _libraries() -> list[Finding]:
     findings = []
     needed = ["av", *(() if _has_bundle() else ("torch", "diffusers"))]
-    for distribution, package, use in (
-        ("av", "av", "reads and writes videos"),
-        ("openvino", "thfm_ros[cpu]", "runs bundles on the CPU"),
-        ("onnxruntime", "thfm_ros[cpu]", "the other CPU runtime"),
-        ("torch", "thfm_ros[model,export]", "export, training, the torch backend"),
-        ("diffusers", "thfm_ros[model,export]", "export, training"),
-        ("rosbags", "thfm_ros[bags]", "thfm run BAG, bags of the recorder"),
-        ("rerun-sdk", "thfm_ros[rerun]", "thfm run --rerun"),
+    for distribution, packages, use in (
+        ("av", "'av>=13,<18'", "reads and writes videos"),
+        ("openvino", "'openvino>=2025.0,<2027'", "runs bundles on the CPU"),
+        ("onnxruntime", "'onnxruntime>=1.20,<2'", "the other CPU runtime"),
+        ("torch", EXPORT_PACKAGES, "export, training, the torch backend"),
+        ("diffusers", EXPORT_PACKAGES, "export, training"),
+        ("rosbags", "'rosbags>=0.10,<0.12'", "thfm run BAG, bags of the recorder"),
+        ("rerun-sdk", "'rerun-sdk>=0.41,<0.42'", "thfm run --rerun"),
     ):
         version = _version(distribution)
         if version and distribution in CPU_RUNTIMES and (problem := _import_problem(distribution)):
@@ -125,10 +125,10 @@ def _libraries() -> list[Finding]:
             findings.append(Finding("ok", distribution, version))
         else:
             state: State = "missing" if distribution in needed else "optional"
-            findings.append(Finding(state, distribution, f"none ({use})", f"pip install '{package}'"))
+            findings.append(Finding(state, distribution, f"none ({use})", f"pip install {packages}"))
     if all(_import_problem(module) for module in CPU_RUNTIMES):  # also those of no wheel count
         either = f"none that works ({' or '.join(CPU_RUNTIMES)})"
-        findings.append(Finding("missing", "CPU runtime", either, "pip install 'thfm_ros[cpu]'"))
+        findings.append(Finding("missing", "CPU runtime", either, "pip install 'openvino>=2025.0,<2027'"))
     return findings
 
 

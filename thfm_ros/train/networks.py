@@ -133,7 +133,7 @@ def add_lora(transformer: THFMTransformer3DModel, rank: int) -> None:
     try:
         from peft import LoraConfig
     except ImportError:
-        raise UserError("lora needs peft: pip install 'thfm_ros[train]', or set lora: 0") from None
+        raise UserError("lora needs peft: pip install 'peft>=0.14,<1', or set lora: 0") from None
     transformer.requires_grad_(False)
     transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)))
     transformer.keypoint_tokens.requires_grad_(True)

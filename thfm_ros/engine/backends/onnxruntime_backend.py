@@ -59,7 +59,7 @@ def open_runtime(manifest: Manifest, threads: int) -> OnnxRuntime:
     try:
         return OnnxRuntime(manifest, threads)
     except ModuleNotFoundError:
-        raise UserError("expected the package onnxruntime, found none: pip install 'thfm_ros[cpu]'") from None
+        raise UserError("expected the package onnxruntime, found none: pip install 'onnxruntime>=1.20,<2'") from None
     except (ImportError, OSError) as error:  # installed, but not for this machine
         raise UserError(
             f"the package onnxruntime cannot be loaded: {error}: pip install --force-reinstall onnxruntime"

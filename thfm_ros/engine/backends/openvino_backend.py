@@ -83,7 +83,7 @@ def open_runtime(manifest: Manifest, threads: int) -> OpenVino:
     try:
         return OpenVino(manifest, threads)
     except ModuleNotFoundError:
-        raise UserError("expected the package openvino, found none: pip install 'thfm_ros[cpu]'") from None
+        raise UserError("expected the package openvino, found none: pip install 'openvino>=2025.0,<2027'") from None
     except (ImportError, OSError) as error:  # installed, but not for this machine
         raise UserError(
             f"the package openvino cannot be loaded: {error}: pip install --force-reinstall openvino"

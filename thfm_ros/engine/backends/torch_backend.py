@@ -17,6 +17,7 @@ from thfm_ros.engine.device import cpu_name
 from thfm_ros.engine.manifest import Manifest, Stage
 from thfm_ros.engine.recipes import WindowOptions
 from thfm_ros.engine.runtime import StageRuntime
+from thfm_ros.engine.shipped import MODEL_PACKAGES
 from thfm_ros.engine.stage_table import WINDOWS
 from thfm_ros.errors import UserError
 
@@ -185,7 +186,7 @@ def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: s
         from thfm_ros.model.checkpoint import load_checkpoint
     except ImportError as error:
         raise UserError(
-            f"the torch backend needs torch and diffusers, found {error}: pip install 'thfm_ros[model]'"
+            f"the torch backend needs torch and diffusers, found {error}: pip install {MODEL_PACKAGES}"
         ) from None
     checkpoint = load_checkpoint(root)
     if manifest is None:
