@@ -56,11 +56,19 @@ def decode_image(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """
     if image_format(data) == "jpeg":
         return _decode_jpeg(data, flags)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    image = opencv_image(data, flags)
     if image is None:
         kind = image_format(data)
         raise ValueError(f"a {kind} image that is damaged" if kind else "no image that OpenCV reads")
     return image
+
+
+def opencv_image(data: bytes, flags: int) -> np.ndarray | None:
+    """What OpenCV makes of the bytes, whole or not; None where it makes nothing."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # raised where a damaged header claims more pixels than OpenCV or the memory takes
+        return None
 
 
 def _decode_jpeg(data: bytes, flags: int) -> np.ndarray:
@@ -73,7 +81,7 @@ def _decode_jpeg(data: bytes, flags: int) -> np.ndarray:
 
 
 def _opencv(scan: bytes, flags: int) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(scan + b"\xff\xd9", np.uint8), flags)
+    image = opencv_image(scan + b"\xff\xd9", flags)
     if image is None:
         raise ValueError("a jpeg image that is damaged")
     return image

@@ -1,6 +1,7 @@
 """A JPEG is whole, or it is refused: with restarts, progressive, gray, of any size; and files that are none."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from thfm_ros.encoded_image import decode_image, image_format, image_size
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.readers.base import load_gray, load_rgb
+from thfm_ros.video import VideoReader
 
 
 def picture(width, height, gray=False):
@@ -76,6 +78,31 @@ def test_files_say_what_they_are(suffix):
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(ValueError, match="image"):
         decode_image(data)
+
+
+def enlarged(data, kind):
+    """A picture whose header claims 60000x60000 pixels: more than OpenCV takes."""
+    if kind == ".jpg":
+        at = data.index(b"\xff\xc0") + 5
+        return data[:at] + struct.pack(">HH", 60000, 60000) + data[at + 4 :]
+    if kind == ".bmp":
+        return data[:18] + struct.pack("<ii", 60000, 60000) + data[26:]
+    header = b"IHDR" + struct.pack(">II", 60000, 60000) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(".jpg", "jpeg"), (".png", "png"), (".bmp", "bmp")])
+def test_a_header_that_claims_too_many_pixels_is_damage(kind, name, tmp_path):
+    data = enlarged(cv2.imencode(kind, picture(64, 48))[1].tobytes(), kind)
+    for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE, cv2.IMREAD_UNCHANGED):
+        with pytest.raises(ValueError, match=f"a {name} image that is damaged"):
+            decode_image(data, flags)
+    file = tmp_path / f"bad{kind}"
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot decode .*bad.* that is damaged"):
+        load_rgb(file)
+    with pytest.raises(UserError, match=r"cannot read the picture .*bad.* that is damaged: name another file"):
+        VideoReader(file)
 
 
 def turned(data, orientation):

@@ -93,6 +93,10 @@ def test_a_device_gives_pixels_or_the_bytes_of_a_jpeg() -> None:
     np.testing.assert_array_equal(device_rgb(np.ascontiguousarray(QUARTERS[..., ::-1])), QUARTERS)
     assert device_rgb(data.reshape(1, -1)[:, : data.size // 2]) is None
     assert device_rgb(np.zeros((1, 4000), np.uint8)) is None
+    damaged = data.ravel().copy()
+    size = damaged.tobytes().index(b"\xff\xc0") + 5
+    damaged[size : size + 4] = 240  # 61680 pixels wide and high: more than OpenCV takes
+    assert device_rgb(damaged) is None
 
 
 def test_only_a_file_needs_pyav(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,17 @@ def test_they_stand_beside_the_artefacts_own_and_light_scenes(assets, panoramas:
     assert any(name in assets.environments for name in seen)
 
 
+def test_a_header_that_claims_too_many_pixels_is_one_line(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", np.full((128, 256, 3), 128, np.uint8))[1].tobytes()
+    at = data.index(b"\xff\xc0") + 5
+    (tmp_path / "a.jpg").write_bytes(data[:at] + b"\xf0\xf0\xf0\xf0" + data[at + 4 :])
+    with pytest.raises(UserError, match=r"a\.jpg is no picture that can be read"):
+        PictureFolder.at(tmp_path, "panoramas")
+    for read in (read_photograph, read_panorama):
+        with pytest.raises(UserError, match=r"a\.jpg is no picture that can be read"):
+            read(tmp_path / "a.jpg")
+
+
 def test_panoramas_are_kept_and_a_broken_or_missing_cache_is_no_obstacle(panoramas, tmp_path, monkeypatch) -> None:
     folder = PictureFolder.at(panoramas, "panoramas")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

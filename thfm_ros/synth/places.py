@@ -81,16 +81,23 @@ def _check(file: Path, content: bytes, kind: str) -> None:
     else:
         # An eighth of a JPEG's size is decoded in a fraction of the time; shrunk is what a photograph becomes anyway.
         how = cv2.IMREAD_REDUCED_COLOR_2 if kind == "photographs" else cv2.IMREAD_UNCHANGED
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), how) if content else None
-        if image is None:
-            raise UserError(f"{file} is no picture that can be read: restore it, or remove it from the folder")
-        height, width = (n * (2 if kind == "photographs" else 1) for n in image.shape[:2])
+        height, width = (n * (2 if kind == "photographs" else 1) for n in _picture(file, content, how).shape[:2])
     if min(height, width) < SMALLEST:
         raise UserError(f"{file} is {width}x{height}: expected {SMALLEST} pixels or more along each side; remove it")
     if kind == "panoramas" and not 1.9 < width / height < 2.1:
         raise UserError(
             f"{file} is {width}x{height}: expected an equirectangular panorama, twice as wide as high; remove it"
         )
+
+
+def _picture(file: Path, content: bytes, how: int) -> np.ndarray:
+    """A file's content as OpenCV reads it; UserError where it does not."""
+    from thfm_ros.encoded_image import opencv_image
+
+    image = opencv_image(content, how)
+    if image is None:
+        raise UserError(f"{file} is no picture that can be read: restore it, or remove it from the folder")
+    return image
 
 
 def _read_exr(file: Path) -> np.ndarray:
@@ -116,9 +123,7 @@ def read_panorama(file: Path) -> np.ndarray:
     if file.suffix.lower() == ".exr":
         image = _read_exr(file)
     else:
-        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if found is None:
-            raise UserError(f"{file} is no picture that can be read: restore it, or remove it from the folder")
+        found = _picture(file, file.read_bytes(), cv2.IMREAD_UNCHANGED)
         image = np.atleast_3d(found)[..., :3]
         image = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image[..., ::-1]
         if np.issubdtype(image.dtype, np.integer):
@@ -162,9 +167,7 @@ def read_photograph(file: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright as its EXIF says, at most LARGEST pixels wide or high."""
     import cv2
 
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"{file} is no picture that can be read: restore it, or remove it from the folder")
+    image = _picture(file, file.read_bytes(), cv2.IMREAD_COLOR)
     scale = LARGEST / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
