@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import load_file, save_file
 
 from thfm_ros.errors import UserError
-from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, load_config, save_checkpoint
+from thfm_ros.model.checkpoint import (
+    Checkpoint,
+    CheckpointConfig,
+    load_checkpoint,
+    load_config,
+    preset_of,
+    save_checkpoint,
+)
 from thfm_ros.model.presets import PRESETS, build, get_preset
 from thfm_ros.model.prompts import embed_tasks, get_embedder
 from thfm_ros.tasks import TASKS
@@ -141,7 +149,7 @@ def test_damaged_files_are_refused(copy: Path) -> None:
 
 def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
     save_file({"foreground": torch.zeros(1, 5, 16)}, copy / "prompts.safetensors")
-    with pytest.raises(UserError, match=r"\(P, 4, 16\) for 'foreground', found \(1, 5, 16\)"):
+    with pytest.raises(UserError, match=r"\(P, 4, 16\) for 'foreground'.* found \(1, 5, 16\)"):
         load_checkpoint(copy)
     config = json.loads((copy / "thfm.json").read_text())
     (copy / "thfm.json").write_text(json.dumps({**config, "joint_set": "coco17"}))
@@ -154,6 +162,95 @@ def test_parts_that_do_not_belong_together_are_refused(copy: Path) -> None:
     (copy / "thfm.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="height"):
         load_checkpoint(copy)
+
+
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def refused(folder: Path) -> str:
+    """What loading the folder says, in one line."""
+    with pytest.raises(UserError) as error:
+        load_checkpoint(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("part", ["vae", "transformer"])
+@pytest.mark.parametrize("text", ["[]", "null", '"a"', "[" * 100_000])
+def test_a_config_without_names_is_refused(copy: Path, part: str, text: str) -> None:
+    (copy / part / "config.json").write_text(text)
+    assert "damaged" in refused(copy)
+    with pytest.raises(UserError, match="damaged"):
+        preset_of(copy)
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "words"),
+    [
+        ("transformer", {"num_layers": "2"}, 'expected num_layers as int of 1 or more, found "2"'),
+        ("transformer", {"num_attention_heads": 0}, "expected num_attention_heads as int of 1 or more, found 0"),
+        ("transformer", {"eps": "a"}, 'expected eps as float, found "a"'),
+        ("transformer", {"patch_size": None}, "expected patch_size as tuple[int, ...], found null"),
+        ("transformer", {"attention_head_dim": 25}, "cannot load THFMTransformer3DModel"),
+        ("vae", {"dim_mult": []}, "cannot load AutoencoderKLWan"),
+        ("vae", {"latents_mean": None}, "expected latents_mean as list[float], found null"),
+        ("vae", {"latents_std": [1.0]}, "expected 4 numbers above 0 as latents_std in vae/config.json, found [1.0]"),
+        ("vae", {"latents_std": [0.0] * 4}, "expected 4 numbers above 0 as latents_std"),
+        ("vae", {"scale_factor_spatial": 8}, "scale_factor_spatial and _temporal (16, 4) in vae/config.json, found (8"),
+    ],
+)
+def test_wrong_values_of_a_config_are_refused(copy: Path, part: str, values: dict[str, object], words: str) -> None:
+    edit(copy / part / "config.json", **values)
+    assert words in refused(copy)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"height": "32"}, 'expected height as int of 0 or more, found "32"'),
+        ({"height": None}, "found null"),
+        ({"height": True}, "found true"),
+        ({"height": 0}, "expected sizes above 0 and 4k + 1 frames, found 48x0, 5 frames at 12 fps"),
+        ({"height": 33}, "expected width and height of thfm.json to be divisible by 16, found 48x33"),
+        ({"frames": 6}, "expected sizes above 0 and 4k + 1 frames, found 48x32, 6 frames"),
+        ({"fps": 0}, "at 0 fps"),
+        ({"fps": float("nan")}, "at nan fps"),
+        ({"joint_set": [1]}, "expected joint_set as str, found [1]"),
+        ({"attentions": "full"}, 'expected attentions as list[str], found "full"'),
+        ({"decodr": "narrow"}, "nothing is named decodr there: correct it, or take it out"),
+    ],
+)
+def test_wrong_values_of_thfm_json_are_refused(copy: Path, values: dict[str, object], words: str) -> None:
+    edit(copy / "thfm.json", **values)
+    assert words in refused(copy)
+
+
+def test_what_an_older_thfm_json_lacks_has_its_default(copy: Path) -> None:
+    config = json.loads((copy / "thfm.json").read_text())
+    for name in ("joint_set", "decoder", "trained", "samples_seen", "attentions", "notes"):
+        del config[name]
+    (copy / "thfm.json").write_text(json.dumps({**config, "fps": 12}))  # whole numbers are rates too
+    assert load_checkpoint(copy).config.decoder == "vae"
+
+
+def test_a_task_without_prompts_is_refused(copy: Path) -> None:
+    save_file({"foreground": torch.zeros(0, 4, 16)}, copy / "prompts.safetensors")
+    assert "for 'foreground', P of 1 or more, found (0, 4, 16)" in refused(copy)
+
+
+def test_missing_weights_are_one_line_and_no_more(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("diffusers")
+    logger.addHandler(caplog.handler)  # diffusers does not propagate
+    try:
+        file = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+        save_file(dict(list(load_file(file).items())[27:]), file, metadata={"format": "pt"})
+        assert "found 27 missing keys" in refused(copy)
+        file.unlink()
+        assert "no file named" in refused(copy)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == []
 
 
 def test_presets() -> None:

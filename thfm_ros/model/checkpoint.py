@@ -10,7 +10,8 @@ README.md              the model card
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from inspect import signature
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
-from thfm_ros.model.loading import load_model, read_config, refuse_pickles
+from thfm_ros.model.loading import check_values, load_model, read_config, refuse_pickles
 from thfm_ros.model.nano import NanoCodec
 from thfm_ros.model.narrow_decoder import NarrowDecoder
 from thfm_ros.model.presets import Preset, get_preset
@@ -167,16 +168,23 @@ def load_config(path: str | Path) -> CheckpointConfig:
         raise UserError(
             f"not a THFM checkpoint: {file} is missing (make one with `thfm init PRESET --out DIR`)"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"damaged {file}: {error}") from None
     found = raw.get("format_version") if isinstance(raw, dict) else None
     if found != FORMAT_VERSION:
         raise UserError(f"{file}: expected format_version {FORMAT_VERSION}, found {found}: convert or retrain it")
-    known = {f.name for f in fields(CheckpointConfig)}
+    if unknown := raw.keys() - {f.name for f in fields(CheckpointConfig)}:  # a misspelt name would change nothing
+        raise UserError(f"{file}: nothing is named {', '.join(sorted(unknown))} there: correct it, or take it out")
+    check_values(file, CheckpointConfig, raw, least=0)
     try:
-        return CheckpointConfig(**{key: value for key, value in raw.items() if key in known})
+        config = CheckpointConfig(**raw)
     except TypeError as error:
         raise UserError(f"damaged {file}: {str(error).replace('CheckpointConfig.__init__()', 'it is')}") from None
+    clip = f"{config.width}x{config.height}, {config.frames} frames at {config.fps:g} fps, {config.text_length} tokens"
+    rated = math.isfinite(config.fps) and config.fps > 0
+    if not rated or config.frames % 4 != 1 or min(config.width, config.height, config.text_length) < 1:
+        raise UserError(f"damaged {file}: expected sizes above 0 and 4k + 1 frames, found {clip}: restore the file")
+    return config
 
 
 def preset_of(path: str | Path) -> Preset:
@@ -186,23 +194,26 @@ def preset_of(path: str | Path) -> Preset:
     _refuse_retired(path)
     _check_decoder(path, config, (path / "decoder").is_dir())
     nano = read_config(path / "vae").get("_class_name") == NanoCodec.__name__
+    narrow = _arguments(path / "decoder", NarrowDecoder.__init__) if config.decoder == "narrow" else {}
     return replace(
         get_preset(config.preset),
         name=f"{path.name} ({config.preset})",
-        vae=_arguments(path / "vae", signature((NanoCodec if nano else AutoencoderKLWan).__init__).parameters),
-        transformer=_arguments(path / "transformer", signature(THFMTransformer3DModel.__init__).parameters),
+        vae=_arguments(path / "vae", (NanoCodec if nano else AutoencoderKLWan).__init__),
+        transformer=_arguments(path / "transformer", THFMTransformer3DModel.__init__),
         height=config.height,
         width=config.width,
         frames=config.frames,
         fps=config.fps,
         text_encoder=config.text_encoder,
         text_length=config.text_length,
-        decoder=_arguments(path / "decoder", ("widths", "blocks")) if config.decoder == "narrow" else None,
+        decoder={key: narrow[key] for key in ("widths", "blocks") if key in narrow} if narrow else None,
     )
 
 
-def _arguments(folder: Path, known: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in read_config(folder).items() if key in known}
+def _arguments(folder: Path, init: Callable[..., None]) -> dict[str, Any]:
+    config = read_config(folder)
+    check_values(folder / "config.json", init, config)
+    return {key: value for key, value in config.items() if key in signature(init).parameters}
 
 
 def _refuse_retired(path: Path) -> None:
@@ -235,6 +246,13 @@ def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
         raise UserError(
             f"{path}: expected a transformer for the VAE's {vae.z_dim} latent channels, found {transformer.in_channels}"
         )
+    _check_latents(path, checkpoint.vae)
+    pixels = vae.scale_factor_spatial * transformer.patch_size[-1]
+    if config.height % pixels or config.width % pixels:
+        raise UserError(
+            f"{path}: expected width and height of thfm.json to be divisible by {pixels}, found "
+            f"{config.width}x{config.height}: restore the file"
+        )
     _check_decoder(path, config, checkpoint.decoder is not None)
     if checkpoint.decoder is not None:
         found = (checkpoint.decoder.config.z_dim, checkpoint.decoder.scale_factor_spatial)
@@ -250,11 +268,33 @@ def _check_consistent(path: Path, checkpoint: Checkpoint) -> None:
             f"{path}: expected {joints} joints ({config.joint_set}) in the transformer, found {transformer.num_joints}"
         )
     for name, prompt in checkpoint.prompts.items():
-        if prompt.ndim != 3 or prompt.shape[1:] != (config.text_length, transformer.text_dim):
+        if prompt.ndim != 3 or not len(prompt) or prompt.shape[1:] != (config.text_length, transformer.text_dim):
             raise UserError(
                 f"{path}: expected prompt embeddings (P, {config.text_length}, {transformer.text_dim}) for '{name}', "
-                f"found {tuple(prompt.shape)}"
+                f"P of 1 or more, found {tuple(prompt.shape)}"
             )
+
+
+def _check_latents(path: Path, codec: AutoencoderKLWan | NanoCodec) -> None:
+    """UserError where what Wan's config.json says of its latents cannot be."""
+    if isinstance(codec, NanoCodec):
+        return
+    vae = codec.config
+    for name, least in (("latents_mean", -math.inf), ("latents_std", 0.0)):
+        values = vae[name]
+        if len(values) != vae.z_dim or not all(math.isfinite(v) and v > least for v in values):
+            above = " above 0" if least == 0 else ""
+            raise UserError(
+                f"{path}: expected {vae.z_dim} numbers{above} as {name} in vae/config.json, found {values!s:.60}: "
+                "restore the file"
+            )
+    scales = (2 ** (len(vae.dim_mult) - 1) * (vae.patch_size or 1), 2 ** sum(vae.temperal_downsample))
+    found = (vae.scale_factor_spatial, vae.scale_factor_temporal)
+    if found != scales:
+        raise UserError(
+            f"{path}: expected scale_factor_spatial and _temporal {scales} in vae/config.json, found {found}: "
+            "restore the file"
+        )
 
 
 def model_card(checkpoint: Checkpoint) -> str:
