@@ -106,6 +106,8 @@ def test_info_prints_and_writes_json(app: typer.Typer, tmp_path: Path) -> None:
     [
         (["info", "huge"], "unknown preset 'huge'"),
         (["info", "tiny", "--size", "48x32"], "WIDTHxHEIGHTxFRAMES"),
+        (["info", "tiny", "--size=-48x32x5"], "WIDTHxHEIGHTxFRAMES (832x480x81), found '-48x32x5'"),
+        (["info", "tiny", "--size", "48x0x5"], "WIDTHxHEIGHTxFRAMES (832x480x81), found '48x0x5'"),
         (["info", "tiny", "--size", "48x32x6"], "4k + 1 frames"),
         (["info", "tiny", "--size", "40x32x5"], "divisible by 16, found 40x32"),
         (["info", "tiny", "--dtype", "int8"], "unknown dtype 'int8'"),

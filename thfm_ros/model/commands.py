@@ -84,19 +84,22 @@ def init(
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
-    """WIDTHxHEIGHTxFRAMES."""
+    """WIDTHxHEIGHTxFRAMES, whole numbers above 0."""
     try:
         width, height, frames = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise UserError(f"expected a size as WIDTHxHEIGHTxFRAMES (832x480x81), found '{text}'") from None
+        width = height = frames = 0
+    if min(width, height, frames) < 1:
+        raise UserError(f"expected a size as WIDTHxHEIGHTxFRAMES (832x480x81), found '{text}'")
     return width, height, frames
 
 
 def _table(cost: Cost, tasks: int) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     title = f"{cost.preset}: {cost.width}x{cost.height}, {cost.frames} frames, {cost.tokens} tokens, {cost.dtype}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in ("stage", "parameters", "TFLOP", "weights", "peak activations"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in cost.stages:
