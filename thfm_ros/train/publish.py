@@ -83,7 +83,7 @@ def history(config: CheckpointConfig) -> str:
     lines = [
         "## Stages of training",
         "",
-        "| stage | clip | steps | batch | rows (clip, task) | hours | dropped |",
+        "| stage | clip | steps | batch | rows (clip, task) | hours (wall) | dropped |",
         "|" + "---|" * 7,
     ]
     for row in config.notes.get("stages", []):
