@@ -1,6 +1,8 @@
 """The doctor's verdict on machines that lack something: `missing` is what the demo cannot run without."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,14 @@ def test_a_driver_that_hangs_is_a_warning(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(doctor.subprocess, "run", hang)
     assert doctor._gpu().state == "warn"
+
+
+def test_the_pythons_of_the_metadata_are_the_doctors(monkeypatch):
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    minors = [int(minor) for minor in re.findall(r"Python :: 3\.(\d+)", text)]
+    assert f'requires-python = ">=3.{minors[0]}"' in text
+    for minor in (minors[0] - 1, *minors, minors[-1] + 1):
+        monkeypatch.setattr(doctor.sys, "version_info", (3, minor, 0))
+        finding = doctor._python()
+        assert finding.what == f"Python 3.{minors[0]}-3.{minors[-1]}"
+        assert finding.state == ("ok" if minor in minors else "missing")
