@@ -1,5 +1,8 @@
 """What the repository weighs: a clone stays small, though it holds weights and the generator's assets."""
 
+import ast
+import builtins
+import re
 import subprocess
 from pathlib import Path
 
@@ -26,3 +29,12 @@ def test_no_two_test_files_have_one_name() -> None:
     """Pytest imports them by their names alone: a run that meets one name twice refuses the second."""
     names = [path.name for path in (ROOT / "test").rglob("*.py") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
+
+
+@pytest.mark.parametrize("page", ["docs/model.md", "docs/engine.md", "docs/synth.md"])
+def test_examples_import_the_classes_that_they_use(page: str) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.S | re.M):
+        nodes = list(ast.walk(ast.parse(block)))
+        used = {node.id for node in nodes if isinstance(node, ast.Name) and node.id[0].isupper()}
+        imported = {a.asname or a.name for node in nodes if isinstance(node, ast.ImportFrom) for a in node.names}
+        assert used <= imported | set(dir(builtins)), used - imported
