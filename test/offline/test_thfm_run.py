@@ -127,11 +127,20 @@ def interrupt_at(frame: int, how: Callable[[], None], monkeypatch: pytest.Monkey
     monkeypatch.setattr(film, "film_frame", drawn)
 
 
+def test_brackets_in_names_are_shown_as_they_are(video: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a[red]b[" / "c"
+    folder.mkdir(parents=True)
+    out = folder / "[/x].mp4"
+    result = invoke(video, "-o", out, "--bundle", checkpoint, "--tasks", "scene_depth, foreground", "--stride", 4)
+    assert result.exit_code == 0, result.output
+    assert f"look at {out}" in result.output
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_film_has_the_frames_that_were_done(
     number: int, video: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, out = signal.getsignal(number), tmp_path / "o.mp4"
+    before, out = signal.getsignal(number), tmp_path / "o[i].mp4"
     interrupt_at(3, lambda: os.kill(os.getpid(), number), monkeypatch)
     result = invoke(video, "-o", out, "--bundle", checkpoint, "--tasks", "foreground", "--json", tmp_path / "o.json")
     assert result.exit_code == 128 + number

@@ -78,7 +78,7 @@ def run(
     from_bag = is_bag(path)
     to_bag = from_bag and out is not None and out.suffix.lower() != ".mp4"
     bag = _BagOptions(image, camera_info, depth, namespace, storage, zstd)
-    names = tasks.split(",")
+    names = [name.strip() for name in tasks.split(",")]
     _check_tasks(names)
     _check_places(path, from_bag, out, rerun, view, json_file)
     bag.check(from_bag, to_bag)
@@ -194,11 +194,11 @@ def _report(console: Console, outputs: list[Output], figures: dict[str, Any]) ->
     from rich.markup import escape
 
     shown = {k: f"{v:.1f}" if isinstance(v, float) else v for k, v in figures.items() if k not in ("refused", "topics")}
-    console.print(", ".join(f"{k} {v}" for k, v in shown.items()))
+    console.print(", ".join(f"{k} {v}" for k, v in shown.items()), markup=False)
     for line in figures.get("refused", ()):
         console.print(f"[yellow]{escape(line)}[/]")
     for topic, count in figures.get("topics", {}).items():
-        console.print(f"{topic}: {count} messages", highlight=False)
+        console.print(f"{topic}: {count} messages", highlight=False, markup=False)
     for output in outputs:
         if output.path is not None:
-            console.print(f"look at {output.path}", soft_wrap=True)
+            console.print(f"look at {output.path}", soft_wrap=True, markup=False)

@@ -72,12 +72,12 @@ def run(
     with _saying_what_is_kept(outputs, lambda: (done, total), console), contextlib.ExitStack() as stack:
         for output in outputs:  # before the network: they find out what cannot be
             stack.enter_context(output)
-        path = settings.bundle or shipped_bundle(report=console.print)
+        path = settings.bundle or shipped_bundle(report=lambda line: console.print(line, markup=False))
         runtime = load_runtime(path, backend=settings.backend, threads=settings.threads or None, tasks=tasks)
         stack.callback(runtime.close)
         estimator = StreamEstimator(runtime)
         for line in estimator.shortcomings if {"keypoints_2d", "keypoints_3d"} & set(tasks) else ():
-            console.print(line, style="yellow", highlight=False)
+            console.print(line, style="yellow", highlight=False, markup=False)
         if not set(tasks) & set(runtime.manifest.tasks):
             has = ", ".join(runtime.manifest.tasks)
             raise UserError(f"the bundle has none of the tasks {', '.join(tasks)}: choose among those it has, {has}")
@@ -104,7 +104,7 @@ def run(
             rate = done / (time.perf_counter() - started)
             progress.update(bar, advance=1, description=f"{rate:.1f} frames/s")
         if estimator.doubt:
-            console.print(estimator.doubt, style="yellow", highlight=False)
+            console.print(estimator.doubt, style="yellow", highlight=False, markup=False)
         totals = ledger.totals()
         if not totals.answered:
             unread = f" ({recording.damaged} could not be read: {recording.notes[-1]})" if recording.damaged else ""
@@ -154,5 +154,6 @@ def _saying_what_is_kept(
         done, total = progress()
         for output in outputs:
             if output.kept is not None:
-                console.print(f"ended early: {output.kept} has {done} of {total or '?'} frames", soft_wrap=True)
+                line = f"ended early: {output.kept} has {done} of {total or '?'} frames"
+                console.print(line, soft_wrap=True, markup=False)
         raise
