@@ -66,7 +66,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: list = []
 
@@ -94,6 +94,7 @@ def verify(
     import math
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from thfm_ros.engine.load import load_runtime
@@ -108,12 +109,15 @@ def verify(
         report("compare")
         rows = verify(runtime, reference, inputs)
     kind = "trained" if manifest.trained else "random weights"
-    table = Table(title=f"{bundle} on {manifest.backend} against torch, {clips} clips, {kind}", title_justify="left")
+    title = f"{bundle} on {manifest.backend} against torch, {clips} clips, {kind}"
+    table = Table(title=escape(title), title_justify="left")
     for column in ("what", "precision", "difference", "limit", "unit", ""):
         table.add_column(column)
     for row in rows:
         value = "nothing to compare" if math.isnan(row.value) else f"{row.value:.3g}"
-        table.add_row(row.name, row.precision, value, f"{row.limit:g}", row.unit, "ok" if row.good else "TOO LARGE")
+        table.add_row(
+            escape(row.name), row.precision, value, f"{row.limit:g}", row.unit, "ok" if row.good else "TOO LARGE"
+        )
     Console().print(table)
     _notes(runtime.notes)
     if json_file is not None:
@@ -179,6 +183,7 @@ def bench(
 
 def _print_bench(result: dict) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     clip, machine = result["clip"], result["machine"]
@@ -189,7 +194,7 @@ def _print_bench(result: dict) -> None:
     )
     if result["rounds"] < result["rounds_asked"]:
         title += f" (at most {result['max_minutes']:g} minutes)"
-    stages = Table(title=title, title_justify="left")
+    stages = Table(title=escape(title), title_justify="left")
     for column in ("run", "stage", "precision", "samples", "median ms", "p95", "p99", "of peak", "x eager"):
         stages.add_column(column, justify="left" if column in ("run", "stage", "precision") else "right")
     totals = Table(title="frames/s of whole clips, by the stages' medians", title_justify="left")
@@ -201,7 +206,7 @@ def _print_bench(result: dict) -> None:
         for name, row in run["stages"].items():
             of_peak, times = row.get("of_peak"), row.get("times_eager")
             stages.add_row(
-                run["name"],
+                escape(run["name"]),
                 name,
                 row["precision"],
                 str(row["samples"]),
@@ -213,7 +218,7 @@ def _print_bench(result: dict) -> None:
         per_clip = run["clip_ms"]
         times, best = run.get("times_eager"), run.get("times_eager_at_peak")
         totals.add_row(
-            run["name"],
+            escape(run["name"]),
             *(f"{1e3 * clip['frames'] / per_clip[k]:.2f}" for k in ("one_dense", "keypoints", "all")),
             *(f"{x['all']:.2f}" if x and "all" in x else "" for x in (times, best)),
             *(f"{run['frames_per_s_by_people'].get(n, float('nan')):.2f}" for n in crowds),

@@ -23,10 +23,10 @@ def progress(title: str, total: int | None, unit: str, kept: str = "") -> Iterat
     )
 
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit + ", {task.fields[rate]}"),
+        TextColumn(unit + ", {task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
@@ -43,5 +43,5 @@ def progress(title: str, total: int | None, unit: str, kept: str = "") -> Iterat
             yield advance
         except BaseException:
             if kept and (done := int(bar.tasks[0].completed)):
-                bar.console.print(f"ended early, after {done} of {total or '?'} {unit}: {kept}")
+                bar.console.print(f"ended early, after {done} of {total or '?'} {unit}: {kept}", markup=False)
             raise

@@ -59,7 +59,7 @@ def generate(
 
     if check:
         count = shards.check(out)
-        console.print(f"{count} shards in {out} are whole")
+        console.print(f"{count} shards in {out} are whole", markup=False)
         report({"shards": count})
         return
     height, width = parse_size(size)
@@ -94,11 +94,12 @@ def generate(
         return
     if preview:
         _preview(config, seed, clips, out, assets, device)
-        console.print(f"wrote {out / 'preview.png'} (all modalities) and {out / 'gallery.png'} (colour)")
+        line = f"wrote {out / 'preview.png'} (all modalities) and {out / 'gallery.png'} (colour)"
+        console.print(line, markup=False)
         report({"preview": str(out / "preview.png"), "gallery": str(out / "gallery.png")})
         return
     manifest = _shards(config, seed, clips, out, per_shard, workers, ray, assets, device)
-    console.print(f"{manifest['clips']} clips in {len(manifest['shards'])} shards at {out}")
+    console.print(f"{manifest['clips']} clips in {len(manifest['shards'])} shards at {out}", markup=False)
     report(manifest)
 
 
@@ -156,5 +157,6 @@ def _shards(config, seed, clips, out, per_shard, workers, ray, assets, device) -
             )
         except BaseException:
             if kept := int(bar.tasks[0].completed):
-                bar.console.print(f"ended early: {kept} of {clips} clips are in {out}; the same command goes on there")
+                line = f"ended early: {kept} of {clips} clips are in {out}; the same command goes on there"
+                bar.console.print(line, markup=False)
             raise

@@ -49,8 +49,8 @@ def run_demo(
         rate = min(video.fps if video else 30.0, STRIDE / (1.6 * pass_s))
     frames = video.frames if video else 0
     for note in video.notes if video else []:
-        console.print(f"{source}: {note}", style="yellow")
-    console.print(f"playing {source} at {rate:.1f} frames/s")
+        console.print(f"{source}: {note}", style="yellow", markup=False)
+    console.print(f"playing {source} at {rate:.1f} frames/s", markup=False)
     if video and rate < video.fps:
         console.print(f"that is {rate / video.fps:.2f}x its own speed, so that every frame is answered")
     console.print(f"listen yourself: ROS_DOMAIN_ID={own_domain()} ros2 topic list")
@@ -74,7 +74,7 @@ def run_demo(
     _show(console, figures)
     if json_file:
         write_json(json_file, {**figures, "network": network})
-    console.print(f"look at {out / 'demo.mp4'} and {out / 'demo.png'} (logs in {out / 'logs'})")
+    console.print(f"look at {out / 'demo.mp4'} and {out / 'demo.png'} (logs in {out / 'logs'})", markup=False)
     if not trained:
         console.print("[yellow]the network has random weights: its outputs are noise[/]")
     return figures
@@ -89,7 +89,7 @@ def _saying_what_is_kept(out: Path, console: Console) -> Iterator[None]:
     except BaseException:
         made = [f for f in (out / "demo.mp4", out / "demo.json") if f.is_file() and f.stat().st_mtime >= begun]
         if made:
-            console.print(f"ended early; what was recorded by then: {', '.join(map(str, made))}")
+            console.print(f"ended early; what was recorded by then: {', '.join(map(str, made))}", markup=False)
         raise
 
 
@@ -105,12 +105,12 @@ def _video(source: str) -> VideoReader | None:
 @contextlib.contextmanager
 def _working(console: Console, what: str) -> Iterator[Callable[[str], None]]:
     """Says what takes a while: with a spinner on a terminal, as a line in a log. Gives what changes the words."""
-    with console.status(what) as status:
+    with console.status(escape(what)) as status:
 
         def say(words: str) -> None:
-            status.update(words)
+            status.update(escape(words))
             if not console.is_terminal:
-                console.print(words)
+                console.print(words, markup=False)
 
         say(what)
         yield say
@@ -171,7 +171,8 @@ def measure_pass(bundle: Path, console: Console) -> tuple[float, dict[str, Any]]
         runtime.close()
     console.print(
         f"{m.preset} {m.width}x{m.height}x{m.frames} on {m.backend} in {network['precision']}: "
-        f"{seconds:.2f} s for a clip, all {len(DEMO_TASKS)} tasks of {len(TASKS)}"
+        f"{seconds:.2f} s for a clip, all {len(DEMO_TASKS)} tasks of {len(TASKS)}",
+        markup=False,
     )
     for line in (*network["refused"], *estimator.shortcomings):
         console.print(f"[yellow]{escape(line)}[/]")

@@ -67,7 +67,7 @@ class Progress:
         for name, picture in pictures.items():
             self.writer.add_image(name, picture, step)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        self.bar.console.print(f"step {step}  held out: {shown}")
+        self.bar.console.print(f"step {step}  held out: {shown}", markup=False)
 
     def _write(self, kind: str, step: int, samples: int, values: dict[str, float], **more: Any) -> None:
         line = {"kind": kind, "step": step, "samples": samples, "seconds": round(self.seconds, 1), **more, **values}
