@@ -20,6 +20,7 @@ from thfm_ros.train.backdrop import before_photographs
 from thfm_ros.train.config import AugmentConfig, WindowConfig
 from thfm_ros.train.data import draw
 from thfm_ros.train.detail import MOST, OUTLINE, SPREAD, detailed
+from thfm_ros.train.trainer import Trainer
 
 SIZE = 144
 KEYS = [(0, n) for n in range(40)]
@@ -114,10 +115,17 @@ def test_a_step_shows_photographs_where_no_task_asks_about_the_scene(photographs
     assert_close(seen.rgb, plain.rgb)
 
 
-def test_photographs_are_asked_for_where_there_are_none() -> None:
-    config = tiny(augment={"backdrops": 1.0}, tasks={"foreground": 1.0})
-    with pytest.raises(UserError, match=r"augment\.backdrops: expected a folder of photographs in data\.backgrounds"):
-        augmented([Discs()(i) for i in range(4)], draw(config, 3), config, torch.device("cpu"))
+def test_a_run_without_photographs_says_so_and_keeps_what_was_rendered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(augment={"backdrops": 1.0, "mirror": 0.5})
+    Trainer(config, tmp_path, Discs())
+    assert "no data.backgrounds" in capsys.readouterr().out
+    plain = replace(config, augment=AugmentConfig(mirror=0.5))
+    clips, where = [Discs()(i) for i in range(4)], torch.device("cpu")
+    seen, kept = (augmented(clips, draw(c, 3), c, where) for c in (config, plain))
+    assert torch.equal(seen.rgb, kept.rgb)
+    assert torch.equal(seen.scene, kept.scene)
 
 
 @pytest.mark.parametrize("wrong", [{"backdrops": 1.5}, {"detail": -0.1}])

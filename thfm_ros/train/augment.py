@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thfm_ros.errors import UserError
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.synth.places import PictureFolder
@@ -90,7 +89,7 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
         if config.data.oversample > 1:
             width, height = config.data.width, config.data.height
         batch, beyond = _seen(batch, views, width, height)
-    if how.backdrops:
+    if how.backdrops and config.data.backgrounds:
         batch = _before_photographs(batch, beyond, part, config, keys)
     if how.detail:
         shown = detailed(batch.rgb, batch.alpha, beyond, [(*key, 4) for key in keys], how.detail)
@@ -106,8 +105,6 @@ def _before_photographs(
     batch: ClipBatch, beyond: Tensor, part: Draw, config: TrainConfig, keys: Sequence[tuple[int, ...]]
 ) -> ClipBatch:
     """The batch with other photographs behind its people, where no task asks about what was there."""
-    if not config.data.backgrounds:
-        raise UserError("augment.backdrops: expected a folder of photographs in data.backgrounds, found none")
     about_people = [all(get_task(name).human for name in names) for names in part.tasks]
     chosen = [
         human and np.random.default_rng((*key, 6)).random() < config.augment.backdrops

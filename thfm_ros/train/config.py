@@ -139,9 +139,9 @@ class AugmentConfig:
 
     mirror: chance of a mirrored clip. zoom: the smallest window cut out, as part of the image along each side.
     colour: standard deviation of the logarithms of brightness and gamma.
-    backdrops: share of the views, but for those of scene tasks, with another photograph of `data.backgrounds` behind
-        the people (`train.backdrop`). detail: share of the clips whose people and surroundings are brought to like
-        detail (`train.detail`).
+    backdrops: share of the views, but for those of scene tasks, with another photograph of `data.backgrounds`, if there
+        are any, behind the people (`train.backdrop`).
+    detail: share of the clips whose people and surroundings are brought to like detail (`train.detail`).
     windows: around one person each. appearance: pictures as bad cameras make them.
     """
 

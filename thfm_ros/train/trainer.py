@@ -84,6 +84,8 @@ class Trainer:
         self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
         patch = self.checkpoint.vae.config.scale_factor_spatial * self.checkpoint.transformer.config.patch_size[2]
+        if config.augment.backdrops and not config.data.backgrounds and self.accelerator.is_main_process:
+            print("no data.backgrounds: without photographs augment.backdrops leaves all surroundings as they are")
         windows = config.augment.windows
         for name, pixels in (("width", windows.width), ("height", windows.height)):
             if windows.share and pixels % patch:
