@@ -41,7 +41,7 @@ def test_a_person_survives_the_message() -> None:
     (msg,) = array.people
     assert [j.name for j in msg.joints] == list(JOINTS.joints)
     assert (msg.root.x, msg.root.z) == (0.5, 3.0)
-    assert math.isclose(msg.score, 0.5, abs_tol=1e-6)
+    assert math.isclose(msg.score, before.score, abs_tol=1e-6)
     (after,) = people_from_msg(array)
     assert (after.id, after.joint_set, after.image_size) == (before.id, before.joint_set, before.image_size)
     for name in ("xy", "xyz", "xyz_relative", "confidence", "velocity"):

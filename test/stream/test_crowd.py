@@ -14,7 +14,7 @@ from stream_fakes import FakeManifest
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
 from thfm_ros.stream.offline import run_stream
-from thfm_ros.stream.people import Person
+from thfm_ros.stream.people import Person, score_of
 
 NS = 1_000_000_000
 TASKS = ["foreground", "keypoints_2d", "keypoints_3d"]
@@ -350,3 +350,11 @@ def test_without_a_camera_s_calibration_people_have_ids_and_no_place() -> None:
     results = estimator.step(TASKS)
     assert [len(r.people) for r in results] == [3] * 4
     assert all(np.isnan(p.velocity).all() and np.isnan(p.covariance).all() for r in results for p in r.people)
+
+
+def test_half_a_body_scores_as_much_as_a_whole_one() -> None:
+    sure, whole = np.full(32, 0.9), np.full(32, 0.9)
+    sure[12:] = 0.0  # a face and shoulders
+    assert score_of(sure) == pytest.approx(score_of(whole)) == pytest.approx(0.9)
+    assert score_of(np.full(32, 0.35)) == pytest.approx(0.35)  # a thing that looks a little like everything
+    assert score_of(np.array([0.5, 0.7])) == pytest.approx(0.6)

@@ -24,6 +24,7 @@ from thfm_ros.letterbox import Letterbox
 from thfm_ros.skeleton import convert
 from thfm_ros.stream.crowd import detector
 from thfm_ros.stream.estimator import StreamConfig, StreamEstimator
+from thfm_ros.stream.people import score_of
 from thfm_ros.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def found_person(
 ) -> FoundPerson:
     """The one person of a whole picture: joints (K, 2) in [0, 1] of the letterboxed one, everybody's mask."""
     pixels = letterbox.points_to_source(np.asarray(xy, float) * np.array(letterbox.target)) - 0.5
-    return FoundPerson(as_coco(pixels, visibility, joint_set), float(np.mean(visibility)), alpha > 0.5)
+    return FoundPerson(as_coco(pixels, visibility, joint_set), score_of(np.asarray(visibility)), alpha > 0.5)
 
 
 def as_coco(xy: np.ndarray, visibility: np.ndarray, joint_set: str) -> np.ndarray:

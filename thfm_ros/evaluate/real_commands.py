@@ -162,7 +162,7 @@ def nobody(
     stretch = f", {begin:g} s to {'the end' if end is None else f'{end:g} s'}, {data.rate:g} a second"
     protocol = {
         "pictures": f"{root}{'' if root.is_dir() else stretch}",
-        "reported": f"somebody whose joints have a mean visibility of {run.MIN_SCORE:g} or more",
+        "reported": f"somebody whose 12 surest joints have a mean visibility of {run.MIN_SCORE:g} or more",
         "masked": f"the mask (over 0.5) holds more than {run.LARGE:g} of the picture",
     }
     report = _report("nobody", "Real pictures: nobody is there", protocol, {})

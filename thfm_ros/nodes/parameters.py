@@ -127,7 +127,7 @@ PARAMETERS: dict[str, Spec] = {
             "Size of output images. model: the network's, without letterbox borders; input: the camera's.",
             choices=("model", "input"),
         ),
-        Spec("min_score", 0.4, "now", "People with a lower mean joint confidence are not reported.", (0.0, 1.0)),
+        Spec("min_score", 0.6, "now", "Who has a lower mean of the 12 surest joints is not reported.", (0.0, 1.0)),
         Spec(
             "max_people",
             6,

@@ -17,7 +17,7 @@ from thfm_ros.skeleton import JointSet
 from thfm_ros.stream.detect import Detected, Detection, overlap, share
 from thfm_ros.stream.frame import Frame
 from thfm_ros.stream.motion import Velocities
-from thfm_ros.stream.people import Person, locate, root_covariance
+from thfm_ros.stream.people import Person, locate, root_covariance, score_of
 from thfm_ros.stream.smooth import JointSmoother
 from thfm_ros.stream.torso import BodySize
 from thfm_ros.stream.tracker import NS, Place, Track, Tracker
@@ -73,7 +73,9 @@ class Skeleton:
         return np.concatenate([xy.min(0), xy.max(0)])
 
     def sound(self, min_score: float) -> bool:
-        return bool(self.confidence.mean() >= min_score and np.isfinite(self.xy).all() and np.isfinite(self.xyz).all())
+        """Whether somebody is there, and every joint has a place."""
+        placed = np.isfinite(self.xy).all() and np.isfinite(self.xyz).all()
+        return bool(score_of(self.confidence) >= min_score and placed)
 
 
 @dataclass

@@ -68,7 +68,7 @@ class StreamConfig:
     warmup: Literal["pad", "hold"] = "pad"
     output: Literal["model", "input"] = "model"
     newest_only: bool = False
-    min_score: float = 0.4  # people below it are not reported
+    min_score: float = 0.6  # people below it are not reported
     max_people: int = 6  # the nearest are reported (not measured: the largest in the image), the others counted
     absence_s: float = 3.0  # who is not seen for longer comes back as somebody else
     confirm_s: float = 0.15  # who is seen for less is not reported: a flicker

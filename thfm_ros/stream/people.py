@@ -12,6 +12,16 @@ from thfm_ros.stream.lens import Lens
 
 BODY_SIZE, MEASURED = 0.12, 0.03  # what a distance by the body's usual size, and one that was measured, is off by
 JOINTS_PX = 0.02  # what joints are off by in the image, in parts of the person's height
+SUREST = 12  # joints that say whether somebody is there
+
+
+def score_of(confidence: np.ndarray) -> float:
+    """Return the mean confidence of the `SUREST` joints that are surest, of (K,) in [0, 1].
+
+    Of a face, or of somebody whom the picture's edge cuts, a dozen joints are seen: a mean of all would tell how much
+    of a person is in the picture, not whether one is.
+    """
+    return float(np.sort(confidence)[-SUREST:].mean())
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class Person:
 
     @property
     def score(self) -> float:
-        """Mean confidence of the joints."""
-        return float(self.confidence.mean())
+        """See `score_of`."""
+        return score_of(self.confidence)
 
     @property
     def root(self) -> np.ndarray:
