@@ -137,8 +137,9 @@ def test_only_those_to_train_on_go_to_extremes(assets):
 
     made = ("agile", "gait", "kicks", "dances")
     assert not any(drawn("test", kind) for kind in made)
-    assert 0.15 < drawn("train", "agile") / 200 < 0.35
-    assert all(0.05 < drawn("train", kind) / 200 < 0.22 for kind in made[1:])
+    shares = {kind: drawn("train", kind) / 200 for kind in made}
+    assert all(0.03 < share < 0.36 for share in shares.values())
+    assert max(shares, key=shares.__getitem__) == "gait", "people walk more often than they do anything wild"
 
 
 def test_many_bundled_takes_leave_room_for_the_others(assets, monkeypatch):
