@@ -87,7 +87,7 @@ def test_errors_of_the_system_are_one_line(error, line, monkeypatch, capsys):
 def test_doctor_reports_this_machine(tmp_path):
     done = thfm("doctor", "--json", str(tmp_path / "doctor.json"))
     found = {f["what"]: f for f in json.loads((tmp_path / "doctor.json").read_text())}
-    assert found["Python 3.10-3.13"]["found"].startswith(".".join(map(str, sys.version_info[:3])))
+    assert found["Python 3.10-3.14"]["found"].startswith(".".join(map(str, sys.version_info[:3])))
     assert done.returncode == int(any(f["state"] == "missing" for f in found.values()))
     for finding in found.values():
         assert finding["state"] == "ok" or finding["fix"] or "none" in finding["found"]
