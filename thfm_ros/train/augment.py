@@ -69,7 +69,7 @@ class View(NamedTuple):
 
 
 def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, device: torch.device) -> ClipBatch:
-    """The clips of a step as its views and cameras show them: a function of (config, step, clips) alone."""
+    """The clips of a step, or of a part of it, as views and cameras show them: a function of (config, step, clips)."""
     how = config.augment
     keys = [(config.seed, part.step, clip) for clip in part.clips]
     if part.joints_alone:
@@ -122,7 +122,7 @@ def _photographs(folder: str) -> PictureFolder:
 
 
 def _with_somebody(clips: Sequence[TrainingClip], keys: Sequence[tuple[int, ...]]) -> list[TrainingClip]:
-    """Most clips without anybody replaced by the next one that shows somebody: they teach joints' visibility alone."""
+    """Most clips without anybody replaced by one of these that shows somebody: they teach joints' visibility alone."""
     shown = [clip.instances is not None and bool(clip.instances.any()) for clip in clips]
     found = [i for i, somebody in enumerate(shown) if somebody]
     if not found:
