@@ -1,7 +1,8 @@
 """Named joint sets and the maps between them, by joint name.
 
 The network predicts `thfm32`: the 24 SMPL joints plus the face, the head's top and the heels, from which every
-other set here follows by name or by a convex combination of names.
+other set here follows by name or by a convex combination of names. Sets with COCO's definitions have some joints where
+its annotators mark them.
 """
 
 from __future__ import annotations
@@ -118,6 +119,12 @@ _SYNTHESISED: dict[str, tuple[dict[str, float], ...]] = {
     "spine": ({"spine2": 1.0}, {"pelvis": 0.5, "thorax": 0.5}),
 }
 
+# COCO's annotators mark shoulders, elbows and hips beside the joints of a body model: each lies on the line to another
+# joint of its side, at this share of the way. Measured with a network that learned COCO's joints, MoveNet, on 604
+# generated people (docs/evaluate.md). OpenPose, whose joints hri18 has, learned them too.
+_MARKED_SETS = ("coco17", "hri18")
+_MARKED_TOWARDS = {"shoulder": ("ear", 0.16), "elbow": ("shoulder", 0.09), "hip": ("knee", 0.065)}
+
 
 def get_joint_set(name: str) -> JointSet:
     """The joint set of that name; UserError that lists the known ones otherwise."""
@@ -125,6 +132,16 @@ def get_joint_set(name: str) -> JointSet:
         return JOINT_SETS[name]
     except KeyError:
         raise UserError(f"unknown joint set '{name}': expected one of {', '.join(JOINT_SETS)}") from None
+
+
+def _as_marked(source: JointSet) -> np.ndarray:
+    """(K, K) convex weights: the joints where COCO's annotators mark them, from those of a body model."""
+    weights = np.eye(len(source))
+    for joint, (towards, share) in _MARKED_TOWARDS.items():
+        for side in ("left", "right"):
+            row = source.index(f"{side}_{joint}")
+            weights[row, [row, source.index(f"{side}_{towards}")]] = 1 - share, share
+    return weights
 
 
 @cache
@@ -146,6 +163,8 @@ def mapping(src: str, dst: str) -> np.ndarray:
             weights[row, source.index(name)] = weight
     if missing:
         raise UserError(f"joint set '{src}' cannot give {', '.join(missing)} of '{dst}'")
+    if src == DEFAULT_JOINT_SET and dst in _MARKED_SETS:
+        weights = weights @ _as_marked(source)
     weights.setflags(write=False)
     return weights
 

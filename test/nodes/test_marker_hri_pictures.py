@@ -102,12 +102,15 @@ def test_hri_messages_map_joints_by_name() -> None:
     points = hri.skeleton2d(body, header, types).skeleton
     assert len(points) == 18
     scale = np.array([96.0, 64.0])
-    order = {"nose": 0, "right_shoulder": 2, "right_wrist": 4, "left_shoulder": 5, "left_ankle": 13, "right_ear": 17}
+    order = {"nose": 0, "right_wrist": 4, "left_wrist": 7, "right_knee": 9, "left_ankle": 13, "right_ear": 17}
     for name, index in order.items():
         expected = body.xy[JOINTS.index(name)] / scale
         assert (points[index].x, points[index].y) == pytest.approx(tuple(expected))
-    neck = (body.xy[JOINTS.index("left_shoulder")] + body.xy[JOINTS.index("right_shoulder")]) / 2 / scale
-    assert (points[1].x, points[1].y) == pytest.approx(tuple(neck))
+    neck, right, left = (np.array([points[i].x, points[i].y]) for i in (1, 2, 5))
+    assert neck == pytest.approx((right + left) / 2)
+    for found, side in ((right, "right"), (left, "left")):  # COCO's, between the body's shoulder and the ear
+        shoulder, ear = (body.xy[JOINTS.index(f"{side}_{joint}")] / scale for joint in ("shoulder", "ear"))
+        assert np.linalg.norm(found - shoulder) < 0.25 * np.linalg.norm(ear - shoulder)
     roi = hri.region(body, header, types)
     assert 0 <= roi.xmin < roi.xmax <= 1
     assert 0 <= roi.ymin < roi.ymax <= 1
