@@ -13,6 +13,7 @@ from thfm_ros.synth.dance import dance_motion
 from thfm_ros.synth.gait import gait_motion
 from thfm_ros.synth.kick import kick_motion
 from thfm_ros.synth.outfit import dress
+from thfm_ros.synth.posture import seated_motion, standing_motion
 
 JOINTS = motion.JOINTS
 
@@ -290,3 +291,29 @@ def test_rotations_agree_with_matrices():
     x, y = rng.normal(size=3), rng.normal(size=3)
     turned = rotations.to_matrix(rotations.between(x, y)) @ x
     assert np.allclose(turned / np.linalg.norm(turned), y / np.linalg.norm(y))
+
+
+def test_upright_people_look_ahead_whatever_their_trunk_does(assets):
+    pitches = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        captured = known_motions(assets, "train", None)
+        made = [standing_motion(rng, 1.0), seated_motion(rng, 1.0), gait_motion(rng, 1.0)]
+        for moved in (*made, captured[rng.integers(len(captured))]):
+            turns = rotations.to_matrix(motion.global_rotations(moved.rotations))
+            upright = turns[:, JOINTS.index("chest"), 2, 2] > 0.8
+            pitches.append(np.degrees(np.arcsin(-turns[upright, JOINTS.index("neck"), 2, 1])))
+    median, spread = (f([np.median(p) for p in pitches if len(p)]) for f in (np.median, np.std))
+    assert -10 < median < 2
+    assert 5 < spread < 25
+
+
+def test_a_levelled_head_turns_with_the_trunk_of_a_motion_that_lies(assets):
+    moved = motion.random_motion(np.random.default_rng(3), 1.0)
+    moved.rotations[:, JOINTS.index("neck")] = rotations.from_rotvec(np.array([0.6, 0.0, 0.0]))
+    level = motion.levelled(moved).rotations
+    pitch = motion.global_rotations(level)[:, JOINTS.index("neck")]
+    ahead = -rotations.to_matrix(pitch)[:, 2, 1]
+    assert np.median(np.arcsin(ahead)) == pytest.approx(motion.LEVEL, abs=0.05)
+    moved.rotations[:, 0] = rotations.from_rotvec(np.array([1.5, 0.0, 0.0]))
+    assert np.array_equal(motion.levelled(moved).rotations, moved.rotations)

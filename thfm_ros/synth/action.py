@@ -28,6 +28,7 @@ from thfm_ros.synth.motion import (
     from_capture,
     from_humanoid,
     joint_noise,
+    levelled,
     mirrored,
     random_motion,
     sample,
@@ -106,7 +107,7 @@ def known_motions(assets: Assets, split: str, bvh: BvhFolder | None) -> tuple[Mo
                 "names: add more or rename one"
             )
         held += own
-    return tuple(held)
+    return tuple(levelled(m) for m in held)
 
 
 def choose_motion(rng: np.random.Generator, assets: Assets, config: SynthConfig, duration: float) -> Motion:

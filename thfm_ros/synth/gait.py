@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thfm_ros.synth.motion import JOINTS, Motion
+from thfm_ros.synth.motion import JOINTS, LEVEL, Motion
 from thfm_ros.synth.rotations import from_rotvec
 
 FPS = 30.0
@@ -38,7 +38,8 @@ def gait_motion(rng: np.random.Generator, duration: float) -> Motion:
     sway = rng.normal(0, 0.05) * np.sin(phase)
     vectors["root"] = np.stack([lean + 0.02 * np.cos(2 * phase), sway, -twist], -1)
     vectors["chest"][:] = rng.normal((0.05, 0, 0), (0.1, 0.05, 0.05)) + np.stack([0 * twist, -sway, 1.6 * twist], -1)
-    vectors["neck"][:] = rng.normal((-0.5 * lean, 0, 0), (0.15, 0.1, 0.3))
+    looking = -LEVEL - 0.9 * (lean + vectors["chest"][0, 0])  # ahead, however the trunk leans
+    vectors["neck"][:] = rng.normal((looking, 0, 0), (0.2, 0.1, 0.3))
     hip, thigh, knee, heel, push = (style(x) for x in (HIP, THIGH, KNEE, HEEL, PUSH))
     arm, elbow, wide = style(ARM), style(ELBOW), abs(rng.normal(0.12, 0.1))
     for side, turn in (("l", 0.0), ("r", np.pi)):

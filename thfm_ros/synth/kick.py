@@ -66,7 +66,7 @@ def _kick(
         f"{other}hip": np.array([rng.normal(-0.1, 0.1), rng.normal(0, 0.08), rng.normal(0, 0.3)]),
         f"{other}knee": np.array([0.05 + 0.6 * rng.beta(0.8, 2.0), 0, 0]),
         "chest": rng.normal((0.25, 0, 0), (0.2, 0.1, 0.3)),
-        "neck": np.array([0.3, 0.0, 0.0]) + rng.normal(0, (0.2, 0.1, 0.4)),
+        "neck": np.array([-0.2, 0.0, 0.0]) + rng.normal(0, (0.2, 0.1, 0.4)),
     }
     for s in "lr":
         if not guards or rng.random() < 0.3:  # flung: forward on the other side, back and out on the kicking one

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thfm_ros.synth.rotations import from_rotvec, multiply, slerp, smooth_noise
+from thfm_ros.synth.rotations import from_rotvec, multiply, slerp, smooth_noise, to_matrix
 
 JOINTS = [
     "root",
@@ -48,6 +48,7 @@ LIMITS = {
 _HUMANOID_AXES = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float)
 _HUMANOID_LEG = 0.83  # hip to ankle of its model, metres
 CAPTURE_FPS = 30.0
+LEVEL = -0.07  # radians above the horizon that upright people look, on average
 _UNIT = 1000  # what 1 is in a capture: steps of a tenth of a degree, or a thousandth of a leg
 
 
@@ -125,6 +126,21 @@ def mirrored(motion: Motion) -> Motion:
     """Left and right exchanged."""
     rotations = motion.rotations[:, MIRROR] * np.array([1, 1, -1, -1])
     return replace(motion, rotations=rotations, root=motion.root * np.array([-1, 1, 1]), name=motion.name + "~")
+
+
+def levelled(motion: Motion) -> Motion:
+    """The same motion with the head turned up or down by one angle, so that its median pitch is `LEVEL` where the trunk
+    is upright. Every skeleton has its own zero of the head: captured ones look down by up to 40 degrees without it."""
+    turns = to_matrix(global_rotations(motion.rotations))
+    upright = turns[:, JOINTS.index("chest"), 2, 2] > 0.8
+    if upright.sum() < 5:
+        return motion
+    pitch = np.arcsin(np.clip(-turns[upright, JOINTS.index("neck"), 2, 1], -1, 1))  # of the head's -y
+    down = np.clip(np.median(pitch) - LEVEL, -0.8, 0.8)
+    rotations = motion.rotations.copy()
+    neck = JOINTS.index("neck")
+    rotations[:, neck] = multiply(rotations[:, neck], from_rotvec(np.array([down, 0.0, 0.0])))
+    return replace(motion, rotations=rotations)
 
 
 def random_motion(rng: np.random.Generator, duration: float) -> Motion:

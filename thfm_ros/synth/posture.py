@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thfm_ros.synth.motion import JOINTS, Motion
+from thfm_ros.synth.motion import JOINTS, LEVEL, Motion
 from thfm_ros.synth.rotations import from_rotvec, multiply, smooth_noise
 
 # How common each is.
@@ -32,9 +32,16 @@ def standing_motion(rng: np.random.Generator, duration: float) -> Motion:
     return held_still(rng, duration, "standing", _upright(rng, rng.normal(0.0, 0.07)))
 
 
+def look_ahead(rng: np.random.Generator, out: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turns the head back by most of what pelvis and chest lean, as far as necks go: people look where they act."""
+    leaning = min(out["root"][0] + out["chest"][0], 0.6)
+    out["neck"][0] = np.clip(rng.normal(-LEVEL, 0.26) - 0.9 * leaning, -0.85, 0.6)
+    return out
+
+
 def _upright(rng: np.random.Generator, lean: float) -> Posture:
     """On legs that are nearly straight."""
-    out = upper_body(rng, lean)
+    out = look_ahead(rng, upper_body(rng, lean))
     for side in "lr":
         bent = abs(rng.normal(0, 0.06))
         out[f"{side}hip"] = np.array([-lean - bent, -rng.uniform(0, 0.15), rng.normal(0, 0.1)])
@@ -55,7 +62,7 @@ def carrying_motion(rng: np.random.Generator, duration: float) -> Motion:
 def carried_motion(rng: np.random.Generator, duration: float) -> Motion:
     """A child on somebody's arms: knees apart and bent, upright or against a shoulder."""
     lean = rng.uniform(-0.2, 0.4)
-    out = upper_body(rng, lean)
+    out = look_ahead(rng, upper_body(rng, lean))
     for side in "lr":
         out[f"{side}hip"] = np.array([-rng.uniform(0.9, 1.6) - lean, -rng.uniform(0.3, 0.7), 0.0])
         out[f"{side}knee"] = np.array([rng.uniform(0.6, 1.5), 0.0, 0.0])
@@ -66,7 +73,7 @@ def carried_motion(rng: np.random.Generator, duration: float) -> Motion:
 def mounted_motion(rng: np.random.Generator, duration: float) -> Motion:
     """Somebody on a horse: legs down its sides, hands at the reins or anywhere."""
     lean = rng.uniform(-0.1, 0.4)
-    out = upper_body(rng, lean)
+    out = look_ahead(rng, upper_body(rng, lean))
     reins = rng.random() < 0.7
     for side in "lr":
         if reins:
@@ -141,7 +148,7 @@ def upper_body(rng: np.random.Generator, lean: float) -> dict[str, np.ndarray]:
 
 def _seated(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(-0.35, 0.35)
-    out = upper_body(rng, lean)
+    out = look_ahead(rng, upper_body(rng, lean))
     apart = rng.uniform(0, 0.35)
     for side in "lr":
         thigh, shin = rng.normal(1.45, 0.1), rng.normal(0.0, 0.35)
@@ -155,7 +162,7 @@ def _seated(rng: np.random.Generator) -> Posture:
 
 def _floor(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(-0.5, 0.25)
-    out = upper_body(rng, lean)
+    out = look_ahead(rng, upper_body(rng, lean))
     crossed = rng.random() < 0.4
     for side in "lr":
         if crossed:
@@ -211,6 +218,7 @@ def _riding(rng: np.random.Generator) -> Posture:
     lean = rng.uniform(0.0, 0.6)
     out = upper_body(rng, lean)
     out["chest"], low = np.array([rng.uniform(0.1, 0.4), 0.0, 0.0]), rng.choice(["l", "r"])
+    look_ahead(rng, out)
     reach, bent = -1.0 - lean + rng.normal(0, 0.1), -rng.uniform(0.3, 0.7)
     for side in "lr":
         out[f"{side}shoulder"] = np.array([reach + 0.3, -0.2, 0.1])

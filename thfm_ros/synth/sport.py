@@ -7,14 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from thfm_ros.synth.motion import Motion
-from thfm_ros.synth.posture import Posture, held_still, upper_body
+from thfm_ros.synth.posture import Posture, held_still, look_ahead, upper_body
 
 Legs = tuple[float, float, float, float]  # how far a thigh is raised, the knee bent, the leg out and turned; radians
 
 
 def sport_motion(rng: np.random.Generator, duration: float, name: str) -> Motion:
     """A moment of one of SPORTS, held with small movements."""
-    return held_still(rng, duration, name, SPORTS[name][0](rng))
+    out, base = SPORTS[name][0](rng)
+    return held_still(rng, duration, name, (out if name == "serving" else look_ahead(rng, out), base))
 
 
 def _legs(out: dict[str, np.ndarray], lean: float, left: Legs, right: Legs) -> None:
