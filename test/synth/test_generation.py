@@ -242,3 +242,10 @@ def test_a_camera_far_away_shows_small_people_off_the_middle(assets):
     assert high / 8 < low < high / 3
     assert (away_place > place).any()
     assert ((across > 0) & (across < 240)).mean() > 0.95
+
+
+def test_most_cloth_is_dull_and_some_of_it_vivid():
+    rng = np.random.default_rng(0)
+    colours = np.stack([random_cloth(rng, "train").a for _ in range(600)]) ** (1 / 2.2)
+    vivid = np.ptp(colours, axis=1) > 0.4
+    assert 0.08 < vivid.mean() < 0.22

@@ -15,6 +15,7 @@ from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.action import Action, Part
 from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
+from thfm_ros.synth.materials import UPPER, colour_of
 from thfm_ros.synth.motion import Motion
 from thfm_ros.synth.posture import (
     carried_motion,
@@ -25,7 +26,6 @@ from thfm_ros.synth.posture import (
     standing_motion,
     wheeled_motion,
 )
-from thfm_ros.synth.prints import UPPER, colour_of
 from thfm_ros.synth.sport import EQUIPPED, SPORTS, sport_motion
 
 JOINTS = JOINT_SETS["thfm32"].joints

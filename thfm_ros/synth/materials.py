@@ -87,6 +87,37 @@ def random_colour(rng: np.random.Generator, vivid: float = 0.5) -> np.ndarray:
     return linear(np.array(colorsys.hsv_to_rgb(rng.random(), saturation, rng.uniform(0.15, 0.95))))
 
 
+# sRGB of cloth, and how common each is on the upper body: white, black, greys, navy, blues, reds, greens, yellow,
+# orange, pink, purple, beige, brown. Most cloth is dull; a seventh of the tops is vivid.
+COLOURS = (
+    (0.94, 0.94, 0.93),
+    (0.05, 0.05, 0.06),
+    (0.62, 0.63, 0.64),
+    (0.25, 0.26, 0.28),
+    (0.1, 0.13, 0.26),
+    (0.12, 0.25, 0.62),
+    (0.55, 0.7, 0.88),
+    (0.75, 0.1, 0.12),
+    (0.4, 0.07, 0.12),
+    (0.12, 0.42, 0.2),
+    (0.36, 0.4, 0.25),
+    (0.95, 0.8, 0.2),
+    (0.93, 0.45, 0.12),
+    (0.93, 0.6, 0.7),
+    (0.38, 0.2, 0.5),
+    (0.8, 0.72, 0.58),
+    (0.36, 0.24, 0.16),
+)
+UPPER = np.array([18, 18, 11, 8, 10, 4, 6, 4, 3, 2, 3, 1, 1, 1.5, 1, 5, 3.5], float)
+LOWER = np.array([5, 22, 9, 12, 16, 2.5, 2, 1, 1, 0.7, 4, 0.3, 0.3, 0.7, 0.4, 10, 5], float)
+
+
+def colour_of(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
+    """Linear RGB near one of COLOURS."""
+    base = np.array(COLOURS[rng.choice(len(COLOURS), p=weights / weights.sum())])
+    return linear(np.clip(base * rng.uniform(0.8, 1.15) + rng.normal(0, 0.02, 3), 0.02, 0.98))
+
+
 HELD_OUT_PATTERNS = ("camo", "zigzag", "houndstooth", "checks")  # on clothes of the split "test" only
 
 
@@ -99,13 +130,14 @@ def random_cloth(rng: np.random.Generator, split: str, weights: dict[str, float]
     held = np.array([n in HELD_OUT_PATTERNS for n in names])
     fancy = np.array([n.startswith("fancy") for n in names])
     p *= np.where(held, 8.0 if split == "test" else 0.0, 1.0) * np.where(fancy & (split == "test"), 0.0, 1.0)
-    a = random_colour(rng)
-    b = random_colour(rng) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
+    colour = lambda: random_colour(rng) if rng.random() < 0.1 else colour_of(rng, UPPER)  # noqa: E731
+    a = colour()
+    b = colour() if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
     return Material(
         "cloth",
         a,
         b,
-        random_colour(rng),
+        colour(),
         pattern=int(rng.choice(len(names), p=p / p.sum())),
         scale=float(rng.uniform(2.2, 6.0)),
         folds=float(rng.uniform(0.12, 0.4)),

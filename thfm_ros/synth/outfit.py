@@ -9,7 +9,17 @@ import numpy as np
 from thfm_ros.synth.body import PARTS, Body, Identity
 from thfm_ros.synth.dressed import Builder, Dressed
 from thfm_ros.synth.hair import add_hair
-from thfm_ros.synth.materials import KINDS, PATTERNS, Material, linear, random_cloth, random_colour
+from thfm_ros.synth.materials import (
+    KINDS,
+    LOWER,
+    PATTERNS,
+    UPPER,
+    Material,
+    colour_of,
+    linear,
+    random_cloth,
+    random_colour,
+)
 from thfm_ros.synth.mesh import vertex_normals
 from thfm_ros.synth.prints import choose_kind, printed
 from thfm_ros.synth.wardrobe import Wardrobe
@@ -179,10 +189,10 @@ def _add_shoes(
     sole = rng.uniform(0.012, 0.035)
     height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
     shoe_cut = w.shoe(height)
-    colour = random_colour(rng)
-    band = random_colour(rng) if rng.random() < 0.5 else linear(np.full(3, 0.9))
+    colour = random_colour(rng) if rng.random() < 0.15 else colour_of(rng, LOWER)
+    band = colour_of(rng, UPPER) if rng.random() < 0.5 else linear(np.full(3, 0.9))
     leather = Material(
-        "shoe", colour, band, random_colour(rng), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
+        "shoe", colour, band, colour_of(rng, UPPER), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
     )
     feet = out.body.parts[w.shoes_source[w.shoes_faces[:, 0]]]
     shape = rest[w.shoes_source] + (w.shoes - t[w.shoes_source]) * stature

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from thfm_ros.synth.materials import DECALS, PATTERNS, TRIMS, Material, linear
+from thfm_ros.synth.materials import DECALS, LOWER, PATTERNS, TRIMS, UPPER, Material, colour_of, linear
 
 KINDS = {"shirt": 0.31, "team": 0.23, "blouse": 0.16, "suit": 0.11, "work": 0.07, "bathing": 0.12}
-# sRGB of cloth, and how common each is on the upper body: white, black, greys, navy, blues, reds, greens, yellow,
-# orange, pink, purple, beige, brown.
-COLOURS = (
-    (0.94, 0.94, 0.93),
-    (0.05, 0.05, 0.06),
-    (0.62, 0.63, 0.64),
-    (0.25, 0.26, 0.28),
-    (0.1, 0.13, 0.26),
-    (0.12, 0.25, 0.62),
-    (0.55, 0.7, 0.88),
-    (0.75, 0.1, 0.12),
-    (0.4, 0.07, 0.12),
-    (0.12, 0.42, 0.2),
-    (0.36, 0.4, 0.25),
-    (0.95, 0.8, 0.2),
-    (0.93, 0.45, 0.12),
-    (0.93, 0.6, 0.7),
-    (0.38, 0.2, 0.5),
-    (0.8, 0.72, 0.58),
-    (0.36, 0.24, 0.16),
-)
-UPPER = np.array([16, 14, 8, 5, 8, 8, 6, 9, 3, 5, 3, 3, 3, 3, 2, 4, 2], float)
-LOWER = np.array([5, 20, 7, 10, 14, 4, 2, 2, 1, 1, 4, 0.3, 0.5, 1, 0.5, 10, 5], float)
 DENIM = ((0.1, 0.14, 0.24), (0.2, 0.28, 0.42), (0.42, 0.52, 0.64))
 
 
 def choose_kind(rng: np.random.Generator) -> str:
     """Draws what somebody is dressed as, one of KINDS."""
     return str(rng.choice(list(KINDS), p=list(KINDS.values())))
-
-
-def colour_of(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
-    """Linear RGB near one of COLOURS."""
-    base = np.array(COLOURS[rng.choice(len(COLOURS), p=weights / weights.sum())])
-    return linear(np.clip(base * rng.uniform(0.8, 1.15) + rng.normal(0, 0.02, 3), 0.02, 0.98))
 
 
 def _plain(rng: np.random.Generator, material: Material, colour: np.ndarray) -> None:
