@@ -210,6 +210,18 @@ class Body:
             delta[:, turned] = multiply(delta[:, turned], extra[:, turned])
         return to_matrix(delta).astype(np.float32)
 
+    def turn_head(self, deltas: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """Deltas (T, J, 3, 3) whose heads are turned by global rotations (T, 4), which the neck shares."""
+        share = np.zeros(len(self.bones))
+        for j, name in enumerate(self.bones):
+            stem = name.partition(".")[0]
+            own = stem in SPINE or stem in LIMBS or stem in ("root", "clavicle", "shoulder01")
+            share[j] = NECK[stem] if stem in NECK else 0.0 if own else share[self.parents[j]]
+        still = np.array([1.0, 0.0, 0.0, 0.0])
+        whole = (len(turn), len(share), 4)
+        part = slerp(np.broadcast_to(still, whole), np.broadcast_to(turn[:, None], whole), share[:, None])
+        return (to_matrix(part) @ deltas).astype(np.float32)
+
     @cached_property
     def _levels(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """By depth from the root: bones that follow their parent, and bones that a hand parameter turns."""

@@ -18,6 +18,7 @@ from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.dressed import Dressed
 from thfm_ros.synth.figures import statue
 from thfm_ros.synth.furniture import Piece
+from thfm_ros.synth.gaze import set_gaze
 from thfm_ros.synth.light import set_light
 from thfm_ros.synth.outfit import dress
 from thfm_ros.synth.places import PictureFolder, nobody, with_environments
@@ -265,6 +266,7 @@ def stage(
     camera = Camera(
         np.concatenate([c.intrinsics for c, _ in shots]), np.concatenate([c.world_to_camera for c, _ in shots])
     )
+    people = set_gaze(config, seed, index, s.body, people, shots)
     everyone = np.concatenate([a.joints for _, _, a in people], 1)  # where one would be, if nobody is
     people = people[:count]
     surroundings = make_surroundings(

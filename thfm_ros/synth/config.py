@@ -33,6 +33,7 @@ ADDED = (
     "posters",
     "rides",
     "far",
+    "gaze",
 )
 
 
@@ -59,7 +60,8 @@ class SynthConfig:
     with dark shadows; matched: of photographs behind people brought to the people's light. still: chance of a clip
     without people whose things fill the picture; statues, posters: of a clip with a likeness of people that is nobody.
     rides: of a person on a horse, in a wheelchair, or who pushes a pram or a cart. far: of a camera 1.5 to 6 times as
-    far away as the one that frames a person, who need not be in the middle.
+    far away as the one that frames a person, who need not be in the middle. gaze: of a person who looks into the
+    camera, where the neck turns as far.
     """
 
     frames: int = 17
@@ -97,6 +99,7 @@ class SynthConfig:
     posters: float = 0.0
     rides: float = 0.0
     far: float = 0.0
+    gaze: float = 0.0
 
     def __post_init__(self) -> None:
         # 12 and 12.0 are the same clips.
