@@ -55,14 +55,15 @@ class Look(NamedTuple):
         if rng.random() >= config.share:
             return cls()
         s = config.strength
+        # Blur, vignettes and darkness take contrast and light; what tone curves add on average makes up for it.
         drawn = {
             "gain": (config.dark, lambda: rng.uniform(0.25, 0.75) ** s),
-            "gamma": (config.gamma, lambda: math.exp(rng.normal(0, 0.3 * s))),
-            "contrast": (config.contrast, lambda: math.exp(rng.normal(0.05, 0.22 * s))),
+            "gamma": (config.gamma, lambda: math.exp(rng.normal(-0.05, 0.3 * s))),
+            "contrast": (config.contrast, lambda: math.exp(rng.normal(0.15, 0.22 * s))),
             "brightness": (config.contrast, lambda: rng.normal(0, 0.06 * s)),
             "balance": (config.white_balance, lambda: tuple(np.exp(rng.normal(0, 0.09 * s, 3)).tolist())),
             "hue": (config.hue, lambda: rng.normal(0, 0.15 * s)),
-            "saturation": (config.saturation, lambda: math.exp(rng.normal(0, 0.3 * s))),
+            "saturation": (config.saturation, lambda: math.exp(rng.normal(-0.1, 0.3 * s))),
             "vignette": (config.vignette, lambda: min(rng.uniform(0.1, 0.8) * s, 1.0)),
             "blur": (config.blur, lambda: rng.uniform(0.3, 1.4) * s),
             "streak": (config.motion_blur, lambda: (rng.uniform(2, 8) * s, rng.uniform(0, math.pi))),
