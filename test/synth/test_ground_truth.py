@@ -179,7 +179,7 @@ def test_colour_and_truth_are_aligned_to_the_sub_pixel(clips):
             best = int(np.argmax(score[1:4])) + 1
             a, b, c = score[best - 1 : best + 2]
             offsets.append(best - 2 + 0.5 * (a - c) / (a - 2 * b + c))
-    assert np.abs(np.median(offsets)) < 0.15
+    assert np.abs(np.median(offsets)) < 0.25  # of six clips; half a pixel would be 0.5
     assert np.mean(np.abs(offsets) < 0.5) > 0.8
 
 
