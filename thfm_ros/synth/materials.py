@@ -118,6 +118,13 @@ def colour_of(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
     return linear(np.clip(base * rng.uniform(0.8, 1.15) + rng.normal(0, 0.02, 3), 0.02, 0.98))
 
 
+def garment_colour(rng: np.random.Generator, split: str, weights: np.ndarray = UPPER, other: float = 0.1) -> np.ndarray:
+    """Linear RGB of cloth: of COLOURS, but for `other` of it; held-out people keep theirs, of any colour."""
+    if split == "test" or rng.random() < other:
+        return random_colour(rng)
+    return colour_of(rng, weights)
+
+
 HELD_OUT_PATTERNS = ("camo", "zigzag", "houndstooth", "checks")  # on clothes of the split "test" only
 
 
@@ -130,14 +137,13 @@ def random_cloth(rng: np.random.Generator, split: str, weights: dict[str, float]
     held = np.array([n in HELD_OUT_PATTERNS for n in names])
     fancy = np.array([n.startswith("fancy") for n in names])
     p *= np.where(held, 8.0 if split == "test" else 0.0, 1.0) * np.where(fancy & (split == "test"), 0.0, 1.0)
-    colour = lambda: random_colour(rng) if rng.random() < 0.1 else colour_of(rng, UPPER)  # noqa: E731
-    a = colour()
-    b = colour() if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
+    a = garment_colour(rng, split)
+    b = garment_colour(rng, split) if rng.random() < 0.75 else a * rng.uniform(0.4, 0.8)
     return Material(
         "cloth",
         a,
         b,
-        colour(),
+        garment_colour(rng, split),
         pattern=int(rng.choice(len(names), p=p / p.sum())),
         scale=float(rng.uniform(2.2, 6.0)),
         folds=float(rng.uniform(0.12, 0.4)),

@@ -13,9 +13,8 @@ from thfm_ros.synth.materials import (
     KINDS,
     LOWER,
     PATTERNS,
-    UPPER,
     Material,
-    colour_of,
+    garment_colour,
     linear,
     random_cloth,
     random_colour,
@@ -68,7 +67,7 @@ def dress(
     kind = choose_kind(rng) if prints > 0 and rng.random() < prints else None
     covered = _add_garments(out, w, rng, split, normals, stature, equipped, kind, tags)
     barefoot = kind == "bathing" and rng.random() < 0.7
-    sole, below = _add_shoes(out, w, rng, normals, stature, barefoot)
+    sole, below = _add_shoes(out, w, rng, split, normals, stature, barefoot)
     hair = _add_skin(out, w, rng, np.maximum(covered, below))
     headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
     add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
@@ -177,6 +176,7 @@ def _add_shoes(
     out: Builder,
     w: Wardrobe,
     rng: np.random.Generator,
+    split: str,
     normals: dict[str, np.ndarray],
     stature: float,
     barefoot: bool = False,
@@ -189,11 +189,10 @@ def _add_shoes(
     sole = rng.uniform(0.012, 0.035)
     height = rng.choice([-0.735, -0.69, -0.5], p=[0.6, 0.3, 0.1])
     shoe_cut = w.shoe(height)
-    colour = random_colour(rng) if rng.random() < 0.15 else colour_of(rng, LOWER)
-    band = colour_of(rng, UPPER) if rng.random() < 0.5 else linear(np.full(3, 0.9))
-    leather = Material(
-        "shoe", colour, band, colour_of(rng, UPPER), gloss=float(rng.uniform(0.05, 0.4)), sharpness=30.0, scale=6.0
-    )
+    colour = garment_colour(rng, split, LOWER, 0.15)
+    band = garment_colour(rng, split) if rng.random() < 0.5 else linear(np.full(3, 0.9))
+    trim, gloss = garment_colour(rng, split), float(rng.uniform(0.05, 0.4))
+    leather = Material("shoe", colour, band, trim, gloss=gloss, sharpness=30.0, scale=6.0)
     feet = out.body.parts[w.shoes_source[w.shoes_faces[:, 0]]]
     shape = rest[w.shoes_source] + (w.shoes - t[w.shoes_source]) * stature
     base = t[w.shoes_source][:, 2].min()
