@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_harness import System, books, call, camera_info, header, stamp_of, wait_for
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -228,6 +229,34 @@ def test_a_managers_deactivate_is_respected(ros: System) -> None:
     ros.listener.create_timer(0.5, ticks.set)
     assert ticks.wait(5.0)
     assert node.state == "unconfigured"
+
+
+def test_a_transition_that_does_not_fit_the_state_is_refused(ros: System) -> None:
+    """By a manager that knows nothing of autostart; the node answers, and goes on."""
+    gate = threading.Event()
+
+    def slow(*_: Any) -> FakeRuntime:
+        assert gate.wait(60.0)
+        return FakeRuntime()
+
+    node = ros.perception(load=slow)
+    wait_for(lambda: node.state == "configuring")
+    assert not change(ros, Transition.TRANSITION_CONFIGURE)
+    assert state(ros) == "configuring"
+    gate.set()
+    wait_for(lambda: node.state == "active")
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, 99):
+        assert not change(ros, transition)
+    assert state(ros) == "active"
+    wait_for(lambda: ros.images.get_subscription_count() == 1)
+    ros.play([0], ros.listen(Image, "foreground/image"))
+
+
+def test_a_manager_that_comes_before_the_node_itself_ends_nothing(ros: System) -> None:
+    """What the node wants of itself may be done, or undone, by the time it asks."""
+    node = ros.perception()
+    assert node._drive(node.trigger_configure) != TransitionCallbackReturn.SUCCESS
+    assert node.state == "active"
 
 
 # Parameters

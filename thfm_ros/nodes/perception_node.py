@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidHandle
@@ -95,6 +96,22 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             callback_group=MutuallyExclusiveCallbackGroup(),
             clock=steady,
         )
+
+    def _LifecycleNodeMixin__change_state(self, transition: int) -> TransitionCallbackReturn:
+        """Overrides rclpy's, by its mangled name: every request passes here, a manager's and our own.
+
+        There one that does not fit the state is an RCLError, which would end the process; here it is a FAILURE.
+        """
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition)
+        except RCLError:
+            if self.alive():
+                graph, fit = self._state_machine.transition_graph, self._state_machine.available_transitions
+                name = next((label for number, label, *_ in graph if number == transition), transition)
+                asked = ", ".join(label for _, label, *_ in fit if not label.startswith("transition_"))
+                expected = f"expected one of {asked}" if asked else "expected none now"
+                self.get_logger().warning(f"refused transition {name} while {self.state}: {expected}")
+            return FAILURE
 
     # Transitions. An exception in one would be swallowed by rclpy: each reports and returns FAILURE instead.
 
