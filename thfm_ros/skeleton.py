@@ -170,9 +170,10 @@ def mapping(src: str, dst: str) -> np.ndarray:
 
 
 def convert(points: np.ndarray, src: str, dst: str) -> np.ndarray:
-    """Points (..., K_src, D) of one joint set as (..., K_dst, D) of another."""
+    """Points (..., K_src, D) of one joint set as (..., K_dst, D) of another; whole numbers become float."""
     weights = mapping(src, dst)
     points = np.asarray(points)
+    points = points.astype(np.result_type(points, np.float32), copy=False)
     if points.ndim < 2 or points.shape[-2] != weights.shape[1]:
         raise ValueError(f"points of '{src}' have shape (..., {weights.shape[1]}, D), found {points.shape}")
     return np.einsum("ij,...jd->...id", weights.astype(points.dtype), points)

@@ -91,3 +91,9 @@ def test_impossible_conversion_names_the_joints():
 def test_wrong_joint_count_is_refused():
     with pytest.raises(ValueError, match=r"\(\.\.\., 32, D\)"):
         convert(np.zeros((17, 3)), "thfm32", "coco17")
+
+
+def test_pixels_may_be_whole_numbers() -> None:
+    points = np.arange(64, dtype=np.int32).reshape(32, 2) + 100
+    for target in ("coco17", "hri18"):
+        np.testing.assert_allclose(convert(points, "thfm32", target), convert(points.astype(float), "thfm32", target))
