@@ -12,12 +12,15 @@ import pytest
 from bodies import JOINTS, relative_to_pelvis
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, Transform, TransformStamped, Vector3
-from node_harness import System, books, call, stamp_of, wait_for
+from node_harness import System, books, call, header, stamp_of, wait_for
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from stream_fakes import FakeRuntime
 
+from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.msg import PersonArray
+from thfm_ros.nodes.images import to_image
 from thfm_ros.srv import Follow
 
 people_msgs = optional_messages.provide("people_msgs")
@@ -40,6 +43,15 @@ def axes(q: Quaternion) -> np.ndarray:
 def front() -> FakeRuntime:
     """Somebody who looks into the camera, three metres away."""
     return FakeRuntime(body=relative_to_pelvis(180.0))
+
+
+def depth_of(runtime: FakeRuntime, factor: float) -> np.ndarray:
+    """(64, 96) metres: a depth image with the person's joints `factor` times as far as their size says, before a
+    wall."""
+    body, image = runtime.body + np.array(runtime.root), np.full((64, 96), 9.0, np.float32)
+    for (u, v), z in zip(project(body, Intrinsics(96.0, 96.0, 48.0, 32.0, 96, 64)), body[:, 2], strict=True):
+        image[max(0, int(v) - 4) : int(v) + 5, max(0, int(u) - 4) : int(u) + 5] = factor * z
+    return image
 
 
 def test_the_target_is_where_the_person_is_and_looks_where_they_look(ros: System) -> None:
@@ -214,6 +226,27 @@ def test_in_a_fixed_frame_who_stands_still_does_so(ros: System, robot: DrivingRo
     assert robot.cleared == 0
     ros.play([-24], poses)  # a bag that loops
     assert robot.cleared == 1
+
+
+def test_in_a_fixed_frame_too_a_first_measure_of_the_distance_is_no_walk(ros: System, robot: DrivingRobot) -> None:
+    """The depth camera comes in the middle, and has them nearer than their size says."""
+    runtime = front()
+    ros.perception(runtime, target_frame="odom", use_depth_camera=True)
+    depth_camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)
+    people, places = ros.listen(PersonArray, "people"), ros.listen(people_msgs.People, "people/positions")
+    wait_for(lambda: depth_camera.get_subscription_count())
+    for i in range(12):
+        runtime.root = (0.0, 0.0, 3.0 - i / 12)
+        if i >= 4:
+            depth_camera.publish(to_image(depth_of(runtime, 0.8), "32FC1", header(ros.stamp(i))))
+        ros.play([i], people)
+    wait_for(lambda: len(places) == 12)
+    distances = [m.people[0].root.z / (3.0 - i / 12) for i, m in enumerate(people)]
+    assert distances[3] == pytest.approx(1.0, abs=0.02)
+    assert distances[-1] == pytest.approx(0.8, abs=0.03)
+    # The camera moves by 1 m/s, and so do they against it: at 0.8 of the distance they only do so by 0.8 m/s.
+    speeds = [np.linalg.norm(xyz(m.people[0].velocity)) for m in places]
+    assert max(speeds) < 0.25
 
 
 def test_without_a_transform_nothing_is_stated_in_a_wrong_frame(ros: System, robot: DrivingRobot) -> None:

@@ -97,6 +97,14 @@ def test_a_late_depth_image_and_a_missing_one_place_the_frames_after_them() -> N
     assert not any(p.measured for p in people({i: np.full((64, 96), np.nan, np.float32) for i in range(6)}, {}))
 
 
+def test_who_stands_still_does_so_too_when_a_depth_camera_first_measures_them() -> None:
+    """Their place changes by more than a metre, by another measure, and nobody has moved."""
+    found = people({i: measured(1.4) for i in range(4, 10)}, {}, 10)
+    assert [p.measured for p in found] == [False] * 4 + [True] * 6
+    assert found[4].root[2] - found[3].root[2] > 1.0
+    np.testing.assert_allclose([p.velocity for p in found], 0, atol=0.05)
+
+
 def test_another_person_has_their_own_size() -> None:
     runtime = FakeRuntime(root=tuple(ROOT))
     estimator = StreamEstimator(runtime)

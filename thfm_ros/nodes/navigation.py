@@ -98,7 +98,7 @@ class Navigation:
         if not self._frame.name:
             return person.velocity
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-        return self._velocities.update(person.id, stamp_ns, _seen_from(camera, person.root))
+        return self._velocities.update(person.id, stamp_ns, _seen_from(camera, person.root), person.measured)
 
 
 def _seen_from(camera: Frame, xyz: np.ndarray) -> np.ndarray:

@@ -294,7 +294,7 @@ class Crowd:
             xyz, relative = factor * xyz, factor * relative
         measured = factor is not None
         height = float(np.ptp(xy[:, 1]))
-        velocity = self._velocities.update(identity, frame.stamp_ns, xyz[self._pelvis])
+        velocity = self._velocities.update(identity, frame.stamp_ns, xyz[self._pelvis], measured)
         covariance = root_covariance(xyz[self._pelvis], height, frame.intrinsics, measured)
         return Person(
             identity,

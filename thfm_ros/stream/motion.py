@@ -17,20 +17,25 @@ class Velocities:
     """Velocities by id. An id that was not seen for long is forgotten, and so is everyone at `reset`."""
 
     def __init__(self) -> None:
-        self._people: OrderedDict[str, JointSmoother] = OrderedDict()
+        self._people: OrderedDict[str, tuple[bool, JointSmoother]] = OrderedDict()  # measured, filter
 
     def reset(self) -> None:
         """Forgets everyone."""
         self._people.clear()
 
-    def update(self, identity: str, stamp_ns: int, place: np.ndarray) -> np.ndarray:
+    def update(self, identity: str, stamp_ns: int, place: np.ndarray, measured: bool = False) -> np.ndarray:
         """Returns (3,) metres a second at this stamp, by what was seen until then; 0 at first. NaN for an unknown place
-        (3,). The stamps of an id ascend."""
+        (3,). The stamps of an id ascend.
+
+        Args:
+            measured: a depth camera gave the place. Where that changes the place jumps, and nobody has moved: 0 again.
+        """
+        before, person = self._people.pop(identity, (measured, JointSmoother(NOISE_M, SWAY)))
         if not np.isfinite(place).all():
-            self._people.pop(identity, None)
             return np.full(3, np.nan)
-        person = self._people.setdefault(identity, JointSmoother(NOISE_M, SWAY))
-        self._people.move_to_end(identity)
+        if before != measured:
+            person = JointSmoother(NOISE_M, SWAY)
+        self._people[identity] = (measured, person)
         while len(self._people) > KEPT:
             self._people.popitem(last=False)
         person.advance([stamp_ns], np.asarray(place, float)[None])
