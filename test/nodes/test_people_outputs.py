@@ -249,6 +249,18 @@ def test_in_a_fixed_frame_too_a_first_measure_of_the_distance_is_no_walk(ros: Sy
     assert max(speeds) < 0.25
 
 
+def test_the_cameras_own_frame_may_be_named(ros: System, robot: DrivingRobot) -> None:
+    """As without a name: x where they look, z up along the body, which are not the axes of a frame with z up."""
+    ros.perception(front(), target_frame="camera_optical_frame")
+    poses = ros.listen(PoseStamped, TARGET)
+    boxes = ros.listen(vision_msgs.Detection3DArray, "people/detections_3d")
+    ros.play([0], poses)
+    wait_for(lambda: boxes)
+    for pose in (poses[0].pose, boxes[0].detections[0].results[0].pose.pose):
+        np.testing.assert_allclose(axes(pose.orientation)[:, 0], (0, 0, -1), atol=0.05)
+        np.testing.assert_allclose(axes(pose.orientation)[:, 2], (0, -1, 0), atol=0.05)
+
+
 def test_without_a_transform_nothing_is_stated_in_a_wrong_frame(ros: System, robot: DrivingRobot) -> None:
     robot.known = False
     ros.perception(front(), target_frame="odom")

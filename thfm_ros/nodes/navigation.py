@@ -59,12 +59,12 @@ class Navigation:
         located = [p for p in people if p.located]
         found: dict[str, Any] = {}
         if TARGET in wanted and (chosen := self._choose(who, located)) is not None:
-            found[TARGET] = PoseStamped(header=there, pose=to_pose(self._pose(chosen, camera)))
+            found[TARGET] = PoseStamped(header=there, pose=to_pose(self._pose(chosen, header, camera)))
         if POSITIONS in wanted:
             moving = [(p, _seen_from(camera, p.root), self._velocity(p, header, camera)) for p in located]
             found[POSITIONS] = detections.positions(moving, there, self._msgs[POSITIONS])
         if BOXES in wanted:
-            placed = [self._placed(p, camera) for p in located]
+            placed = [self._placed(p, header, camera) for p in located]
             found[BOXES] = detections.boxes_3d(placed, there, self._msgs[BOXES])
         return found
 
@@ -78,24 +78,24 @@ class Navigation:
         bodies = {body_id(p): p.id for p in people}
         return self._target.choose(bodies.get(who, who), people)
 
-    def _pose(self, person: Person, camera: Frame) -> Frame:
+    def _pose(self, person: Person, header: Header, camera: Frame) -> Frame:
         """The body's frame. In a frame other than the camera's, which has z up (REP-103), only its heading counts: who
         bends forward still looks ahead."""
         body = body_of(person)
         axes = camera.axes @ (FACING if body is None else body.frame.axes)
-        if self._frame.name:
+        if not self._frame.is_camera(header):
             x, y = axes[0, 0], axes[1, 0]
             length = max(float(np.hypot(x, y)), 1e-9)
             c, s = x / length, y / length
             axes = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         return Frame(axes, _seen_from(camera, person.root))
 
-    def _placed(self, person: Person, camera: Frame) -> tuple[Person, np.ndarray, Frame, np.ndarray]:
+    def _placed(self, person: Person, header: Header, camera: Frame) -> tuple[Person, np.ndarray, Frame, np.ndarray]:
         joints = person.xyz @ camera.axes.T + camera.origin
-        return person, joints, self._pose(person, camera), camera.axes @ person.covariance @ camera.axes.T
+        return person, joints, self._pose(person, header, camera), camera.axes @ person.covariance @ camera.axes.T
 
     def _velocity(self, person: Person, header: Header, camera: Frame) -> np.ndarray:
-        if not self._frame.name:
+        if self._frame.is_camera(header):
             return person.velocity
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         return self._velocities.update(person.id, stamp_ns, _seen_from(camera, person.root), person.measured)

@@ -61,9 +61,13 @@ class TargetFrame:
         """The header of what is in this frame, of an image's header."""
         return Header(stamp=header.stamp, frame_id=self.name) if self.name else header
 
+    def is_camera(self, header: Header) -> bool:
+        """True where this frame is that of the image."""
+        return self.name in ("", header.frame_id)
+
     def camera(self, header: Header) -> Frame | None:
         """The camera in this frame when the image was taken; None where tf does not know (`problem` says why)."""
-        if not self.name or self.name == header.frame_id:
+        if self.is_camera(header):
             return Frame(np.eye(3), np.zeros(3))
         stamp = Time.from_msg(header.stamp)
         if stamp.nanoseconds < self._last_ns - JUMP_NS:
