@@ -21,7 +21,10 @@ from stream_fakes import FakeRuntime
 from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.images import to_image
+from thfm_ros.nodes.parameters import PARAMETERS
 from thfm_ros.srv import Follow
+from thfm_ros.stream.target import RULES
+from thfm_ros.stream.tracker import random_prefix
 
 people_msgs = optional_messages.provide("people_msgs")
 tf2_msgs = optional_messages.provide("tf2_msgs")
@@ -71,18 +74,33 @@ def test_who_is_followed_is_a_parameter_and_a_service(ros: System) -> None:
     people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
     ros.play([0], poses)
     identity = people[0].people[0].id
-    answer = call(ros, Follow, "perception/follow", Follow.Request(who="nobody_1"))
-    assert answer.success
-    assert node.get_parameter("follow").value == "nobody_1"
+
+    def follow(who: str) -> Any:
+        return call(ros, Follow, "perception/follow", Follow.Request(who=who))
+
+    gone = identity.split("_")[0] + "_77"
+    answer = follow(gone)
+    assert answer.success  # they may come back
+    assert "not in view" in answer.message
+    assert node.get_parameter("follow").value == gone
     ros.play([1], people)
     assert len(poses) == 1
-    for who in (identity, f"thfm_{identity}"):  # also as the body of REP-155 is called
-        assert call(ros, Follow, "perception/follow", Follow.Request(who=who)).success
+    for who in ("largest", f" {identity} ", f"thfm_{identity}"):  # also as the body of REP-155 is called
+        answer = follow(who)
+        assert answer.success
+        assert "not in view" not in answer.message
         ros.play([2 + len(poses)], poses)
-    refused = call(ros, Follow, "perception/follow", Follow.Request(who=" "))
-    assert not refused.success
-    assert "nearest" in refused.message
-    assert node.get_parameter("follow").value == f"thfm_{identity}"
+    for wrong in (" ", "Nearest", "neareast", "nobody_1", "thfm_1", f"{identity}x"):
+        refused = follow(wrong)
+        assert not refused.success
+        assert "expected nearest, largest or the id" in refused.message
+        assert f"'{wrong.strip()}'" in refused.message
+        assert node.get_parameter("follow").value == f"thfm_{identity}"
+
+
+def test_every_rule_and_every_id_can_be_followed() -> None:
+    for who in (*RULES, f"{random_prefix()}_1", f"{random_prefix()}_123"):
+        assert PARAMETERS["follow"].check(who) is None
 
 
 def test_the_frames_of_a_body_lead_to_its_joints(ros: System) -> None:

@@ -26,12 +26,13 @@ from thfm_ros.stream.body import Body
 from thfm_ros.stream.people import Person
 from thfm_ros.stream.urdf import urdf
 
+BODY = "thfm_"  # before a person's id in that of their body
 _ROI = re.compile(r"/humans/bodies/(thfm_\w+)/roi")
 
 
 def body_id(person: Person) -> str:
     """Returns the person's id as a part of a ROS name; unique in the graph, because the person's id is."""
-    return f"thfm_{person.id}"
+    return BODY + person.id
 
 
 def other_bodies(node: Node, own: Collection[str]) -> list[str]:

@@ -76,6 +76,7 @@ class Outputs:
         self._bodies: Bodies | None = None
         if TRACKED in self._publishers:
             self._bodies = Bodies(node, self._publishers[TRACKED].publish, self._messages[TRACKED])
+        self.in_view: frozenset[str] = frozenset()  # ids of the last frame's people
         self._shown: set[str] = set()  # ids with markers in RViz
         self._people_shown: set[str] = set()  # topics whose last message had somebody
         self._last: tuple[tuple[int, int], Header, float] | None = None  # size, header, steady time when published
@@ -118,6 +119,7 @@ class Outputs:
     ) -> None:
         """Everything about one frame, under that frame's header, to whoever listens."""
         self._last = (result.source_size, header, time.monotonic())
+        self.in_view = frozenset(p.id for p in result.people)
         listened = self.listened()
         messages: dict[str, Any] = {t: make(result, header) for t, make in IMAGES.items() if t in listened}
         messages |= {t: make(result, header, settings.maps) for t, make in FORMS.items() if t in listened}
@@ -157,7 +159,7 @@ class Outputs:
             empty["people"] = people_to_msg([], size, header)
         if BOXES_2D in self._people_shown:
             empty[BOXES_2D] = detections.boxes_2d([], header, self._messages[BOXES_2D])
-        self._people_shown = set()
+        self._people_shown, self.in_view = set(), frozenset()
         if self._shown:
             empty["skeleton/markers"] = people_to_markers([], sorted(self._shown), header, 0.0)
             self._shown = set()

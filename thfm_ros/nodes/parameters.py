@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from thfm_ros.errors import UserError
 from thfm_ros.tasks import DEFAULT_TASKS, TASKS
 
 Effect = Literal["start", "configure", "activate", "now"]
+# A rule of stream/target.py, or an id of stream/tracker.py, also as its body is called (REP-155).
+FOLLOW = re.compile(r"nearest|largest|(thfm_)?[a-z]{5}_\d+")
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,9 @@ def _check_tasks(tasks: list[str]) -> str | None:
 
 
 def _check_follow(who: str) -> str | None:
-    return None if who.strip() else "follow: expected nearest, largest or the id of a person, found an empty text"
+    if FOLLOW.fullmatch(who.strip()):
+        return None
+    return f"follow: expected nearest, largest or the id of a person, such as kzqwh_12, found '{who.strip()}'"
 
 
 _CHECKS: dict[str, Callable[[Any], str | None]] = {"tasks": _check_tasks, "follow": _check_follow}

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         self._wants_active = bool(self._current["autostart"])  # and what was active is restored after a lost model
         self._retry_at, self._retry_s = 0.0, 0.0
         self.reports = Reports(self)
-        self._control = Control(self, self._enable, self._reset)
+        self._control = Control(self, self._enable, self._reset, self._in_view)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._supervisor = self.create_timer(
             0.1, self._supervise, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
@@ -292,7 +292,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             scale_half_life_s=p["scale_half_life_s"],
             joint_noise_m=p["joint_noise_m"],
         )
-        outputs = OutputSettings(p["follow"], MapSettings(p["points_step"], p["jpeg_quality"]))
+        outputs = OutputSettings(p["follow"].strip(), MapSettings(p["points_step"], p["jpeg_quality"]))
         return Settings(list(p["tasks"]), stream, p["rectified"], p["horizontal_fov_deg"], p["max_failures"], outputs)
 
     def _enable(self, on: bool) -> str:
@@ -313,6 +313,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             return f"the node is {self.state}: there is no stream"
         self.buffer.reset()  # the worker ends the old clip when it takes the first frame of the new one
         return ""
+
+    def _in_view(self) -> Collection[str]:
+        outputs = self._outputs
+        return outputs.in_view if outputs else ()
 
     def alive(self) -> bool:
         """False once ROS was shut down: nothing can be published any more."""
