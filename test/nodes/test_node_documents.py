@@ -92,9 +92,20 @@ def test_rviz_shows_topics_that_exist_reliably() -> None:
         if topic:
             shown.add(topic["Value"])
             assert topic["Reliability Policy"] == "Reliable"
-        shown |= {display[k] for k in ("Depth Map Topic", "Color Image Topic") if k in display}
     pictures = {t.name for t in PUBLISHED if t.name.endswith(("image_color", "overlay/image", "skeleton/markers"))}
-    assert pictures | {"depth/image", "inverse_depth/image", "foreground/image"} == shown
+    assert pictures | {"depth/image", "depth/points", "inverse_depth/image", "foreground/image"} == shown
+
+
+def test_rviz_finds_every_topic_in_a_namespace_and_shows_its_type() -> None:
+    """RViz's DepthCloud looks for the camera_info beside an absolute topic: it shows nothing in a namespace."""
+    shown_by = {"Image": "sensor_msgs/Image", "PointCloud2": "sensor_msgs/PointCloud2"}
+    shown_by["MarkerArray"] = "visualization_msgs/MarkerArray"
+    types = {t.name: t.type for t in PUBLISHED}  # relative names
+    config = yaml.safe_load((ROOT / "rviz" / "thfm.rviz").read_text())
+    for display in config["Visualization Manager"]["Displays"]:
+        kind = display["Class"].split("/")[1]
+        if kind != "Grid":
+            assert types[display["Topic"]["Value"]] == shown_by[kind], display["Name"]
 
 
 @pytest.mark.parametrize("path", LAUNCH, ids=lambda p: p.name)
