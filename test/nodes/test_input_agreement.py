@@ -417,3 +417,20 @@ def test_an_empty_frame_id_is_said_once_and_answered(ros: System) -> None:
         ros.images.publish(to_image(moving_square(index), "rgb8", header(ros.stamp(index), "")))
         wait_for(lambda index=index: len(heard) == index + 1)
     said.says("empty frame_id", "set the driver's frame_id")
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_a_camera_that_sends_nothing_is_said_until_it_does(ros: System, transport: str) -> None:
+    """None, one that publishes what the node does not subscribe to, or one that is silent."""
+    node = ros.perception(load=lambda *_: FakeRuntime(), image_transport=transport, namespace="/robot")
+    camera = Camera(ros)
+    topic = "/robot/image" + ("/compressed" if transport == "compressed" else "")
+    camera.says(f"no image on {topic}", "found 0 publishers", "remap image", "image_transport")
+    publisher = ros.camera.create_publisher(CompressedImage if transport == "compressed" else Image, topic, 10)
+    camera.says("found 1 publishers")
+    wait_for(lambda: publisher.get_subscription_count() > 0)
+    pixels = moving_square(0)
+    jpeg = CompressedImage(header=header(ros.stamp(0)), format="jpeg", data=cv2.imencode(".jpg", pixels)[1].tobytes())
+    publisher.publish(jpeg if transport == "compressed" else to_image(pixels, "rgb8", header(ros.stamp(0))))
+    camera.is_content()
+    assert node.state == "active"

@@ -32,6 +32,7 @@ from thfm_ros.stream.lens import Lens
 KEPT_INFOS = 64
 KEPT_FRAMES = 8  # frame_ids whose newest camera_info is kept
 LOOK_S = 0.2  # between two looks at who publishes
+FIRST_IMAGE_S = 2.0  # for which the first image is waited for before that is said
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Inputs:
         self._stamp_ns, self._size = 0, (0, 0)  # width, height of the last frame
         self._camera, self._rectified, self._matrix = Camera(None, None), False, "none"
         self._cameras = OneCamera()
+        self._started_s, self._heard = time.monotonic(), False  # an image
         self.findings = Findings(warn)
         self._depths = None if depth_slop_s is None else DepthImages(depth_slop_s, self.findings)
         self._groups = [MutuallyExclusiveCallbackGroup() for _ in range(3)]  # slow depth must not delay colour
@@ -113,6 +115,7 @@ class Inputs:
             self._node.destroy_subscription(subscription)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
+        self._heard = True
         raw = isinstance(msg, Image)
         size = (msg.width, msg.height) if raw else image_size(memoryview(msg.data))
         name = f"frame_id '{msg.header.frame_id}'" + (f", {size[0]}x{size[1]}" if size else "")
@@ -144,6 +147,9 @@ class Inputs:
                 count = self._node.count_publishers(topic)
                 several = f"{count} publishers on {topic}: expected one camera on a topic; rename or remap the others"
                 self.findings.note(f"publishers of {name}", several if count > 1 else None)
+        waited = not self._heard and time.monotonic() - self._started_s > FIRST_IMAGE_S
+        count = self._node.count_publishers(self._image_topic)
+        self.findings.note("image", _no_image(self._image_topic, count) if waited else None)
         others = self._cameras.others(time.monotonic())
         self.findings.note("cameras", _two_cameras(self._image_topic, others[0]) if others else None)
         if self._depths is not None and "depth" in subscriptions:
@@ -224,6 +230,13 @@ class Inputs:
 
 
 # The lines of what is found, each with what was expected, what was found, what that costs and the fix.
+
+
+def _no_image(topic: str, publishers: int) -> str:
+    return (
+        f"no image on {topic}: expected a camera's, found {publishers} publishers of it; start the camera, remap "
+        "image, or set image_transport"
+    )
 
 
 def _two_cameras(topic: str, other: str) -> str:
