@@ -16,7 +16,7 @@ from node_harness import System, books, call, header, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
-from stream_fakes import FakeRuntime
+from stream_fakes import FakeManifest, FakeRuntime
 
 from thfm_ros.geometry import Intrinsics, project
 from thfm_ros.msg import PersonArray
@@ -26,6 +26,7 @@ from thfm_ros.srv import Follow
 from thfm_ros.stream.target import RULES
 from thfm_ros.stream.tracker import random_prefix
 
+hri_msgs = optional_messages.provide("hri_msgs")
 people_msgs = optional_messages.provide("people_msgs")
 tf2_msgs = optional_messages.provide("tf2_msgs")
 vision_msgs = optional_messages.provide("vision_msgs")
@@ -183,6 +184,77 @@ def test_boxes_and_places_for_those_who_know_no_skeletons(ros: System) -> None:
     # The camera falls silent: nobody is in view any more, in any of the lists.
     wait_for(lambda: all(len(h) == 3 for h in heard))
     assert [len(m) for m in (flat[2].detections, solid[2].detections, places[2].people)] == [0, 0, 0]
+
+
+# Where nobody looks for people
+
+
+def lists(ros: System) -> dict[str, list[Any]]:
+    """What is heard on each topic that lists people."""
+    kinds = {
+        "people": PersonArray,
+        "people/detections_2d": vision_msgs.Detection2DArray,
+        "people/detections_3d": vision_msgs.Detection3DArray,
+        "people/positions": people_msgs.People,
+        "/humans/bodies/tracked": hri_msgs.IdsList,
+    }
+    return {topic: ros.listen(kind, topic) for topic, kind in kinds.items()}
+
+
+def parts(diagnostics: list[Any]) -> list[Any]:
+    """Those of the last message, where one came."""
+    return diagnostics[-1].status if diagnostics else []
+
+
+def count(message: Any) -> int:
+    return len(next(getattr(message, n) for n in ("people", "detections", "ids") if hasattr(message, n)))
+
+
+def test_without_keypoints_nobody_says_that_nobody_is_in_view(ros: System) -> None:
+    ros.perception(front(), tasks=["foreground"])
+    heard, masks = lists(ros), ros.listen(Image, "foreground/image")
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
+    ros.play(range(3), masks)
+    said = wait_for(lambda: next((s.message for s in parts(diagnostics) if "nothing on" in s.message), ""))
+    assert all(topic in said for topic in heard)
+    assert "foreground/image" not in said
+    assert {topic: len(messages) for topic, messages in heard.items()} == dict.fromkeys(heard, 0)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_who_was_in_view_is_gone_once_when_keypoints_are_switched_off(ros: System, others: bool) -> None:
+    """With another task that somebody listens to, and with none."""
+    node = ros.perception(front(), gap_s=60.0)  # the camera's silence is not what ends it
+    heard = lists(ros)
+    masks = ros.listen(Image, "foreground/image") if others else []
+    ros.play(range(2), heard["people"])
+    wait_for(lambda: all(len(messages) == 2 for messages in heard.values()))
+    (result,) = node.set_parameters([Parameter("tasks", value=["foreground"])])
+    assert result.successful
+    for i in range(2, 5):
+        ros.send(i)
+        wait_for(lambda i=i: books(node) == (i + 1, i + 1))
+    wait_for(lambda: all(len(messages) == 3 for messages in heard.values()), what="empty lists")
+    wait_for(lambda: len(masks) >= 3 * others)
+    for topic, messages in heard.items():
+        assert [count(m) for m in messages] == [1, 1, 0], topic
+    node.set_parameters([Parameter("tasks", value=["foreground", "keypoints_2d", "keypoints_3d"])])
+    ros.play([5], heard["people"])
+    assert count(heard["people"][-1]) == 1
+
+
+def test_tasks_that_the_bundle_lacks_are_said(ros: System, capfd: pytest.CaptureFixture[str]) -> None:
+    has = ("foreground", "keypoints_2d", "keypoints_3d")
+    node = ros.perception(FakeRuntime(FakeManifest(tasks=has)), tasks=[*has, "scene_normals"])
+    assert "ignored: scene_normals" in capfd.readouterr().err
+    node.set_parameters([Parameter("tasks", value=[*has])])
+    assert "ignored" not in capfd.readouterr().err
+    node.set_parameters([Parameter("tasks", value=[*has, "dense_pose"])])
+    assert "ignored: dense_pose" in capfd.readouterr().err
+    diagnostics, masks = ros.listen(DiagnosticArray, "/diagnostics"), ros.listen(Image, "foreground/image")
+    ros.listen(Image, "dense_pose/image")
+    ros.play(range(2), masks)
+    wait_for(lambda: any("nothing on dense_pose/image" in s.message for s in parts(diagnostics)))
 
 
 # Other frames

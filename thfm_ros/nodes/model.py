@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,14 @@ def default_loader(
 def no_task(found: Iterable[str]) -> str:
     """What is wrong with tasks of which the bundle has none."""
     return f"the bundle has none of the tasks asked for: it has {', '.join(found)}"
+
+
+def lacking(found: Collection[str], asked: Iterable[str]) -> list[str]:
+    """What is to be said of the tasks asked for that the bundle lacks: a line, or none."""
+    missing = [t for t in asked if t not in found]
+    if not missing:
+        return []
+    return [f"tasks: expected tasks of the bundle, which has {', '.join(found)}; ignored: {', '.join(missing)}"]
 
 
 def first_pass(runtime: Runtime, tasks: Sequence[str]) -> None:

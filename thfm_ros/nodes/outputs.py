@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +25,16 @@ from thfm_ros.nodes.poses import body_transforms
 from thfm_ros.nodes.sync import NS, stamp_ns
 from thfm_ros.nodes.topics import PUBLISHED, overridable, profile, topics_to_tasks
 from thfm_ros.stream.body import body_of
+from thfm_ros.stream.crowd import SPARSE
 from thfm_ros.stream.estimator import FrameResult
 from thfm_ros.stream.people import Person
+from thfm_ros.tasks import TASKS
 
 ARRIVAL_S = 0.5  # for the last message of a topic to arrive at those who listen
 REPORTS = ("~/stats", "/diagnostics")  # of the node, whatever its state; not of frames
 TF, TRACKED, BOXES_2D = "/tf", "/humans/bodies/tracked", "people/detections_2d"
-BY_DEPTH = {name for name in (*IMAGES, *FORMS, "depth/camera_info") if name.startswith("depth/")}
+MAPS = {*IMAGES, *FORMS, "depth/camera_info"}  # the other topics are about people
+BY_DEPTH = {name for name in MAPS if name.startswith("depth/")}
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,16 @@ class Outputs:
         elsewhere = topics_to_tasks(listened - BY_DEPTH, enabled) if depth_camera else tasks
         return [t for t in tasks if t != "keypoints_3d" or t in elsewhere]
 
+    def unserved(self, enabled: list[str]) -> str | None:
+        """What is to be said of topics that somebody listens to and none of these tasks gives."""
+        names = sorted(t for t in self.listened() if not _givers(t).intersection(topics_to_tasks([t], enabled)))
+        if not names:
+            return None
+        return (
+            f"nothing on {', '.join(names)}, which somebody subscribes to: expected a task that gives it, found only "
+            f"{', '.join(enabled)}; set the parameter tasks, and a bundle that has it"
+        )
+
     def publish(
         self,
         result: FrameResult,
@@ -119,12 +132,23 @@ class Outputs:
     ) -> None:
         """Everything about one frame, under that frame's header, to whoever listens."""
         self._last = (result.source_size, header, time.monotonic())
-        self.in_view = frozenset(p.id for p in result.people)
         listened = self.listened()
         messages: dict[str, Any] = {t: make(result, header) for t, make in IMAGES.items() if t in listened}
         messages |= {t: make(result, header, settings.maps) for t, make in FORMS.items() if t in listened}
         if "depth/camera_info" in listened:
             messages["depth/camera_info"] = depth_camera(result, header, info)
+        self._send(messages)
+        if result.looked:
+            self._publish_people(result, header, settings, listened)
+        else:
+            self._publish_nobody(result.source_size, header)
+
+    def _publish_people(
+        self, result: FrameResult, header: Header, settings: OutputSettings, listened: set[str]
+    ) -> None:
+        """Everyone, and nobody as empty lists."""
+        self.in_view = frozenset(p.id for p in result.people)
+        messages: dict[str, Any] = {}
         if "people" in listened:
             messages["people"] = people_to_msg(result.people, result.source_size, header, result.others)
         if BOXES_2D in listened:
@@ -132,9 +156,7 @@ class Outputs:
         if TF in listened:
             messages[TF] = self._transforms(result.people, header)
         messages |= self._navigation.messages(result.people, header, settings.follow, listened)
-        for name, message in messages.items():
-            if message is not None:
-                self._publishers[name].publish(message)
+        self._send(messages)
         lists = {"people", BOXES_2D, *LISTS} & messages.keys()
         self._people_shown = (self._people_shown - lists) | (lists if result.people else set())
         if "skeleton/markers" in listened:
@@ -154,6 +176,11 @@ class Outputs:
         header = Header(frame_id=last.frame_id)
         stamp = stamp_ns(last) + round((time.monotonic() - published_s) * NS)
         header.stamp.sec, header.stamp.nanosec = divmod(stamp, NS)
+        for name in self._publish_nobody(size, header):  # a publisher that is destroyed takes along what is on its way
+            self._publishers[name].wait_for_all_acked(Duration(seconds=ARRIVAL_S))
+
+    def _publish_nobody(self, size: tuple[int, int], header: Header) -> set[str]:
+        """Empty lists where the last one had somebody, once; the topics."""
         empty: dict[str, Any] = self._navigation.nobody(header, self._people_shown)
         if "people" in self._people_shown:
             empty["people"] = people_to_msg([], size, header)
@@ -163,13 +190,16 @@ class Outputs:
         if self._shown:
             empty["skeleton/markers"] = people_to_markers([], sorted(self._shown), header, 0.0)
             self._shown = set()
-        for name, message in empty.items():
-            self._publishers[name].publish(message)
+        self._send(empty)
         if self._bodies:
             self._bodies.publish([], header, None)
-            empty[TRACKED] = None
-        for name in empty:  # a publisher that is destroyed takes with it what did not arrive yet
-            self._publishers[name].wait_for_all_acked(Duration(seconds=ARRIVAL_S))
+            return {*empty, TRACKED}
+        return set(empty)
+
+    def _send(self, messages: Mapping[str, Any | None]) -> None:
+        for name, message in messages.items():
+            if message is not None:
+                self._publishers[name].publish(message)
 
     def _transforms(self, people: Sequence[Person], header: Header) -> Any | None:
         """Collects everybody who has a place; None for nobody."""
@@ -186,6 +216,13 @@ class Outputs:
         array = people_to_markers(result.people, sorted(self._shown - present), header, lifetime)
         self._publishers["skeleton/markers"].publish(array)
         self._shown = present
+
+
+def _givers(topic: str) -> set[str]:
+    """The tasks of which a topic needs one at least."""
+    if topic in BY_DEPTH:
+        return {"scene_depth", "human_depth"}
+    return set(TASKS if topic in MAPS else SPARSE)
 
 
 def depth_camera(result: FrameResult, header: Header, info: CameraInfo | None) -> CameraInfo | None:

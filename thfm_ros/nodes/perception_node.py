@@ -33,7 +33,7 @@ from thfm_ros.nodes.executor import NodeExecutor, spin
 from thfm_ros.nodes.inputs import Inputs
 from thfm_ros.nodes.logs import Throttled, ensure_log_folder
 from thfm_ros.nodes.maps import MapSettings
-from thfm_ros.nodes.model import default_loader, first_pass, no_task
+from thfm_ros.nodes.model import default_loader, first_pass, lacking, no_task
 from thfm_ros.nodes.outputs import Outputs, OutputSettings, require_packages
 from thfm_ros.nodes.reports import Reports
 from thfm_ros.nodes.worker import Settings, Worker
@@ -140,7 +140,11 @@ class PerceptionNode(LifecycleNodeMixin, Node):
             f"model ready in {seconds:.1f} s: {manifest.frames} frames of {manifest.width}x{manifest.height} at "
             f"{manifest.fps:g} Hz, backend {manifest.backend}{'' if manifest.trained else ', RANDOM WEIGHTS'}"
         )
-        for line in (*self.reports.refused, *self._estimator.shortcomings):
+        for line in (
+            *self.reports.refused,
+            *self._estimator.shortcomings,
+            *lacking(manifest.tasks, p["tasks"]),
+        ):
             self.get_logger().warning(line)
         self.reason = ""
         if not self._driving:
@@ -350,6 +354,10 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
     def _on_parameters(self, changed: list[Any]) -> None:
         self._current = parameters.values(self)
+        runtime = self._runtime
+        if runtime is not None and any(p.name == "tasks" for p in changed):
+            for line in lacking(runtime.manifest.tasks, self._current["tasks"]):
+                self.get_logger().warning(line)
         self._pace()
 
     def _pace(self) -> None:

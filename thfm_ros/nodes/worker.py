@@ -94,9 +94,12 @@ class Worker:
     def _work(self, items: deque[Item], settings: Settings) -> None:
         """Processes waiting frames of one clip, which leave `items` as they are taken in."""
         tasks = self._tasks(settings)
+        offered = [t for t in settings.tasks if t in self._estimator.runtime.manifest.tasks]
+        self._inputs.findings.note("tasks", self._outputs.unserved(offered))
         if not tasks:
             self._close("idle", len(items))
             self._estimator.reset()
+            self._outputs.clear()  # nobody looks for people any more
             self._clip = None
             return
         self._estimator.config = settings.stream

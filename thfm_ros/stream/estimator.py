@@ -96,6 +96,7 @@ class FrameResult:
     dense_pose: np.ndarray | None = None  # float32 in [0, 1]^3, 0 background
     people: list[Person] = field(default_factory=list)  # the nearest first (not measured: the largest in the image)
     others: int = 0  # people who are there besides, beyond max_people
+    looked: bool = False  # for people; where not, that there are none says nothing
     instances: np.ndarray | None = None  # uint16, the label of one of `people` at each of their pixels, else 0
 
     @property
@@ -324,7 +325,7 @@ class StreamEstimator:
             result = self._blank(frame)
             for name in maps:  # some have the new frames alone
                 setattr(result, FIELDS[name], maps[name][index - len(frames)])
-            seen = people.get(index, InView())
+            seen, result.looked = people.get(index, InView()), index in people
             result.people, result.others, result.instances = seen.people, seen.others, seen.labels
             if depth_task:
                 self._to_metres(result, frame)
