@@ -103,7 +103,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         There one that does not fit the state is an RCLError, which would end the process; here it is a FAILURE.
         """
         try:
-            return super()._LifecycleNodeMixin__change_state(transition)
+            return super()._LifecycleNodeMixin__change_state(transition)  # type: ignore[misc]
         except RCLError:
             if self.alive():
                 graph, fit = self._state_machine.transition_graph, self._state_machine.available_transitions
