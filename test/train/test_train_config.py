@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -151,6 +152,26 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     chosen = [task for step in range(40) for tasks in draw(config, step).tasks for task in tasks]
     assert 0.7 < chosen.count("foreground") / len(chosen) < 0.8
     assert set(chosen) == {"foreground", "dense_pose"}
+
+
+def test_a_fourth_weight_of_keypoints_is_0_where_three_are_given(tmp_path: Path) -> None:
+    losses = []
+    for weights in ([1, 1, 0.1], [1, 1, 0.1, 0], [1, 1, 0.1, 5]):
+        config = tiny(
+            stage="nano",
+            preset="nano",
+            vae={"widths": [8, 48, 16, 24]},
+            transformer={"num_layers": 1},
+            prompts=str(WEIGHTS),
+            tasks={"keypoints_2d": 1},
+            keypoints=weights,
+            steps=1,
+            data={"frames": 1},
+        )
+        out = tmp_path / str(len(losses))
+        Trainer(config, out, Discs(1)).fit()
+        losses.append(json.loads((out / "log.jsonl").read_text().splitlines()[-1])["loss"])
+    assert losses[0] == losses[1] < losses[2]
 
 
 def test_unknown_tasks_are_named() -> None:

@@ -217,7 +217,7 @@ class TrainConfig:
     background: weight of L2 outside the person for the human tasks.
     overlap: weight of 1 - IoU beside the L2 of the mask, in `pixel` and `nano`.
     keypoints: weights of the 2D, 3D and visibility terms; a fourth, in `nano`, of naming the cell of the
-        heatmap that a joint lies in.
+        heatmap that a joint lies in (0 where three are given).
     aligned: weight of the 3D joints' distance after similarity alignment, beside the plain one of `keypoints`.
     train_encoder, train_decoder: what moves besides the transformer in `pixel`.
     freeze_blocks: blocks of the ImageNet encoder, from the first, that do not move in stage `nano`. encoder_rate: part

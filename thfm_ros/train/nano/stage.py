@@ -109,10 +109,10 @@ class NanoStage(PixelStage):
 
     def _keypoint_rows(self, points: HeatmapKeypoints, batch: ClipBatch, rows: Rows) -> Tensor:
         truth = batch.select(rows.clips).keypoints
-        xy, xyz, visibility, place = self.config.keypoints
+        xy, xyz, visibility, place = (*self.config.keypoints, 0.0)[:4]
         predicted = HeatmapKeypoints(*(p.float() for p in points))
         loss = keypoint_loss(predicted, truth, (xy, xyz, visibility), self.config.aligned)
-        return loss + place * place_loss(predicted.heatmaps, truth)
+        return loss + place * place_loss(predicted.heatmaps, truth) if place else loss
 
 
 def _attention(device: str) -> AbstractContextManager[object]:
