@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,14 +22,18 @@ from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
+from thfm_ros.model.nano.efficientnet import EfficientNetLite
+from thfm_ros.model.nano.heads import HeatmapKeypoints
 from thfm_ros.schema import parse
 from thfm_ros.tasks import TASKS
 from thfm_ros.train import networks
 from thfm_ros.train.config import AugmentConfig, DataConfig, TrainConfig, WindowConfig, load_config, to_table
 from thfm_ros.train.data import HELD_OUT, Folder, Generator, Grouped, draw, feed, open_source
+from thfm_ros.train.nano.stage import NanoStage
 from thfm_ros.train.publish import publish
 from thfm_ros.train.recipe import read_recipe, remaining, run_recipe
-from thfm_ros.train.samples import TrainingClip
+from thfm_ros.train.samples import ClipBatch, TrainingClip
+from thfm_ros.train.stages import Rows
 from thfm_ros.train.trainer import Trainer
 
 FOLDER = Path(__file__).parents[2] / "config" / "train"
@@ -58,6 +62,46 @@ def test_mistakes_are_named(table: dict, message: str) -> None:
         parse(TrainConfig, table, "file.yaml")
 
 
+OUT_OF_RANGE = {
+    "0": "steps batch accumulate tasks_per_clip keep data.repeats data.oversample",
+    "-1": "steps batch accumulate tasks_per_clip keep seed decode_latents lora freeze_blocks log_every evaluate_every "
+    "evaluate_clips checkpoint_every encoder_rate overlap anchor background aligned latent_noise stream "
+    "data.clips data.seed data.height data.width data.frames data.fps data.workers "
+    "optim.lr optim.warmup optim.clip optim.drop optim.ema loss_weights.foreground tasks.foreground attention.full",
+    "2": "stream optim.warmup optim.ema",
+    "17": "freeze_blocks",
+    ".nan": "stream overlap optim.lr optim.ema optim.drop data.fps tasks.foreground",
+    ".inf": "overlap encoder_rate optim.lr optim.clip data.fps loss_weights.foreground",
+    "{}": "attention",
+    "{full: 0}": "attention",
+    "{half: 1}": "attention",
+    "{bogus: 3}": "loss_weights",
+    "[0.9]": "optim.betas",
+    "[0.9, 1.0]": "optim.betas",
+    "[1, -1, 0.1]": "keypoints",
+}
+
+
+@pytest.mark.parametrize(("value", "keys"), OUT_OF_RANGE.items())
+def test_values_out_of_range_are_one_line_that_names_the_key(tmp_path: Path, value: str, keys: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("stage: nano\n")
+    for key in keys.split():
+        with pytest.raises(UserError) as error:
+            load_config(file, [f"{key}={value}"])
+        message = str(error.value)
+        assert all(word in message for word in (*key.split("."), "expected", "found")), message
+        assert "\n" not in message
+
+
+def test_numbers_that_only_mean_something_together() -> None:
+    with pytest.raises(UserError, match="evaluate_clips: expected 1 or more"):
+        tiny(evaluate_every=1, evaluate_clips=0)
+    tiny(evaluate_every=0, evaluate_clips=0)
+    blocks = len(EfficientNetLite().blocks)
+    assert tiny(freeze_blocks=blocks).freeze_blocks == blocks
+
+
 def test_held_out_clips_do_not_follow_the_settings_and_keys_of_data_are_not_settings() -> None:
     config = DataConfig(height=48, width=64, frames=2, fps=12.0, settings={"people": 3, "empty": 1.0, "identities": 2})
     made, plain = (Generator(c, "cpu")(HELD_OUT) for c in (config, replace(config, settings={})))
@@ -77,6 +121,9 @@ def test_files_and_overrides(tmp_path: Path) -> None:
         load_config(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="key=value"):
         load_config(file, ["steps"])
+    for value in ("{", "2020-13-45"):
+        with pytest.raises(UserError, match=r"--set tasks=.*: expected a value in YAML"):
+            load_config(file, [f"tasks={value}"])
     file.write_text("stage: [")
     with pytest.raises(UserError, match="expected YAML"):
         load_config(file)
@@ -154,24 +201,17 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     assert set(chosen) == {"foreground", "dense_pose"}
 
 
-def test_a_fourth_weight_of_keypoints_is_0_where_three_are_given(tmp_path: Path) -> None:
-    losses = []
-    for weights in ([1, 1, 0.1], [1, 1, 0.1, 0], [1, 1, 0.1, 5]):
-        config = tiny(
-            stage="nano",
-            preset="nano",
-            vae={"widths": [8, 48, 16, 24]},
-            transformer={"num_layers": 1},
-            prompts=str(WEIGHTS),
-            tasks={"keypoints_2d": 1},
-            keypoints=weights,
-            steps=1,
-            data={"frames": 1},
-        )
-        out = tmp_path / str(len(losses))
-        Trainer(config, out, Discs(1)).fit()
-        losses.append(json.loads((out / "log.jsonl").read_text().splitlines()[-1])["loss"])
-    assert losses[0] == losses[1] < losses[2]
+def test_a_fourth_weight_of_keypoints_is_0_where_three_are_given() -> None:
+    noise = torch.Generator().manual_seed(0)
+    shapes = ((1, 1, 32, 2), (1, 1, 32, 3), (1, 1, 32), (1, 1, 32, 8, 12))
+    points = HeatmapKeypoints(*(torch.randn(shape, generator=noise) for shape in shapes))
+    batch, rows = ClipBatch.of([Discs(1)(0)], torch.device("cpu")), Rows([0], ["keypoints_2d"], [0])
+
+    def loss(*weights: float) -> float:
+        stage = SimpleNamespace(config=tiny(stage="nano", keypoints=weights))
+        return NanoStage._keypoint_rows(stage, points, batch, rows).item()
+
+    assert loss(1, 1, 0.1) == loss(1, 1, 0.1, 0) < loss(1, 1, 0.1, 1)
 
 
 def test_unknown_tasks_are_named() -> None:
@@ -403,6 +443,8 @@ def test_recipes_are_checked_before_anything_runs(tmp_path: Path) -> None:
         ("stages: 3", "stages: expected a list, found 3"),
         ("stages: [{config: b.yaml}, {config: b.yaml}]", "two stages are called b"),
         ("{stages: []}", "at least one"),
+        ("stages: [{config: b.yaml, share: 0}]", "share: expected 0 or more, and one above 0, found 0"),
+        ("stages: [{config: b.yaml, share: -1}, {config: b.yaml, name: c, share: 2}]", "share: .* found -1, 2"),
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=message):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,45 @@ import yaml
 
 from thfm_ros.errors import UserError
 from thfm_ros.schema import parse, read_yaml
+from thfm_ros.tasks import TASKS
 
 WITHOUT_TASKS = ("vae", "decoder")  # stages whose samples are modalities, and the video itself (`rgb`); no prompts
+Range = tuple[float, float]  # lowest and highest, both allowed
+COUNT, SOME, SHARE = (0, math.inf), (1, math.inf), (0, 1)
+DATA_RANGES: dict[str, Range] = {
+    **dict.fromkeys(("clips", "height", "width", "frames", "fps", "workers"), COUNT),
+    **dict.fromkeys(("oversample", "repeats"), SOME),
+    "seed": (0, 2**63 - 1),
+}
+OPTIM_RANGES: dict[str, Range] = {
+    **dict.fromkeys(("lr", "clip", "drop"), COUNT),
+    **dict.fromkeys(("warmup", "ema", "betas"), SHARE),
+}
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("steps", "batch", "accumulate", "tasks_per_clip", "keep"), SOME),
+    **dict.fromkeys(("log_every", "evaluate_every", "evaluate_clips", "checkpoint_every"), COUNT),
+    **dict.fromkeys(("tasks", "loss_weights", "attention", "keypoints", "aligned"), COUNT),
+    **dict.fromkeys(("latent_noise", "anchor", "background", "overlap", "encoder_rate"), COUNT),
+    **dict.fromkeys(("decode_latents", "lora"), COUNT),
+    "stream": SHARE,
+    "freeze_blocks": (0, 16),  # all that EfficientNet-Lite0 has
+    "seed": (0, 2**63 - 1),
+}
+
+
+def check_ranges(config: Any, ranges: dict[str, Range], prefix: str = "") -> None:
+    """UserError for the first number, or number in a list or table, that is not within its field's range."""
+    for name, (lowest, highest) in ranges.items():
+        value = getattr(config, name)
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        if not all(lowest <= part <= highest for part in parts):  # NaN is within none
+            expected = f"{lowest} or more" if highest == math.inf else f"{lowest} .. {highest}"
+            raise UserError(f"{prefix}{name}: expected {expected}, found {value}")
+
+
+def _check_names(key: str, table: dict[str, float], known: Collection[str]) -> None:
+    if odd := [name for name in table if name not in known]:
+        raise UserError(f"{key}: expected names out of {', '.join(known)}, found {', '.join(odd)}")
 
 
 @dataclass(frozen=True)
@@ -53,9 +91,7 @@ class DataConfig:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("oversample", "repeats"):
-            if getattr(self, name) < 1:
-                raise UserError(f"data.{name}: expected 1 or more, found {getattr(self, name)}")
+        check_ranges(self, DATA_RANGES, "data.")
         if self.repeats > 1 and self.clips:
             raise UserError(f"data.repeats: {self.clips} clips come again anyway; expected clips: 0 or repeats: 1")
 
@@ -190,6 +226,9 @@ class OptimConfig:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
+        check_ranges(self, OPTIM_RANGES, "optim.")
+        if len(self.betas) != 2 or 1 in self.betas:
+            raise UserError(f"optim.betas: expected two values below 1, found {list(self.betas)}")
         if not 0 < self.cooldown <= 1:
             raise UserError(f"optim.cooldown: expected a fraction of the steps, above 0 to 1, found {self.cooldown}")
 
@@ -271,6 +310,13 @@ class TrainConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        check_ranges(self, RANGES)
+        _check_names("loss_weights", self.loss_weights, TASKS)
+        _check_names("attention", self.attention, ("full", "causal"))
+        if not sum(self.attention.values()):
+            raise UserError(f"attention: expected a weight above 0, found {self.attention or 'none'}")
+        if self.evaluate_every and not self.evaluate_clips:
+            raise UserError("evaluate_clips: expected 1 or more with evaluate_every above 0, found 0")
         if len(self.keypoints) not in (3, 4):
             raise UserError(f"keypoints: expected 3 or 4 weights, found {list(self.keypoints)}")
         if self.decoder and self.stage != "decoder":
@@ -293,7 +339,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise UserError(f"--set {override}: '{name}' is a value, not a table")
-        place[last] = yaml.safe_load(value) if value else ""
+        try:
+            place[last] = yaml.safe_load(value) if value else ""
+        except (yaml.YAMLError, ValueError) as error:
+            found = " ".join(str(error).split())
+            raise UserError(f"--set {override}: expected a value in YAML, found {found}") from None
     return parse(TrainConfig, table, str(path))
 
 

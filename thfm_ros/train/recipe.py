@@ -53,7 +53,11 @@ def read_recipe(path: Path, out: Path, overrides: tuple[str, ...] = ()) -> list[
     entries = parse(RecipeTable, read_yaml(path, "recipe"), str(path)).stages
     if not entries:
         raise UserError(f"{path}: expected at least one stage, found none")
-    total = sum(entry.share for entry in entries)
+    shares = [entry.share for entry in entries]
+    total = sum(shares)
+    if min(shares) < 0 or not total:
+        found = ", ".join(f"{share:g}" for share in shares)
+        raise UserError(f"{path}: share: expected 0 or more, and one above 0, found {found}")
     stages = []
     for entry in entries:
         own = [text.replace("{out}", str(out)) for text in entry.set]
