@@ -131,6 +131,40 @@ def test_the_views_command_scores_files_beside_a_network(tmp_path: Path) -> None
     assert sheet.stat().st_size
 
 
+def test_pictures_of_one_name_in_two_folders_are_two_pictures(tmp_path: Path) -> None:
+    table = layouts.views_table(2)
+    for row, camera in zip(table, ("cam1", "cam2"), strict=True):
+        row["image"] = f"{camera}/0001.jpg"
+        (tmp_path / "views" / camera).mkdir(parents=True)
+    root = layouts.views(tmp_path / "views", table)
+    peer = tmp_path / "peer.json"
+    peer.write_text(json.dumps(table[::-1]))
+    data = read(root)
+    figures = views.score(data.views, views.load_predictions(peer, data))
+    assert figures["joints"] == pytest.approx({"people": 2, "missed": 0, "mpjpe": 0, "pa_mpjpe": 0}, abs=1e-6)
+    seen: list[str] = []
+    views.predict(predicting(lambda p: p), data, tmp_path / "out", step=seen.append)
+    assert seen == ["cam1/0001.jpg", "cam2/0001.jpg"]
+    assert len(list((tmp_path / "out").rglob("*.json"))) == 2
+
+
+def test_predictions_of_people_who_do_not_count_are_left_out(tmp_path: Path) -> None:
+    """They list everybody of joints.json, who need not be known well enough."""
+    table = layouts.views_table(1)
+    known = table[0]["people"][0]
+    table[0]["people"] = [{**known, "valid": [0] * 17, "xyz_camera_m": [[0, 0, 1]] * 17}, known]
+    peer = tmp_path / "peer.json"
+    peer.write_text(json.dumps(table))
+    data = read(layouts.views(tmp_path / "views", table))
+    figures = views.score(data.views, views.load_predictions(peer, data))
+    assert figures["joints"]["people"] == 1
+    assert figures["joints"]["pa_mpjpe"] == pytest.approx(0, abs=1e-6)
+    table[0]["people"].pop()
+    peer.write_text(json.dumps(table))
+    with pytest.raises(UserError, match=r"1 people of cam01_f000.jpg, where joints.json lists 2"):
+        views.load_predictions(peer, data)
+
+
 Change = Callable[[list[dict[str, Any]]], Any]
 DAMAGE: dict[str, tuple[Change, str]] = {
     "no views": (lambda t: t.clear(), "expected views, found none"),

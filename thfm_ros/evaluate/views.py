@@ -81,26 +81,36 @@ def predict(
     videos: list[dict[str, Any]] = []
     for view in data.views:
         facts = [[p.xyz.tolist(), p.box.tolist()] for p in view.people]
-        row = _row(folder, model, view.file, facts, resume, lambda v=view: {"people": predict_view(model, v)})
+        row = _row(
+            folder, model, view.image, view.file, facts, resume, lambda v=view: {"people": predict_view(model, v)}
+        )
         found.append([None if p is None else np.array(p, float) for p in row["people"]])
-        step(view.file.name)
+        step(view.image)
     for video in data.videos:
         facts = [p.box.tolist() for p in video.skeletons]
-        row = _row(folder, model, video.file, facts, resume, lambda v=video: predict_video(model, v, model.fps))
+        row = _row(
+            folder, model, video.video, video.file, facts, resume, lambda v=video: predict_video(model, v, model.fps)
+        )
         videos.append({**row, "xyz": np.array(row["xyz"], float)})
-        step(video.file.name)
+        step(video.video)
     return found, videos
 
 
 def _row(
-    folder: Path, model: PictureModel, file: Path, facts: Any, resume: bool, make: Callable[[], dict[str, Any]]
+    folder: Path,
+    model: PictureModel,
+    name: str,
+    file: Path,
+    facts: Any,
+    resume: bool,
+    make: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
     state = file.stat()
     key = key_of("views", model.identity, str(file.resolve()), state.st_size, state.st_mtime_ns, facts)
     store = RowStore(folder / "rows" / key_of(model.identity), key)
-    if not resume or store.load(file.name) is None:
-        store.save(file.name, make())
-    row = store.load(file.name)
+    if not resume or store.load(name) is None:
+        store.save(name, make())
+    row = store.load(name)
     assert row is not None
     return row
 
@@ -155,7 +165,8 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 def load_predictions(path: Path, data: Views) -> list[Found]:
     """Reads predictions in the truth's own layout: a list of views with image and people (null for one missed).
 
-    Each person has joint_names or joint_set, and xyz_camera_m; in the truth's order.
+    Each person has joint_names and xyz_camera_m. All people of joints.json are listed, in its order; those of whom it
+    knows too few joints do not count.
     """
     import json
 
@@ -165,10 +176,11 @@ def load_predictions(path: Path, data: Views) -> list[Found]:
         table = {row["image"]: row["people"] for row in rows}
         found = []
         for view in data.views:
-            people = table[view.file.name]
-            found.append([None if p is None else _named(p) for p in people])
-            if len(found[-1]) != len(view.people):
-                raise ValueError(f"{len(found[-1])} people of {view.file.name}, where {len(view.people)} are known")
+            people = table[view.image]
+            if len(people) != len(view.counted):
+                raise ValueError(f"{len(people)} people of {view.image}, where joints.json lists {len(view.counted)}")
+            some = (person for person, counts in zip(people, view.counted, strict=True) if counts)
+            found.append([None if person is None else _named(person) for person in some])
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}: check --predictions") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:

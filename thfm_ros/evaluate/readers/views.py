@@ -50,16 +50,22 @@ class Skeleton:
 
 @dataclass(frozen=True)
 class View:
-    """One picture and the people in it."""
+    """One picture and the people in it. image: its name in joints.json, below the root.
 
+    counted: of everybody whom joints.json lists, whether they are among `people`: enough of their joints are known.
+    """
+
+    image: str
     file: Path
     people: tuple[Skeleton, ...]
+    counted: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
 class VideoView:
-    """A video of one person; skeletons: of its frames, in their order."""
+    """A video of one person. video: its name in joints.json. skeletons: of its frames, in their order."""
 
+    video: str
     file: Path
     fps: float
     skeletons: tuple[Skeleton, ...]
@@ -102,7 +108,8 @@ def _view(row: dict[str, Any], root: Path, file: Path) -> View:
     if not isinstance(people, list) or not all(isinstance(p, dict) for p in people):
         raise UserError(f"{file}: expected a list 'people' of {name}, found {type(people).__name__}; {SOURCE}")
     found = [_person(p, camera, file, name) for p in people]
-    return View(root / name, tuple(person for person in found if person is not None))
+    people = tuple(person for person in found if person is not None)
+    return View(name, root / name, people, tuple(person is not None for person in found))
 
 
 def _camera(row: dict[str, Any], file: Path, name: str) -> Camera:
@@ -164,7 +171,7 @@ def _videos(rows: Sequence[dict[str, Any]], root: Path, file: Path) -> tuple[Vid
         shift = numbers(row.get("t_world_to_cam"), (3,), file, f"'t_world_to_cam' of {row['image']}")
         seen = xyz @ rotation.T + shift
         found = [_skeleton(names, seen[i], valid[i], camera, f"{world}: frame {i}") for i in range(len(xyz))]
-        videos.append(VideoView(path, fps, _without_gaps(found, world)))
+        videos.append(VideoView(str(row["video"]), path, fps, _without_gaps(found, world)))
     return tuple(videos)
 
 
