@@ -1,6 +1,7 @@
 """Keypoints and masks of people in COCO's layout: the truth scores perfectly, errors as the formulas say."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -296,11 +297,27 @@ def test_usual_places_are_found(tmp_path: Path, place: str, folder: str) -> None
     assert [picture.file.parent.resolve() for picture in data.pictures] == [(root / folder).resolve()] * 2
 
 
-def test_two_annotation_files_have_to_be_named(tmp_path: Path) -> None:
+def test_of_two_splits_the_one_whose_pictures_are_there_counts(tmp_path: Path) -> None:
+    """COCO's own archive has both files of annotations."""
     root = layouts.coco(tmp_path)
     first = root / "annotations/person_keypoints_val2017.json"
-    (root / "annotations/person_keypoints_train2017.json").write_bytes(first.read_bytes())
-    with pytest.raises(UserError, match=r"found person_keypoints_train2017.json, person_keypoints_val2017.json: name"):
+    other = root / "annotations/person_keypoints_train2017.json"
+    other.write_bytes(first.read_bytes())
+    assert read(root).annotations == first
+    (root / "val2017").rename(root / "train2017")
+    assert read(root).annotations == other
+    (root / "images").mkdir()
+    shutil.copytree(root / "train2017", root / "images/val2017")
+    data = read(root)
+    assert data.annotations == first
+
+
+def test_two_annotation_files_have_to_be_named(tmp_path: Path) -> None:
+    root = layouts.coco(tmp_path)
+    first = root / "annotations/person_keypoints_a.json"
+    (root / "annotations/person_keypoints_val2017.json").rename(first)
+    (root / "annotations/person_keypoints_b.json").write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match=r"found person_keypoints_a.json, person_keypoints_b.json: name"):
         read(root)
     assert read(root, first).annotations == first
 

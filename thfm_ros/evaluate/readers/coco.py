@@ -1,7 +1,8 @@
 """COCO's person keypoints: an annotation file and a folder of pictures, as val2017 and subsets of it come.
 
 Found below the root: `annotations.json`, `annotations/person_keypoints_*.json` or the only JSON file; the pictures in
-`images/`, `val2017/`, `train2017/` or the root. Or both are given. Annotations are checked before any work.
+`images/`, `val2017/`, `train2017/` or the root. Or both are given. Of several splits the one whose pictures are there
+counts, or val2017. Annotations are checked before any work.
 """
 
 from __future__ import annotations
@@ -148,10 +149,20 @@ def _find_annotations(root: Path) -> Path:
         if len(found) == 1:
             return found[0]
         if found:
+            there = [file for file in found if _split_folder(root, file)]
+            chosen = there if len(there) == 1 else [file for file in found if file.stem.endswith("_val2017")]
+            if len(chosen) == 1:
+                return chosen[0]
             break
     what = ", ".join(p.name for p in found[:5]) if found else "none"
     expected = "annotations.json or one annotations/person_keypoints_*.json"
     raise UserError(f"expected {expected} in {root}, found {what}: name the file (--annotations)")
+
+
+def _split_folder(root: Path, annotations: Path) -> bool:
+    """Whether the pictures' folder is there that an annotation file's last word names, as val2017."""
+    split = annotations.stem.rpartition("_")[2]
+    return any((root / folder / split).is_dir() for folder in (".", "images"))
 
 
 def _find_images(root: Path, images: list[dict[str, Any]]) -> Path:
