@@ -16,7 +16,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.evaluate import commands, nobody, views
 from thfm_ros.evaluate.picture_models import FunctionModel
 from thfm_ros.evaluate.readers import nobody as nobody_reader
-from thfm_ros.evaluate.readers.views import LIMBS, read
+from thfm_ros.evaluate.readers.views import LIMBS, Skeleton, VideoView, read
 
 
 def run(*arguments: str) -> Any:
@@ -78,6 +78,22 @@ def test_video_has_an_error_of_acceleration(tmp_path: Path) -> None:
     assert figures["accel"] == pytest.approx(np.linalg.norm(np.diff(true, 2, axis=0), axis=-1).mean() * 144)
     perfect = [{**videos[0], "xyz": np.stack([data.videos[0].skeletons[i].xyz for i in videos[0]["frames"]])}]
     assert views.score_videos(data.videos, perfect)["video"]["accel"] == 0
+
+
+def test_jitter_leaves_out_gaps_of_the_truth(tmp_path: Path) -> None:
+    """Joints that move at one speed have none, though the last known skeleton stands for those of a gap."""
+    points = layouts.skeleton()[5:]
+    moving = [points + [0, 0, 0.1 * i] * np.arange(12)[:, None] for i in range(16)]
+    skeletons = [Skeleton(xyz, np.ones(12, bool), np.zeros(4)) for xyz in moving]
+    for i in (6, 7):
+        skeletons[i] = Skeleton(moving[5], np.zeros(12, bool), np.zeros(4))
+    prediction = {"xyz": np.stack(moving), "frames": list(range(16)), "fps": 12.0}
+    prediction["xyz"][6] += np.arange(12)[:, None]  # what was predicted there has no truth beside it
+    video = VideoView("a.mp4", tmp_path / "a.mp4", 12.0, tuple(skeletons))
+    figures = views.score_videos([video], [prediction])["video"]
+    assert [figures[name] for name in ("jitter", "jitter_truth")] == pytest.approx([0, 0], abs=1e-6)
+    prediction["xyz"][1] += np.arange(12)[:, None]
+    assert views.score_videos([video], [prediction])["video"]["jitter"] > 1
 
 
 def test_people_whose_joints_are_unknown_do_not_count(tmp_path: Path) -> None:

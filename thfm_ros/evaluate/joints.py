@@ -97,12 +97,19 @@ def accel(
     return values[1:-1] if trim else values
 
 
-def jitter(joints: np.ndarray, fps: float) -> np.ndarray:
-    """(F - 3,) mean norm of the third difference, in 10 m/s^3 (PIP's unit); of a prediction or of a truth alone."""
+def jitter(joints: np.ndarray, fps: float, visible: np.ndarray | None = None) -> np.ndarray:
+    """(F - 3,) mean norm of the third difference, in 10 m/s^3 (PIP's unit); of a prediction or of a truth alone.
+
+    visible: (F,) bool; a value is kept where all its four frames are visible.
+    """
     joints = np.asarray(joints, np.float64)
     if len(joints) < 4:
         return np.zeros(0)
-    return np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean(-1) * fps**3 / 10.0
+    values = np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean(-1) * fps**3 / 10.0
+    if visible is None:
+        return values
+    seen = np.asarray(visible, bool)
+    return values[seen[:-3] & seen[1:-2] & seen[2:-1] & seen[3:]]
 
 
 def pck(

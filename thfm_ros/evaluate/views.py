@@ -143,14 +143,14 @@ def _errors(truth: Skeleton, prediction: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def score_videos(videos: Sequence[VideoView], found: Sequence[Mapping[str, Any]]) -> Figures:
-    """video: accel (m/s^2), jitter and jitter_truth (10 m/s^3), mean over the videos' frames; {} without videos."""
+    """video: accel (m/s^2), jitter and jitter_truth (10 m/s^3), mean over frames of known joints; {} without videos."""
     rows: dict[str, list[np.ndarray]] = {"accel": [], "jitter": [], "jitter_truth": []}
     for video, prediction in zip(videos, found, strict=True):
         true = np.stack([video.skeletons[i].xyz for i in prediction["frames"]])
         known = np.stack([video.skeletons[i].valid for i in prediction["frames"]]).all(1)
         rows["accel"].append(joints.accel(prediction["xyz"], true, prediction["fps"], HIPS, known))
-        rows["jitter"].append(joints.jitter(joints.centre(prediction["xyz"], HIPS), prediction["fps"]))
-        rows["jitter_truth"].append(joints.jitter(joints.centre(true, HIPS), prediction["fps"]))
+        for name, xyz in (("jitter", prediction["xyz"]), ("jitter_truth", true)):
+            rows[name].append(joints.jitter(joints.centre(xyz, HIPS), prediction["fps"], known))
     if not videos:
         return {}
     return {"video": {"videos": float(len(videos))} | {n: _mean(np.concatenate(v)) for n, v in rows.items()}}
