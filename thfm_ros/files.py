@@ -86,6 +86,24 @@ def unwritable(path: str | Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}: {fix}")
 
 
+def files_below(folder: str | Path) -> list[Path]:
+    """All files in a folder and its subfolders in the order of their paths, hidden ones left out.
+
+    Links to folders are followed; a folder that comes again, as in a loop of links, is left out.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        state = os.stat(place)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders.sort()  # which of two links to a folder is the first
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
 @contextmanager
 def locked(
     path: str | Path, stop: Callable[[], bool] = lambda: False, waiting: Callable[[], None] = lambda: None

@@ -263,6 +263,18 @@ def test_false_people_and_their_pixels_are_counted(tmp_path: Path) -> None:
     }
 
 
+def test_pictures_of_all_kinds_and_behind_links_are_looked_at(tmp_path: Path) -> None:
+    root, elsewhere = photographs(tmp_path / "photographs"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for suffix in ("webp", "tif", "tiff", "bmp"):
+        cv2.imwrite(str(elsewhere / f"e.{suffix}"), np.full((24, 32, 3), 30, np.uint8))
+    (root / "link").symlink_to(elsewhere)
+    names = [name for name, _ in nobody_reader.read(root).images()]
+    assert names == sorted(
+        ["a.png", "b.jpg", "more/c.png", "more/d.png", *(f"link/e.{s}" for s in ("bmp", "tif", "tiff", "webp"))]
+    )
+
+
 def test_a_stretch_of_a_video_is_pictures_too(tmp_path: Path) -> None:
     layouts.views(tmp_path, frames=48)
     video = tmp_path / "videos/cam01.mp4"

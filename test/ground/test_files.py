@@ -11,7 +11,7 @@ import time
 import pytest
 
 from thfm_ros.errors import UserError
-from thfm_ros.files import atomic, clear_abandoned, clear_abandoned_in, locked, write_json, write_text
+from thfm_ros.files import atomic, clear_abandoned, clear_abandoned_in, files_below, locked, write_json, write_text
 
 
 def process(code, *arguments):
@@ -21,6 +21,20 @@ def process(code, *arguments):
     )
     assert child.stdout.readline() == "ready\n"
     return child
+
+
+def test_files_behind_links_are_found_once(tmp_path):
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    (folder / "sub").mkdir(parents=True)
+    (other / "deep").mkdir(parents=True)
+    for path in (folder / "b", folder / ".hidden", folder / "sub" / "a", other / "deep" / "c"):
+        path.touch()
+    (folder / "link").symlink_to(other)
+    (folder / "second").symlink_to(other)
+    (other / "loop").symlink_to(folder)
+    (folder / "dangling").symlink_to(tmp_path / "none")
+    assert files_below(folder) == [folder / "b", folder / "link" / "deep" / "c", folder / "sub" / "a"]
+    assert files_below(tmp_path / "none") == []
 
 
 HALF = """

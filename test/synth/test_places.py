@@ -49,6 +49,20 @@ def test_panoramas_become_linear_radiance_of_one_size(panoramas: Path) -> None:
     assert grey.mean() == pytest.approx((128 / 255) ** 2.2, rel=0.02)
 
 
+def test_other_kinds_of_photographs_count_and_other_files_are_named(photographs: Path) -> None:
+    for suffix in (".webp", ".tif", ".tiff", ".bmp", ".JPG"):
+        cv2.imwrite(str(photographs / f"more{suffix}"), np.full((90, 120, 3), GREEN[::-1], np.uint8))
+    assert places.left_out(photographs, "photographs") == ""
+    (photographs / "notes.txt").touch()
+    (photographs / ".DS_Store").touch()
+    folder = PictureFolder.at(photographs, "photographs")
+    assert len(folder.files) == 8
+    for file in folder.files:
+        assert np.abs(read_photograph(file).mean((0, 1)) - GREEN).max() < 8
+    assert places.left_out(photographs, "photographs") == "8 photographs, 1 other files left out"
+    assert places.left_out(photographs, "panoramas") == "4 panoramas, 5 other files left out"
+
+
 def test_they_stand_beside_the_artefacts_own_and_light_scenes(assets, panoramas: Path) -> None:
     more = with_environments(assets, PictureFolder.at(panoramas, "panoramas"))
     assert len(more.environments) == len(assets.environments) + 2

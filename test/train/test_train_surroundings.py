@@ -115,6 +115,18 @@ def test_a_step_shows_photographs_where_no_task_asks_about_the_scene(photographs
     assert_close(seen.rgb, plain.rgb)
 
 
+def test_a_run_says_how_many_files_are_no_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    config = tiny(data={"backgrounds": str(folder)})
+    Trainer(config, tmp_path / "one", Discs())
+    assert "left out" not in capsys.readouterr().out
+    (folder / "a.heic").touch()
+    Trainer(config, tmp_path / "two", Discs())
+    assert "data.backgrounds: 1 photographs, 1 other files left out" in capsys.readouterr().out
+
+
 def test_a_run_without_photographs_says_so_and_keeps_what_was_rendered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thfm_ros.errors import UserError
+from thfm_ros.files import files_below
 from thfm_ros.synth.motion import JOINTS, PARENTS, Motion
 from thfm_ros.synth.rotations import between, from_rotvec, multiply
 
@@ -183,7 +184,7 @@ def load(path: str | Path) -> Motion:
 
 
 def _files(folder: str | Path) -> list[Path]:
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() == ".bvh" and p.is_file())
+    paths = [path for path in files_below(folder) if path.suffix.lower() == ".bvh"]
     if not paths:
         raise UserError(f"no .bvh files in {folder}")
     return paths

@@ -19,13 +19,16 @@ from zipfile import BadZipFile
 import numpy as np
 
 from thfm_ros.errors import UserError
-from thfm_ros.files import atomic
+from thfm_ros.files import atomic, files_below
 from thfm_ros.paths import cache_folder
 from thfm_ros.synth.assets import Assets
 from thfm_ros.synth.materials import linear
 from thfm_ros.synth.sample import Clip
 
-SUFFIXES = {"panoramas": (".hdr", ".exr", ".jpg", ".jpeg", ".png"), "photographs": (".jpg", ".jpeg", ".png")}
+SUFFIXES = {
+    "panoramas": (".hdr", ".exr", ".jpg", ".jpeg", ".png"),
+    "photographs": (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+}
 PANORAMA = (256, 512)
 PEAK = 2000.0  # radiance that half-floats hold without loss of what is below
 SMALLEST = 64  # pixels along a photograph's or a panorama's shorter side
@@ -62,10 +65,17 @@ class PictureFolder:
 def _files(folder: Path, kind: str) -> list[Path]:
     """The pictures below the folder in a fixed order, at least one."""
     known = SUFFIXES[kind]
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and not p.name.startswith("."))
+    found = [path for path in files_below(folder) if path.suffix.lower() in known]
     if not found:
         raise UserError(f"no {kind} in {folder}: expected files that end in {', '.join(known)}")
     return found
+
+
+def left_out(folder: str | Path, kind: Literal["panoramas", "photographs"]) -> str:
+    """How many pictures a folder has and how many files that are none, in words; empty where there are no others."""
+    found = files_below(Path(folder).expanduser())
+    count = sum(path.suffix.lower() in SUFFIXES[kind] for path in found)
+    return f"{count} {kind}, {len(found) - count} other files left out" if count < len(found) else ""
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.letterbox import Letterbox
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".avif")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".avif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)

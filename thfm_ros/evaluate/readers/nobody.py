@@ -11,6 +11,7 @@ import numpy as np
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.readers.base import IMAGES, load_rgb
+from thfm_ros.files import files_below
 from thfm_ros.video import VideoReader
 
 
@@ -67,4 +68,4 @@ def read(
 
 
 def _photographs(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
+    return [path for path in files_below(folder) if path.suffix.lower() in IMAGES]
