@@ -91,6 +91,17 @@ def test_whoever_keeps_their_id_has_all_and_whoever_swaps_once_half() -> None:
     assert (swapped["switches"], swapped["idf1"], swapped["deta"]) == (2.0, 0.5, pytest.approx(1.0))
 
 
+@pytest.mark.parametrize(("truth", "found"), [([1], []), ([], [10]), ([], [])])
+def test_a_frame_without_anybody_is_no_frame_before(truth: list[int], found: list[int]) -> None:
+    """TrackEval leaves such frames out: who was together before one stays so after it."""
+
+    def frame(truth: list[int], found: list[int], likeness: list[float]) -> TrackedFrame:
+        return TrackedFrame(np.array(truth, int), np.array(found, int), np.reshape(likeness, (len(truth), len(found))))
+
+    figures = tracking_figures([[frame([1], [10], [0.9]), frame(truth, found, []), frame([1], [10, 11], [0.6, 0.8])]])
+    assert figures["switches"] == 0
+
+
 def test_nobody_is_no_figure_and_no_error() -> None:
     nobody = TrackedFrame(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 0)))
     assert np.isnan(tracking_figures([[nobody]])["mota"])

@@ -53,7 +53,10 @@ def _pairs(likeness: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _clear(frames: Sequence[TrackedFrame]) -> np.ndarray:
-    """Hits, misses, false people and switches of id. Who was together in the frame before stays so if they can."""
+    """Hits, misses, false people and switches of id. Who was together in the frame before stays so if they can.
+
+    The frame before is the last one with somebody there and somebody found, as in TrackEval.
+    """
     counts = np.zeros(4)
     last: dict[int, int] = {}  # person -> id that they had when last found
     before: dict[int, int] = {}  # in the frame before
@@ -61,9 +64,11 @@ def _clear(frames: Sequence[TrackedFrame]) -> np.ndarray:
         kept = np.array([[before.get(t) == f for f in frame.found.tolist()] for t in frame.truth.tolist()], float)
         kept = kept.reshape(frame.likeness.shape)
         pairs = _pairs(frame.likeness + 1000 * kept, frame.likeness >= THRESHOLD - EPS)
-        before = {int(frame.truth[i]): int(frame.found[j]) for i, j in pairs}
-        switches = sum(last.get(t, f) != f for t, f in before.items())
-        last |= before
+        now = {int(frame.truth[i]): int(frame.found[j]) for i, j in pairs}
+        switches = sum(last.get(t, f) != f for t, f in now.items())
+        last |= now
+        if frame.likeness.size:
+            before = now
         counts += (len(pairs), len(frame.truth) - len(pairs), len(frame.found) - len(pairs), switches)
     return counts
 
