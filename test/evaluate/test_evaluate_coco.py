@@ -360,6 +360,15 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, arguments: list[str], mess
     assert message in str(result.exception)
 
 
+def test_what_is_null_in_predictions_is_not_there(data: CocoPeople, tmp_path: Path) -> None:
+    results = truth(data)
+    empty = {"image_id": 3, "category_id": 1, "score": 0.1, "keypoints": None, "segmentation": None}
+    (tmp_path / "peer.json").write_text(json.dumps([{**result, "annotation_id": None} for result in results] + [empty]))
+    figures = coco.score(data, load_results(tmp_path / "peer.json", data), "own")
+    for group, expected in coco.score(data, results, "own").items():
+        assert figures[group] == pytest.approx(expected, nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -96,7 +96,10 @@ def by_picture(data: CocoPeople, results: Sequence[Result]) -> dict[int, list[Re
 
 
 def load_results(path: Path, data: CocoPeople) -> list[Result]:
-    """The results in a file, checked against the pictures; UserError that names the first wrong one."""
+    """The results in a file, checked against the pictures, without keys that are null.
+
+    UserError that names the first wrong one.
+    """
     import json
 
     try:
@@ -113,7 +116,8 @@ def load_results(path: Path, data: CocoPeople) -> list[Result]:
             raise UserError(f"{path}: result {number}: {reason}; {FORMAT}")
     if results and not any(result["image_id"] in data.by_id for result in results):
         raise UserError(f"{path}: expected results of the pictures in {data.annotations}, found none of them")
-    return [r for r in results if r["category_id"] == data.category]
+    people = (result for result in results if result["category_id"] == data.category)
+    return [{key: value for key, value in person.items() if value is not None} for person in people]
 
 
 def _fault(result: Any, data: CocoPeople) -> str:
