@@ -102,8 +102,8 @@ def view_answers(worker: MediaPipeWorker, data: views.Views, bar: Any) -> list[d
             xyz = worker.prediction(crop.pixels[None], stills=True)["world"][0, COCO17]
             known = bool(np.isfinite(xyz).all())
             people.append({"joint_names": names, "xyz_camera_m": xyz.tolist()} if known else None)
-        answers = iter(people)  # of those who count; the file lists everybody
-        rows.append({"image": view.image, "people": [next(answers) if counts else None for counts in view.counted]})
+        found = iter(people)  # of those who count; the file lists everybody
+        rows.append({"image": view.image, "people": [next(found) if counts else None for counts in view.counted]})
         bar.update(1)
     return rows
 

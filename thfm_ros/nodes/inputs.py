@@ -32,7 +32,7 @@ from thfm_ros.stream.lens import Lens
 KEPT_INFOS = 64
 KEPT_FRAMES = 8  # frame_ids whose newest camera_info is kept
 LOOK_S = 0.2  # between two looks at who publishes
-FIRST_IMAGE_S = 2.0  # for which the first image is waited for before that is said
+FIRST_IMAGE_S = 2.0  # without an image, from which on that is reported
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def no_task(found: Iterable[str]) -> str:
 
 
 def lacking(found: Collection[str], asked: Iterable[str]) -> list[str]:
-    """What is to be said of the tasks asked for that the bundle lacks: a line, or none."""
+    """Names the tasks asked for that the bundle lacks: a line, or none."""
     missing = [t for t in asked if t not in found]
     if not missing:
         return []

@@ -114,7 +114,7 @@ class Outputs:
         return [t for t in tasks if t != "keypoints_3d" or t in elsewhere]
 
     def unserved(self, enabled: list[str]) -> str | None:
-        """What is to be said of topics that somebody listens to and none of these tasks gives."""
+        """Names topics that somebody listens to and none of these tasks gives."""
         names = sorted(t for t in self.listened() if not _givers(t).intersection(topics_to_tasks([t], enabled)))
         if not names:
             return None
