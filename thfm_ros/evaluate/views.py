@@ -147,7 +147,7 @@ def score_videos(videos: Sequence[VideoView], found: Sequence[Mapping[str, Any]]
     rows: dict[str, list[np.ndarray]] = {"accel": [], "jitter": [], "jitter_truth": []}
     for video, prediction in zip(videos, found, strict=True):
         true = np.stack([video.skeletons[i].xyz for i in prediction["frames"]])
-        known = np.stack([video.skeletons[i].valid for i in prediction["frames"]]).all(1)
+        known = np.array([video.skeletons[i].valid.all() for i in prediction["frames"]])
         rows["accel"].append(joints.accel(prediction["xyz"], true, prediction["fps"], HIPS, known))
         for name, xyz in (("jitter", prediction["xyz"]), ("jitter_truth", true)):
             rows[name].append(joints.jitter(joints.centre(xyz, HIPS), prediction["fps"], known))
