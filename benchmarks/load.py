@@ -3,7 +3,7 @@
     python benchmarks/load.py --bundle BUNDLE --minutes 10 --json load.json
 
 Camera, node and listener are three processes over DDS, with config/fastdds_large_images.xml unless
-FASTDDS_DEFAULT_PROFILES_FILE says otherwise. Linux only (/proc).
+FASTDDS_DEFAULT_PROFILES_FILE (Kilted) or FASTRTPS_DEFAULT_PROFILES_FILE (Jazzy) says otherwise. Linux only (/proc).
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def main() -> None:
         return
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 99))
     profile = Path(__file__).parents[1] / "config" / "fastdds_large_images.xml"
-    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):  # of Fast DDS 3, and of 2
+        os.environ.setdefault(variable, str(profile))
     parameters = {"bundle": options.bundle, "threads": options.threads, "autostart": "true"}
     command = [sys.executable, "-m", "thfm_ros.nodes.perception_node", "--ros-args"]
     command += [x for k, v in parameters.items() if v for x in ("-p", f"{k}:={v}")]

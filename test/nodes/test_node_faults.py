@@ -305,6 +305,16 @@ def test_the_context_dies_in_the_middle_of_a_pass() -> None:
     assert runtime.closed
 
 
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # Kilted, Jazzy
+ROOT = Path(__file__).parents[2]
+PROFILE_TEXTS = [*(ROOT / "config").glob("fastdds_*.xml"), ROOT / "docs" / "node.md", ROOT / "benchmarks" / "load.py"]
+
+
+@pytest.mark.parametrize("path", PROFILE_TEXTS, ids=lambda p: p.name)
+def test_the_variable_of_profiles_is_named_for_each_distribution(path: Path) -> None:
+    assert all(variable in path.read_text() for variable in PROFILE_VARIABLES)
+
+
 def test_an_independent_dds_hears_us() -> None:
     """cyclonedds, another implementation with its own wire code, receives depth/image and its stamp.
 
@@ -320,7 +330,7 @@ def test_an_independent_dds_hears_us() -> None:
     domain, profile = new_domain(), resource("config", "fastdds_mixed_vendors.xml")
     talker = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("talker.py")), str(domain)],
-        env={**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": str(profile)},
+        env=os.environ | dict.fromkeys(PROFILE_VARIABLES, str(profile)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
