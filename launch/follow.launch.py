@@ -5,33 +5,33 @@ ros2 launch thfm_ros follow.launch.py image:=/camera/image_rect camera_info:=/ca
 
 import sys
 
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-    Shutdown,
-)
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import Action, LaunchContext, LaunchDescription
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, FOLLOW_DECIDES, number, passed_on, refuse_undeclared
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, FOLLOW_DECIDES, flag, number, passed_on, refuse_undeclared
 from thfm_ros.paths import resource
 
 
 def _follower(context: LaunchContext) -> list[Action]:
     names = ("namespace", "cmd_vel", "distance", "use_sim_time")
     argument = {name: LaunchConfiguration(name).perform(context) for name in names}
-    follower = ExecuteProcess(
-        cmd=[
-            *(sys.executable, str(resource("examples", "follow_me.py")), "--ros-args"),
-            *("-r", "__ns:=/" + argument["namespace"].strip("/"), "-r", "target_pose:=perception/people/target_pose"),
-            *("-r", "cmd_vel:=" + argument["cmd_vel"], "-p", "use_sim_time:=" + argument["use_sim_time"]),
-            *("-p", f"distance:={number('distance', argument['distance'])}"),  # 2 is of another type than 2.0
-        ],
+    follower = Node(
+        executable=sys.executable,
+        exec_name="follow_me",
         name="follow_me",
+        namespace=argument["namespace"],
+        arguments=[str(resource("examples", "follow_me.py"))],
+        parameters=[
+            {
+                "use_sim_time": flag("use_sim_time", argument["use_sim_time"]),
+                "distance": number("distance", argument["distance"]),  # 2 is of another type than 2.0
+            }
+        ],
+        remappings=[("target_pose", "perception/people/target_pose"), ("cmd_vel", argument["cmd_vel"])],
         output="screen",
         on_exit=[Shutdown(reason="the follower has ended")],
     )

@@ -248,20 +248,28 @@ def test_launch_needs_none_of_the_nodes_libraries() -> None:
 # The follower that follow.launch.py starts.
 
 
-def follower(monkeypatch: pytest.MonkeyPatch, **given: str) -> dict[str, Any]:
-    """What its process was made with."""
+def follower(monkeypatch: pytest.MonkeyPatch, **given: str) -> Any:
+    """The action that starts it."""
     file = run_launch_file(ROOT / "launch" / "follow.launch.py", monkeypatch)
-    (process,) = file["_follower"]({**{a.name: a.default for a in ARGUMENTS["follow.launch.py"]}, **given})
-    return process.kwargs
+    (action,) = file["_follower"]({**{a.name: a.default for a in ARGUMENTS["follow.launch.py"]}, **given})
+    return action
 
 
-@pytest.mark.parametrize(("namespace", "remapped"), [("", "/"), ("robot", "/robot"), ("/a/robot/", "/a/robot")])
-def test_the_follower_takes_arguments_as_people_write_them(
-    namespace: str, remapped: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("namespace", ["", "robot", "/a/robot/"])
+def test_the_follower_is_a_node_to_launch_like_the_perception_node(
+    namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = follower(monkeypatch, namespace=namespace, distance="2")["cmd"]
-    assert f"__ns:={remapped}" in command
-    assert "distance:=2.0" in command
+    """Namespaces, remaps and parameters of a launch file that includes this one reach nodes alone."""
+    action = follower(monkeypatch, namespace=namespace, distance="2", cmd_vel="/wheels")
+    assert type(action).__name__ == "Node"
+    assert action.kwargs["namespace"] == started(monkeypatch, namespace=namespace)[1]["namespace"]
+    (parameters,) = action.kwargs["parameters"]
+    assert type(parameters["distance"]) is float
+    assert parameters["distance"] == 2
+    assert dict(action.kwargs["remappings"]) == {"target_pose": "perception/people/target_pose", "cmd_vel": "/wheels"}
+    assert action.kwargs["executable"] == sys.executable  # of the environment, as the script's first line is not
+    (script,) = action.kwargs["arguments"]
+    assert Path(script).is_file()
 
 
 def test_the_follower_has_poses_in_the_frame_of_the_camera_alone() -> None:
@@ -279,7 +287,7 @@ def test_a_distance_that_is_no_number_ends_the_launch(text: str, monkeypatch: py
 
 
 def test_the_launch_ends_with_its_follower(monkeypatch: pytest.MonkeyPatch) -> None:
-    (end,) = follower(monkeypatch)["on_exit"]
+    (end,) = follower(monkeypatch).kwargs["on_exit"]
     assert type(end).__name__ == "Shutdown"
 
 
