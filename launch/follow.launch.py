@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import Action, LaunchContext, LaunchDescription
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, FOLLOW_DECIDES, flag, number, passed_on, refuse_undeclared
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, FOLLOW_DECIDES, number, passed_on, refuse_undeclared, sim_time
 from thfm_ros.paths import resource
 
 
@@ -27,7 +27,7 @@ def _follower(context: LaunchContext) -> list[Action]:
         arguments=[str(resource("examples", "follow_me.py"))],
         parameters=[
             {
-                "use_sim_time": flag("use_sim_time", argument["use_sim_time"]),
+                **sim_time(argument["use_sim_time"]),
                 "distance": number("distance", argument["distance"]),  # 2 is of another type than 2.0
             }
         ],

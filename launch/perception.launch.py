@@ -21,7 +21,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import Action, LaunchContext, LaunchDescription
 from thfm_ros.errors import UserError
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, RVIZ, flag, overrides, refuse_undeclared
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, RVIZ, flag, overrides, refuse_undeclared, sim_time
 from thfm_ros.paths import resource
 
 WRONG_PARAMETER = 2  # exit code of the node
@@ -50,7 +50,7 @@ def _end(event: ProcessExited, context: LaunchContext) -> list[Action] | None:
 def _node(context: LaunchContext) -> list[Action]:
     names = [a.name for a in ARGUMENTS["perception.launch.py"]]
     argument = {name: LaunchConfiguration(name).perform(context) for name in names}
-    use_sim_time = flag("use_sim_time", argument["use_sim_time"])
+    given = {**sim_time(argument["use_sim_time"]), **overrides(argument)}
     node = Node(
         package="thfm_ros",
         executable="perception",
@@ -58,7 +58,7 @@ def _node(context: LaunchContext) -> list[Action]:
         namespace=argument["namespace"],
         parameters=[
             str(_parameter_file(argument["params_file"], argument["target"])),
-            {"use_sim_time": use_sim_time, **overrides(argument)},
+            *([given] if given else []),
         ],
         remappings=[
             ("image", argument["image"]),

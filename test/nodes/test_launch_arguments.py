@@ -208,9 +208,24 @@ def test_the_node_gets_its_file_and_what_was_given(monkeypatch: pytest.MonkeyPat
     _, node = started(monkeypatch, target="orin", stride="7", image="/cam/image")
     file, given = node["parameters"]
     assert Path(file).name == "orin.yaml"
-    assert given == {"use_sim_time": False, "stride": 7}
+    assert given == {"stride": 7}
     assert ("image/compressed", "/cam/image/compressed") in node["remappings"]
     assert {name for name, _ in node["remappings"]} == {topic.name for topic in SUBSCRIBED}
+
+
+@pytest.mark.parametrize(
+    ("text", "given"), [("", {}), ("true", {"use_sim_time": True}), ("False", {"use_sim_time": False})]
+)
+def test_time_is_that_of_files_and_including_launch_files_unless_given(
+    text: str, given: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parameter of launch's Node goes before the parameter file and SetParameter."""
+    rviz = run_launch_file(ROOT / "launch" / "rviz.launch.py", monkeypatch)["_rviz"]
+    time = {"use_sim_time": text} if text else {}
+    (shown,) = rviz({**{a.name: a.default for a in ARGUMENTS["rviz.launch.py"]}, **time})
+    for node in (started(monkeypatch, **time)[1], follower(monkeypatch, **time).kwargs, shown.kwargs):
+        sent = {k: v for p in node["parameters"] if isinstance(p, dict) for k, v in p.items() if k == "use_sim_time"}
+        assert sent == given
 
 
 @pytest.mark.parametrize("given", [{"target": "orinoco"}, {"params_file": "/nowhere/mine.yaml"}])

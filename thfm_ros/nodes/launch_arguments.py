@@ -30,7 +30,11 @@ class Argument:
 _NAMESPACE = Argument("namespace", "", "namespace of the node and its topics")
 _IMAGE = Argument("image", "image", "topic of the colour camera (compressed: its name without /compressed)")
 _FRAME = Argument("frame", "", "frame that RViz shows everything in; empty: that of the camera's first image")
-_SIM_TIME = Argument("use_sim_time", "false", "true: time from /clock (simulation, bags)")
+_SIM_TIME = Argument(
+    "use_sim_time",
+    "",
+    "true: time from /clock (simulation, bags). Empty: as in the file; RViz and the follower: false.",
+)
 
 PERCEPTION = (
     Argument("target", "cpu", "parameter file of this kind of machine: cpu, rtx, orin, thor or datacenter"),
@@ -113,6 +117,11 @@ def overrides(texts: Mapping[str, str]) -> dict[str, Any]:
     Raises: UserError for text of another type, and for a value that the node would refuse.
     """
     return {name: _value(name, texts[name]) for name in PARAMETERS if texts.get(name)}
+
+
+def sim_time(text: str) -> dict[str, bool]:
+    """The parameter use_sim_time where the argument was given (is not empty): else files and SetParameter decide."""
+    return {"use_sim_time": flag("use_sim_time", text)} if text else {}
 
 
 def flag(name: str, text: str) -> bool:
