@@ -59,6 +59,14 @@ environment_works() {
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || [ $? -gt 128 ]
 }
 
+# True where the environment's programs name the Python of another folder: it was moved or copied, with its checkout.
+# pip's first line does, or with a long path or one with spaces the second. -ef: .venv may be a link.
+environment_moved() {
+  local first='' second=''
+  { read -r first && read -r second; } 2>/dev/null <"$venv/bin/pip" || true
+  [[ "$first $second" =~ (/[^\"]*/bin)/python ]] && ! [ "${BASH_REMATCH[1]}" -ef "$venv/bin" ]
+}
+
 install_packages() {
   local pip=("$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off)
   rm -f "$stamps/build" # pip replaces the package's folder, messages included
@@ -120,11 +128,12 @@ if [ "$venv" != .venv ] && [ ! -f .venv/.setup/build ]; then fail "THFM_VENV=$ve
 if [ "$venv" != .venv ]; then python=.venv/bin/python; fi # their libraries are shared
 
 # The wheels of two distributions in one environment would be neither.
-if ! environment_works || [ "${has_ros:-$ros}" != "$ros" ]; then make_environment; fi
+if ! environment_works || environment_moved || [ "${has_ros:-$ros}" != "$ros" ]; then make_environment; fi
 step packages "$(sha256sum pyproject.toml | cut -c1-16) $extras" install_packages
 step cmake-paths "$(cat "$stamps/packages")" fix_exported_paths
 # What colcon reads, and the names of the shared files, which it links one by one.
 inputs=$(cat CMakeLists.txt package.xml msg/*.msg srv/*.srv tools/node_executable.py.in "$stamps/packages" &&
   { find launch config rviz engines samples examples weights -type f 2>/dev/null || true; } | sort) # weights/ may be missing
+[ -d "$build/thfm_ros" ] || rm -f "$stamps/build" # the environment has links into that folder
 step build "$PWD $(printf '%s' "$inputs" | sha256sum | cut -c1-16)" build_package
 say "ready"

@@ -2,10 +2,12 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import thfm_ros
 from thfm_ros.system import doctor
 
 
@@ -42,6 +44,20 @@ def test_a_driver_that_hangs_is_a_warning(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(doctor.subprocess, "run", hang)
     assert doctor._gpu().state == "warn"
+
+
+def test_messages_whose_build_folder_is_gone_are_missing(tmp_path, monkeypatch):
+    (tmp_path / "msg").mkdir()
+    (tmp_path / "msg" / "__init__.py").symlink_to(tmp_path / "build" / "__init__.py")
+    monkeypatch.setattr(thfm_ros, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(thfm_ros, "msg", None, raising=False)
+    monkeypatch.setitem(sys.modules, "thfm_ros.msg", None)
+    del sys.modules["thfm_ros.msg"]  # both are put back afterwards
+    assert not doctor._has_messages()
+    del sys.modules["thfm_ros.msg"]
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "__init__.py").write_text("class PersonArray: pass")
+    assert doctor._has_messages()
 
 
 def test_the_pythons_of_the_metadata_are_the_doctors(monkeypatch):

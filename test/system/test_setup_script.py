@@ -28,6 +28,7 @@ def setup(
     for name in tools:
         program(tree / "bin" / name)
     for name in ("bash", "dirname", "sh"):
+        (tree / "bin" / name).unlink(missing_ok=True)
         (tree / "bin" / name).symlink_to(shutil.which(name) or f"/bin/{name}")
     log = tree / "log"
     program(tree / "bin" / "python3", PYTHON.format(log=log, pip=0))
@@ -68,6 +69,45 @@ def test_a_working_environment_is_kept(tmp_path: Path, pip: int) -> None:
     _, asked = setup(tmp_path)  # ends at the first step, whose programs are not on this PATH
     assert "venv --clear" not in asked
     assert (tmp_path / ".venv" / "kept").exists()
+
+
+PIP = {
+    "short": "#!{venv}/bin/python3\nimport sys\n",
+    "long": "#!/bin/sh\n'''exec' \"{venv}/bin/python3\" \"$0\" \"$@\"\n' '''\nimport sys\n",
+}
+
+
+@pytest.mark.parametrize("pip", PIP)
+@pytest.mark.parametrize(("at", "afresh"), [("a b", False), ("elsewhere", True), ("other", True)])
+def test_a_moved_or_copied_environment_is_made_afresh(tmp_path: Path, pip: str, at: str, afresh: bool) -> None:
+    """One that is a link to another checkout's is not moved."""
+    tree, real = tmp_path / "tree", tmp_path / "a b" / ".venv"
+    tree.mkdir()
+    program(real / "bin" / "python", PYTHON.format(log=tree / "log", pip=0))
+    program(tmp_path / "other" / ".venv" / "bin" / "python")
+    program(real / "bin" / "pip", PIP[pip].format(venv=tmp_path / at / ".venv"))
+    (tree / ".venv").symlink_to(real)
+    _, asked = setup(tree)
+    assert ("-m venv --clear .venv" in asked) == afresh
+
+
+def test_the_package_is_built_again_where_its_build_folder_is_gone(tmp_path: Path) -> None:
+    """`make clean` takes it, and colcon has linked the environment's messages to it."""
+    for name in ("pyproject.toml", "CMakeLists.txt", "package.xml", "msg/A.msg", "srv/A.srv", "include/Python.h"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "tools").mkdir()
+    shutil.copy(SCRIPT.with_name("node_executable.py.in"), tmp_path / "tools")
+    (tmp_path / ".venv" / "share").mkdir(parents=True)
+    python = PYTHON.format(log=tmp_path / "log", pip=0).replace("esac", f"*include*) echo {tmp_path}/include ;; esac")
+    program(tmp_path / ".venv" / "bin" / "python", python)
+    program(tmp_path / ".venv" / "bin" / "colcon", "#!/bin/sh\nmkdir -p build/thfm_ros\n")
+    program(tmp_path / "bin" / "sleep")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    assert "colcon build" in setup(tmp_path, PATH=path)[0].stdout
+    assert "colcon build" not in setup(tmp_path, PATH=path)[0].stdout
+    shutil.rmtree(tmp_path / "build")
+    assert "colcon build" in setup(tmp_path, PATH=path)[0].stdout
 
 
 def with_wheels(tree: Path, *distributions: str) -> None:

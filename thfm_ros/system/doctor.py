@@ -53,6 +53,11 @@ def _has(module: str) -> bool:
         return False
 
 
+def _has_messages() -> bool:
+    """Whether they can be imported. A folder of links whose targets are gone is an empty package, also to find_spec."""
+    return not _import_problem("thfm_ros.msg") and hasattr(importlib.import_module("thfm_ros.msg"), "PersonArray")
+
+
 def _python() -> Finding:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if (3, 10) <= sys.version_info < (3, 15):  # the wheels of `make setup` end at 3.13; Lyrical itself has 3.14
@@ -78,10 +83,9 @@ def _ros() -> list[Finding]:
     findings = [Finding("ok", "ROS 2 (rclpy)", kind)]
     if not _has("rclpy.event_handler"):
         findings = [Finding("missing", "ROS 2 (rclpy)", f"{kind}: too old", "use Jazzy or newer (Ubuntu 24.04)")]
-    messages = _has("thfm_ros.msg")
     findings.append(
         Finding("ok", "messages of thfm_ros", "built")
-        if messages
+        if _has_messages()
         else Finding(
             "missing", "messages of thfm_ros", "not built", "make setup, or colcon build --packages-select thfm_ros"
         )
