@@ -53,6 +53,7 @@ def generate_launch_description() -> LaunchDescription:
                 "picture": PathJoinSubstitution([argument["out"], "demo.png"]),
                 "table": PathJoinSubstitution([argument["out"], "demo.json"]),
                 "bag": ParameterValue(argument["bag"], value_type=str),
+                "start_timeout_s": 0.0,  # a first export may take many minutes; the node reports what holds it up
             }
         ],
     )

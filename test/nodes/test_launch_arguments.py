@@ -306,6 +306,18 @@ def test_the_launch_ends_with_its_follower(monkeypatch: pytest.MonkeyPatch) -> N
     assert type(end).__name__ == "Shutdown"
 
 
+# The recorder that demo.launch.py starts.
+
+
+def test_the_demo_waits_for_a_first_export_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    entities = run_launch_file(ROOT / "launch" / "demo.launch.py", monkeypatch)["entities"]
+    (recorder,) = [e for e in entities if getattr(e, "kwargs", {}).get("executable") == "recorder"]
+    (parameters,) = recorder.kwargs["parameters"]
+    assert set(parameters) <= RUN_PARAMETERS["recorder"]
+    assert parameters["start_timeout_s"] == 0
+    assert type(parameters["start_timeout_s"]) is float
+
+
 # With the real launch, where it is installed.
 
 
