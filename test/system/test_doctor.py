@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import thfm_ros
+from thfm_ros.errors import UserError
+from thfm_ros.nodes.message_types import require
 from thfm_ros.system import doctor
 
 
@@ -58,6 +60,28 @@ def test_messages_whose_build_folder_is_gone_are_missing(tmp_path, monkeypatch):
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "__init__.py").write_text("class PersonArray: pass")
     assert doctor._has_messages()
+
+
+@pytest.mark.parametrize(
+    ("package", "fix"),
+    [
+        ("people_msgs", "git clone -b ros2 https://github.com/wg-perception/people "),
+        ("hri_msgs", "git clone -b humble-devel https://github.com/ros4hri/hri_msgs "),
+        ("tf2_ros", "apt install ros-kilted-tf2-ros-py"),
+        ("vision_msgs", "apt install ros-kilted-vision-msgs"),
+    ],
+)
+def test_an_optional_package_is_named_with_a_command_that_brings_it(package, fix, monkeypatch):
+    """Those without a Debian package everywhere by their source, in the doctor and in the node's refusal alike."""
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    monkeypatch.setattr(doctor, "_has", lambda module: module != package)
+    monkeypatch.setattr(doctor, "_has_messages", lambda: True)
+    (finding,) = [f for f in doctor._ros() if f.what == package]
+    assert finding.state == "optional"
+    assert finding.fix.startswith(fix)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=re.escape(fix.replace("kilted", "$ROS_DISTRO"))):
+        require("this", package)
 
 
 def test_the_pythons_of_the_metadata_are_the_doctors(monkeypatch):

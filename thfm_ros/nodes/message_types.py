@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from thfm_ros.errors import ParameterError
+from thfm_ros.ros_packages import how_to_install
 
 
 def messages_of(package: str) -> Any | None:
@@ -28,8 +29,6 @@ def require(what: str, package: str) -> None:
     try:
         import_module(package)
     except ModuleNotFoundError:
-        name = package.replace("_", "-") + ("-py" if package == "tf2_ros" else "")
         raise ParameterError(
-            f"{what} needs the package {package}, which is not installed: apt install ros-$ROS_DISTRO-{name}, or build "
-            "it in the workspace"
+            f"{what} needs the package {package}, which is not installed: {how_to_install(package)}"
         ) from None

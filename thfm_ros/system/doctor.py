@@ -19,6 +19,7 @@ from thfm_ros.engine.shipped import EXPORT_PACKAGES, is_exported, shipped_checkp
 from thfm_ros.engine.verdicts import RECHECK, remembered
 from thfm_ros.errors import UserError
 from thfm_ros.paths import cache_folder, resource
+from thfm_ros.ros_packages import how_to_install
 
 State = Literal["ok", "optional", "warn", "missing"]
 CPU_RUNTIMES = ("openvino", "onnxruntime")
@@ -103,9 +104,8 @@ def _ros() -> list[Finding]:
         if _has(module):
             findings.append(Finding("ok", module, "installed"))
         else:
-            name = {"tf2_ros": "tf2_ros_py"}.get(module, module)
-            package = f"ros-{distribution or '<distro>'}-{name.replace('_', '-')}"
-            findings.append(Finding("optional", module, f"none ({use})", f"apt install {package}"))
+            fix = how_to_install(module, distribution or "<distro>")
+            findings.append(Finding("optional", module, f"none ({use})", fix))
     return findings
 
 
