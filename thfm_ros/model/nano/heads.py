@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.nano.layers import Fuse, StandardConv2d, activate, small_init, zero_init
-from thfm_ros.model.nano.soft_argmax import mode, probabilities
+from thfm_ros.model.nano.soft_argmax import cell_centres, mode, probabilities
 from thfm_ros.model.precision import exact
 
 REACH = 1.5  # cells around a heatmap's peak that place a joint
+PLACE = 4  # numbers that say where a cell is: x, y and their squares, as the logarithm of a Gaussian has them
 
 
 class HeatmapKeypoints(NamedTuple):
@@ -28,11 +29,12 @@ class HeatmapKeypoints(NamedTuple):
 
 
 class HeatmapHead(nn.Module):
-    """Predicts a heatmap a joint at a quarter of the image's size, then 3D joints from what lies under the heatmaps.
+    """Predicts a heatmap a joint at a quarter of the image's size, 3D joints from what lies under it, then it again.
 
     The frame's token and patches of the transformer say which person and where; the codec's features at stride 4 place
     joints to the pixel. Features under each heatmap make one token a joint; joints attend to one another before they
-    give their 3D place and visibility.
+    give their 3D place and visibility. They also give each heatmap a log prior, which tells alike places apart: left
+    ankles look like right ones, and which is which only the rest of the body says.
 
     Args:
         dim: width of the transformer. joints: K. fine: channels of the features at stride 4.
@@ -69,6 +71,8 @@ class HeatmapHead(nn.Module):
         self.out = nn.Linear(joint_dim, 4)
         self.mean = nn.Parameter(torch.zeros(joints, 3))  # a mean skeleton, metres
         zero_init(self.out)
+        self.prior = nn.Linear(joint_dim, widths[0] + PLACE)
+        zero_init(self.prior)
 
     def forward(self, tokens: Tensor, video: Tensor, frames: list[int], fine: Tensor | None = None) -> HeatmapKeypoints:
         """Predict the keypoints of T frames.
@@ -92,22 +96,42 @@ class HeatmapHead(nn.Module):
         x4 = self.up4(x8, self.side4(side))
         heatmaps = exact(self.heatmap, x4).float()
         chance = probabilities(heatmaps)
-        xy = mode(chance, REACH)
+        xy = mode(chance, REACH).detach()
         # What 3D joints want of the heatmaps is mostly noise, and would drown what 2D joints teach them.
-        points = self._lift(chance.detach(), xy.detach(), x4, x8, asked.flatten(0, 1), w / h).unflatten(0, (b, t))
+        hidden, middle, size = self._relate(chance.detach(), xy, x4, x8, asked.flatten(0, 1), w / h)
+        points = exact(self.out, hidden).float().unflatten(0, (b, t))
+        heatmaps = heatmaps + self._log_prior(hidden, x4, middle, size, w / h)
+        xy = mode(probabilities(heatmaps), REACH)
         xy, heatmaps = xy.unflatten(0, (b, t)), heatmaps.unflatten(0, (b, t))
         return HeatmapKeypoints(xy, points[..., :3] + self.mean, points[..., 3], heatmaps)
 
-    def _lift(self, chance: Tensor, xy: Tensor, x4: Tensor, x8: Tensor, token: Tensor, aspect: float) -> Tensor:
-        """(N, K, 4): 3D joints from their mean, and logits of visibility, from the features under each heatmap."""
+    def _relate(
+        self, chance: Tensor, xy: Tensor, x4: Tensor, x8: Tensor, token: Tensor, aspect: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (N, K, joint_dim) of the features under each heatmap, and of all joints' places, in heights of the
+        image: the middle (N, 1, 2) and the spread (N, 1, 1)."""
         coarse = F.avg_pool2d(chance, 2) * 4
         under = [
             (c.flatten(2).to(x.dtype) @ x.flatten(2).transpose(1, 2)).float() for c, x in ((chance, x4), (coarse, x8))
         ]
-        place = xy * xy.new_tensor([aspect, 1.0])  # in heights of the image
-        place = place - place.mean(1, keepdim=True)
+        place = xy * xy.new_tensor([aspect, 1.0])
+        middle = place.mean(1, keepdim=True)
+        place = place - middle
         size = place.square().sum(-1).mean(1, keepdim=True).sqrt().clamp_min(0.02)[..., None]
         sure = chance.amax((-2, -1))[..., None]
         seen = torch.cat((*under, place / size, size.expand_as(sure), sure), -1)
         hidden = self.joint(seen.to(self.joint.weight.dtype)) + self.joint_token(token)[:, None] + self.embedding
-        return exact(self.out, self.relate(hidden)).float()
+        return self.relate(hidden), middle, size
+
+    def _log_prior(self, hidden: Tensor, x4: Tensor, middle: Tensor, size: Tensor, aspect: float) -> Tensor:
+        """Logits (N, K, h, w) for a joint's place, of what the other joints say: a Gaussian, and the features it wants.
+
+        middle, size: of all joints, as `_relate` gives them.
+        """
+        x, y = cell_centres(x4.float())
+        place = torch.stack((x * aspect + 0 * y[:, None], y[:, None] + 0 * x)).flatten(1)  # (2, h w)
+        place = (place - middle.transpose(1, 2)) / size
+        cells = torch.cat((x4.float().flatten(2), place, place.square()), 1)
+        asked = exact(self.prior, hidden).float()
+        with torch.autocast(x4.device.type, enabled=False):
+            return (asked @ cells).unflatten(2, x4.shape[-2:])
