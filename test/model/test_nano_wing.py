@@ -233,6 +233,23 @@ def test_joints_in_space_do_not_move_heatmaps(head):
     assert head.up4.refine.weight.grad.any()
 
 
+@torch.no_grad()
+def test_what_other_joints_say_tells_alike_places_apart(head):
+    """A heatmap's prior is a Gaussian relative to the joints' middle, or a slope; joints in space come first."""
+    tokens, video, fine = inputs(1, 1)
+    plain = head(tokens, video, [1], fine)
+    middle = plain.xy.mean(2, keepdim=True)  # of all joints, which the prior's places are relative to
+    head.prior.bias[-2:] = -50.0  # squares of x and y: narrow, around the middle
+    drawn = head(tokens, video, [1], fine)
+    off = [(p.xy - middle).norm(dim=-1) for p in (plain, drawn)]
+    assert (off[1] < off[0]).all()
+    assert (off[1] < 0.06).all(), "a cell is 1/12 of the height"
+    torch.testing.assert_close(drawn.xyz, plain.xyz)
+    head.prior.bias.zero_()
+    head.prior.bias[-4] = 10.0  # to the right
+    assert (head(tokens, video, [1], fine).xy[..., 0] > plain.xy[..., 0]).all()
+
+
 def test_features_of_another_size_are_refused(head):
     tokens, video, fine = inputs()
     with pytest.raises(UserError, match=r"expected features \(2, 12, 5, 12, 20\) at stride 4, found none"):
