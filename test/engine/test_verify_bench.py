@@ -36,16 +36,18 @@ def clip() -> np.ndarray:
 class Worse(StageRuntime):
     """The bundle's runtime with an error of some stages, such as bad engines would have."""
 
-    def __init__(self, inner: StageRuntime, factor: float, *stages: str) -> None:
+    def __init__(self, inner: StageRuntime, factor: float, *stages: str, output: str = "") -> None:
+        """output: the only one that is wrong."""
         super().__init__(inner.manifest, inner.prompts, inner.info)
-        self.inner, self.stages, self.factor = inner, stages, factor
+        self.inner, self.stages, self.factor, self.output = inner, stages, factor, output
 
     def precision(self, stage):
         return self.inner.precision(stage)
 
     def compute(self, stage, inputs):
         out = self.inner.compute(stage, inputs)
-        return {name: x * self.factor if stage in self.stages else x for name, x in out.items()}
+        wrong = {name for name in out if stage in self.stages and self.output in ("", name)}
+        return {name: x * self.factor if name in wrong else x for name, x in out.items()}
 
 
 def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
@@ -61,6 +63,30 @@ def test_verify_passes_a_good_bundle_and_finds_a_bad_stage(
     assert "stage decode" in bad
     assert "dense_pose" in bad
     assert not bad & {"stage encode", "stage transform", "keypoints_3d"}
+
+
+@pytest.mark.parametrize("output", ["xy", "xyz", "visibility"])
+@pytest.mark.parametrize("stage", ["keypoints", "windows", "windows_x2", "windows_x4"])
+def test_verify_compares_every_output_of_joints_in_every_batch(
+    stage: str, output: str, exported: Path, reference: StageRuntime, clip: np.ndarray
+) -> None:
+    worse = Worse(load_runtime(exported, "onnxruntime", check="never"), -1.0, stage, output=output)
+    assert f"stage {base_name(stage)}" in {row.name for row in verify(worse, reference, [clip]) if not row.good}
+
+
+def test_verify_opens_the_reference_with_the_windows_of_the_bundle(
+    exported: Path, reference: StageRuntime, tiny_checkpoint: Path, clip: np.ndarray
+) -> None:
+    other = load_runtime(tiny_checkpoint, "torch", windows=(64, 96))
+    assert other.manifest.windows == (64, 96)
+    bundle = load_runtime(exported, "onnxruntime", check="never").manifest
+    check_same_model(bundle, reference.manifest)
+    with pytest.raises(UserError, match=r"expected a reference with windows of \(112, 144\), found \(64, 96\)"):
+        check_same_model(bundle, other.manifest)
+    bundle = dataclasses.replace(other.manifest, weights_sha256=bundle.weights_sha256)
+    again = load_runtime(tiny_checkpoint, "torch", windows=bundle.windows)
+    again.manifest = bundle
+    assert "stage windows" in {row.name for row in verify(again, other, [clip])}
 
 
 def test_verify_wants_the_checkpoint_of_the_bundle(exported: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

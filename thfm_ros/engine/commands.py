@@ -102,9 +102,10 @@ def verify(
 
     with _progress() as report:
         report("load")
-        runtime, reference = load_runtime(bundle, backend), load_runtime(checkpoint, "torch")
-        report("clips")
+        runtime = load_runtime(bundle, backend)
         manifest = runtime.manifest
+        reference = load_runtime(checkpoint, "torch", windows=manifest.windows)
+        report("clips")
         inputs = video_clips(video, manifest, clips) if video else synthetic_clips(manifest, clips)
         report("compare")
         rows = verify(runtime, reference, inputs)

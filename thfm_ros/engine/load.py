@@ -22,6 +22,7 @@ def load_runtime(
     threads: int | None = None,
     check: Check = "first",
     tasks: Sequence[str] | None = None,
+    windows: tuple[int, int] | None = None,
 ) -> StageRuntime:
     """Opens a bundle, or a checkpoint folder with a torch backend, ready to run.
 
@@ -31,6 +32,8 @@ def load_runtime(
             backend, "always" or "never".
         tasks: that will run; None: all of the bundle. Stages that only others need are loaded and checked when they
             are first used, and refuse no backend now.
+        windows: width and height of a checkpoint's windows around people; None: those of the recipes. A bundle has
+            its own.
     Raises:
         UserError: nothing works here, and why.
     """
@@ -38,7 +41,7 @@ def load_runtime(
     if backend != "auto" and backend not in BACKENDS:
         raise ParameterError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
     if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
-        return _load_checkpoint(root, backend, threads)
+        return _load_checkpoint(root, backend, threads, windows)
     manifest = open_bundle(root)
     offered = [b for b in BACKENDS if b in manifest.backends]
     if backend != "auto" and backend not in offered:
@@ -73,14 +76,14 @@ def load_runtime(
     raise UserError(f"{root}: no backend works here: {'; '.join(f'{r.backend}: {r.reason}' for r in refused)}")
 
 
-def _load_checkpoint(root: Path, backend: str, threads: int | None) -> StageRuntime:
+def _load_checkpoint(root: Path, backend: str, threads: int | None, windows: tuple[int, int] | None) -> StageRuntime:
     if backend not in ("auto", "torch", "torch_tensorrt"):
         raise ParameterError(
             f"{root} is a checkpoint, which only torch runs: expected backend torch, found '{backend}'; "
             f"export it first: thfm export {root} --recipe engines/cpu.yaml --out BUNDLE"
         )
     module = importlib.import_module("thfm_ros.engine.backends.torch_backend")
-    return module.open_checkpoint(root, "torch" if backend == "auto" else backend, threads)
+    return module.open_checkpoint(root, "torch" if backend == "auto" else backend, threads, windows)
 
 
 def _open(name: str, manifest: Manifest, threads: int | None) -> StageRuntime:

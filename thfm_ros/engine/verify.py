@@ -18,7 +18,7 @@ import numpy as np
 from thfm_ros.engine.manifest import Manifest
 from thfm_ros.engine.results import Keypoints, Prediction
 from thfm_ros.engine.runtime import StageRuntime
-from thfm_ros.engine.stage_table import WINDOWS
+from thfm_ros.engine.stage_table import KEYPOINTS, WINDOWS
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS, get_task
 
@@ -38,6 +38,8 @@ LIMITS: dict[str, dict[str, float]] = {
     "keypoints_2d": {"fp32": 1e-2, "tf32": 0.02, "fp16": 0.02, "bf16": 0.15, "int8": 0.65},  # mean pixels
     "keypoints_3d": {"fp32": 1e-2, "tf32": 0.12, "fp16": 0.15, "bf16": 1.0, "int8": 8.0},  # mean millimetres
 }
+# A twentieth of the range: joints that are all visible have hardly a deviation to compare with.
+JOINT_SCALE = 0.05
 UNITS = {
     "stage": "of std",
     "depth": "AbsRel",
@@ -110,6 +112,8 @@ def check_same_model(bundle: Manifest, reference: Manifest) -> None:
     geometry = [(x.frames, x.height, x.width) for x in (bundle, reference)]
     if geometry[0] != geometry[1]:
         raise UserError(f"expected a bundle in the checkpoint's own geometry {geometry[1]}, found {geometry[0]}")
+    if bundle.windows not in (None, reference.windows):
+        raise UserError(f"expected a reference with windows of {bundle.windows}, found {reference.windows}")
 
 
 def _stage_errors(
@@ -124,16 +128,32 @@ def _stage_errors(
         yield "transform", relative_error(*both)
         yield "decode", relative_error(reference.decode(both[0], encoded), runtime.decode(both[0], encoded))
     if expected.keypoints and found.keypoints:
-        yield "keypoints", relative_error(expected.keypoints.xyz, found.keypoints.xyz)
-        if (size := runtime.manifest.windows) and size == reference.manifest.windows:
-            window = np.stack([cv2.resize(frame, size) for frame in frames])[None]
-            ours, theirs = (r.predict_windows(window, tasks)[0].xyz for r in (runtime, reference))
-            yield WINDOWS, relative_error(theirs, ours)
+        yield "keypoints", joints_error([expected.keypoints], [found.keypoints])
+        if runtime.manifest.windows:
+            yield WINDOWS, _windows_error(runtime, reference, frames, tasks)
 
 
-def relative_error(expected: np.ndarray, found: np.ndarray) -> float:
-    """Root mean square of the difference over the standard deviation of what is expected."""
-    scale = max(float(expected.std()), 1e-6)
+def _windows_error(runtime: StageRuntime, reference: StageRuntime, frames: np.ndarray, tasks: Sequence[str]) -> float:
+    """Of the worst batch size: each runs on as many windows, which differ."""
+    m = runtime.manifest
+    assert m.windows is not None
+    sizes, half = m.variants(WINDOWS), m.width // 2
+    lefts = np.linspace(0, m.width - half, max(sizes)).astype(int)
+    windows = np.stack([[cv2.resize(frame[:, x : x + half], m.windows) for frame in frames] for x in lefts])
+    sparse = [task for task in tasks if get_task(task).kind == "sparse"]
+    expected = reference.predict_windows(windows, sparse)
+    return max(joints_error(expected[:size], runtime.predict_windows(windows[:size], sparse)) for size in sizes)
+
+
+def joints_error(expected: Sequence[Keypoints], found: Sequence[Keypoints]) -> float:
+    """The largest relative error of xy, xyz and visibility, of any item."""
+    pairs = [(getattr(a, n), getattr(b, n)) for a, b in zip(expected, found, strict=True) for n in KEYPOINTS]
+    return max(relative_error(a, b, JOINT_SCALE) for a, b in pairs)
+
+
+def relative_error(expected: np.ndarray, found: np.ndarray, least: float = 1e-6) -> float:
+    """Root mean square of the difference over the standard deviation of what is expected, or over `least`."""
+    scale = max(float(expected.std()), least)
     error = float(np.sqrt(np.mean((expected.astype(np.float64) - found) ** 2))) / scale
     return error if math.isfinite(error) else math.inf
 

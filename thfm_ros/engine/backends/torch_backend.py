@@ -6,7 +6,7 @@ The only backend that needs `thfm_ros.model` (and so diffusers). It is the refer
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,12 +175,20 @@ def open_runtime(manifest: Manifest, threads: int) -> TorchRuntime:
     return _open(manifest.root / "checkpoint", manifest, threads)
 
 
-def open_checkpoint(root: Path, backend: str, threads: int | None) -> TorchRuntime:
+def open_checkpoint(
+    root: Path, backend: str, threads: int | None, windows: Sequence[int] | None = None
+) -> TorchRuntime:
     """Opens a checkpoint folder: its manifest holds the native clip and no files."""
-    return _open(root, None, threads, backend)
+    return _open(root, None, threads, backend, windows or WindowOptions.size)
 
 
-def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: str = "torch") -> TorchRuntime:
+def _open(
+    root: Path,
+    manifest: Manifest | None,
+    threads: int | None,
+    backend: str = "torch",
+    windows: Sequence[int] = WindowOptions.size,
+) -> TorchRuntime:
     try:
         from thfm_ros.engine.modules import checkpoint_manifest, geometry_of
         from thfm_ros.model.checkpoint import load_checkpoint
@@ -190,7 +198,7 @@ def _open(root: Path, manifest: Manifest | None, threads: int | None, backend: s
         ) from None
     checkpoint = load_checkpoint(root)
     if manifest is None:
-        geometry = geometry_of(checkpoint, windows=WindowOptions.size)
+        geometry = geometry_of(checkpoint, windows=windows)
         manifest = checkpoint_manifest(root, checkpoint, geometry, backend)
     else:
         geometry = geometry_of(checkpoint, manifest.frames, manifest.height, manifest.width, manifest.windows)
