@@ -38,7 +38,26 @@ def test_shipped_recipes(path: Path) -> None:
         ("encode: fp16", "encode: auto", "TensorRT stages take fp32, tf32, fp16 or bf16, found auto"),
         ("batch: [1, 4]", "batch: [4]", "batch: expected positive sizes, 1 among them, found [4]"),
         ("batch: [1, 4]", "batch: 1", "batch: expected a list, found 1"),
-        ("backends: [tensorrt]", "backends: [cuda]", "backends: expected one of"),
+        (
+            "backends: [tensorrt]",
+            "backends: [cuda]",
+            "format tensorrt: expected one of tensorrt, found cuda",
+        ),
+        (
+            "backends: [tensorrt]",
+            "backends: [openvino]",
+            "format tensorrt: expected one of tensorrt, found",
+        ),
+        ("backends: [tensorrt]", "backends: []", "backends: expected at least one, found none"),
+        ("batch: [1, 4]", "frames: 0", "frames: expected a positive number, found 0"),
+        ("batch: [1, 4]", "height: -16", "height: expected a positive number, found -16"),
+        ("batch: [1, 4]", "width: 0", "width: expected a positive number, found 0"),
+        ("workspace_mb: 4096", "workspace_mb: 0", "workspace_mb: expected a positive number, found 0"),
+        (
+            "format: tensorrt\nbackends: [tensorrt]",
+            "format: onnx\nbackends: [openvino]",
+            "expected the key tensorrt for format tensorrt only, found it for onnx",
+        ),
         ("flavor: tensorrt_rtx", "flavor: tensorrt", "compute_capabilities: expected a list for tensorrt_rtx and none"),
         ("target:", "target: [", "expected YAML"),
         ("target: rtx", "target: !!python/object/apply:os.system ['true']", "expected YAML"),
@@ -51,6 +70,37 @@ def test_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
         load_recipe(tmp_path / "r.yaml")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("encode: fp16", "encode: int8", "torch stages take fp32, tf32, fp16, bf16 or auto, found int8"),
+        ("[torch_tensorrt, torch]", "[torch, onnxruntime]", "backends of format torch: expected one of torch_tensorrt"),
+    ],
+)
+def test_refused_of_torch(tmp_path: Path, old: str, new: str, words: str) -> None:
+    good = (RECIPES / "torch-tensorrt.yaml").read_text()
+    assert old in good
+    (tmp_path / "r.yaml").write_text(good.replace(old, new, 1))
+    with pytest.raises(UserError, match=words):
+        load_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("size", [(0, None, None), (-3, None, None), (None, 0, None), (None, None, -32)])
+def test_a_clip_has_a_positive_size(size: tuple[int | None, int | None, int | None], tiny_checkpoint: Path) -> None:
+    from thfm_ros.engine.modules import geometry_of
+    from thfm_ros.model.checkpoint import load_checkpoint
+
+    with pytest.raises(UserError, match=r"expected 4k \+ 1 frames"):
+        geometry_of(load_checkpoint(tiny_checkpoint), *size)
+
+
+def test_tensorrt_wants_a_bundle_with_engines() -> None:
+    from thfm_ros.engine.backends.tensorrt_backend import TensorRT
+
+    with pytest.raises(UserError, match="bundle: expected a bundle for TensorRT, found none; rebuild: thfm export"):
+        TensorRT(SimpleNamespace(engine=None, root="bundle", rebuild="thfm export"))
 
 
 def test_missing(tmp_path: Path) -> None:

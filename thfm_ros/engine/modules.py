@@ -35,10 +35,11 @@ def geometry_of(
     windows: width and height of those around people, each rounded up to what the network takes.
     """
     config, codec, transformer = checkpoint.config, checkpoint.vae, checkpoint.transformer
-    t, h, w = frames or config.frames, height or config.height, width or config.width
+    native, asked = (config.frames, config.height, config.width), (frames, height, width)
+    t, h, w = (own if other is None else other for own, other in zip(native, asked, strict=True))
     spatial = codec.config.scale_factor_spatial
     unit = spatial * transformer.config.patch_size[1]
-    if t % 4 != 1 or h % unit or w % unit:
+    if min(t, h, w) < 1 or t % 4 != 1 or h % unit or w % unit:
         raise UserError(f"expected 4k + 1 frames and a size divisible by {unit}, found {t} frames of {w}x{h}")
     nano = isinstance(codec, NanoCodec)
     return Geometry(

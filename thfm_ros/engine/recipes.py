@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from thfm_ros.engine.manifest import BACKENDS, PRECISIONS
+from thfm_ros.engine.manifest import PRECISIONS
 from thfm_ros.engine.stage_table import WHOLE_CLIP, WINDOWS, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.schema import parse, read_yaml
 
-FORMATS = ("onnx", "tensorrt", "torch")
+# Of each format the backends that can run it.
+FORMATS = {
+    "onnx": ("openvino", "onnxruntime"),
+    "tensorrt": ("tensorrt",),
+    "torch": ("torch_tensorrt", "torch"),
+}
 FLAVORS = ("tensorrt", "tensorrt_rtx")
 
 
@@ -72,13 +78,15 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _check(recipe: Recipe, path: Path) -> None:
-    def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    def one_of(what: str, value: str, allowed: Collection[str]) -> None:
         if value not in allowed:
             raise UserError(f"{path}: {what}: expected one of {', '.join(allowed)}, found {value}")
 
     one_of("format", recipe.format, FORMATS)
     for backend in recipe.backends:
-        one_of("backends", backend, BACKENDS)
+        one_of(f"backends of format {recipe.format}", backend, FORMATS[recipe.format])
+    if not recipe.backends:
+        raise UserError(f"{path}: backends: expected at least one, found none")
     if set(recipe.precision) != set(WHOLE_CLIP):
         raise UserError(
             f"{path}: precision: expected the stages {', '.join(WHOLE_CLIP)}, found {', '.join(recipe.precision)}"
@@ -91,6 +99,15 @@ def _check(recipe: Recipe, path: Path) -> None:
             raise UserError(f"{path}: {what}: expected positive sizes, 1 among them, found {list(batch)}")
     if len(windows.size) != 2 or min(windows.size) < 1:
         raise UserError(f"{path}: windows: size: expected width and height, found {list(windows.size)}")
+    workspace = recipe.tensorrt.workspace_mb if recipe.tensorrt else None
+    sizes = {"frames": recipe.frames, "height": recipe.height, "width": recipe.width, "workspace_mb": workspace}
+    for what, size in sizes.items():
+        if size is not None and size < 1:
+            raise UserError(f"{path}: {what}: expected a positive number, found {size}")
+    if recipe.format == "torch" and "int8" in recipe.precision.values():
+        raise UserError(f"{path}: precision: torch stages take fp32, tf32, fp16, bf16 or auto, found int8")
+    if recipe.format != "tensorrt" and recipe.tensorrt is not None:
+        raise UserError(f"{path}: expected the key tensorrt for format tensorrt only, found it for {recipe.format}")
     if recipe.format == "tensorrt":
         if recipe.tensorrt is None:
             raise UserError(f"{path}: expected the key tensorrt for format tensorrt, found none")

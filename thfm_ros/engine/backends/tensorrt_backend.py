@@ -33,7 +33,8 @@ class TensorRT(StageRuntime):
     """A bundle's engines on the first GPU."""
 
     def __init__(self, manifest: Manifest) -> None:
-        assert manifest.engine is not None
+        if manifest.engine is None:
+            raise UserError(f"{manifest.root}: expected a bundle for TensorRT, found none; rebuild: {manifest.rebuild}")
         self.trt = load_tensorrt(manifest.engine.flavor)
         gpu = current_gpu()
         if gpu is None:
