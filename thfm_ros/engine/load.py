@@ -43,7 +43,7 @@ def load_runtime(
     if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
         return _load_checkpoint(root, backend, threads, windows)
     manifest = open_bundle(root)
-    offered = [b for b in BACKENDS if b in manifest.backends]
+    offered = list(manifest.backends)  # the recipe's order, best first
     if backend != "auto" and backend not in offered:
         raise ParameterError(f"{root}: expected one of its backends ({', '.join(offered)}), found '{backend}'")
     asked = [t for t in manifest.tasks if tasks is None or t in tasks]

@@ -22,7 +22,7 @@ FORMAT = 7
 MANIFEST = "manifest.json"
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
-BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")  # best first
+BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
