@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import thfm_ros
+from thfm_ros.engine.device import Gpu
+from thfm_ros.engine.verdicts import Verdicts
 from thfm_ros.errors import UserError
 from thfm_ros.nodes.message_types import require
 from thfm_ros.system import doctor
@@ -82,6 +84,15 @@ def test_an_optional_package_is_named_with_a_command_that_brings_it(package, fix
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=re.escape(fix.replace("kilted", "$ROS_DISTRO"))):
         require("this", package)
+
+
+@pytest.mark.parametrize(("here", "listed"), [("NVIDIA RTX 4090", True), ("NVIDIA Thor", False), (None, False)])
+def test_what_a_gpu_refused_is_listed_where_it_is(here, listed, monkeypatch):
+    device = "backend=tensorrt device=NVIDIA RTX 4090 flavor=tensorrt_rtx version=1.2"
+    found = Verdicts("bundle", "0", "tensorrt", device, None, [], {"encode": "golden check of stage encode"})
+    monkeypatch.setattr(doctor, "remembered", lambda: [found])
+    monkeypatch.setattr(doctor, "current_gpu", lambda: here and Gpu(here, "SM89", 1000))
+    assert [f.what for f in doctor._refused()] == (["TensorRT refused"] if listed else [])
 
 
 def test_the_pythons_of_the_metadata_are_the_doctors(monkeypatch):

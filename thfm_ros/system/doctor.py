@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from thfm_ros.engine.device import cpu_name, fast_bf16
+from thfm_ros.engine.device import cpu_name, current_gpu, fast_bf16
 from thfm_ros.engine.load import load_runtime
 from thfm_ros.engine.refusals import NAMES, one_line
 from thfm_ros.engine.shipped import EXPORT_PACKAGES, is_exported, shipped_checkpoint
@@ -161,8 +161,10 @@ def _cpu() -> Finding:
 def _refused() -> list[Finding]:
     """Backends that the golden check refused on this machine, as far as it is remembered."""
     findings = []
+    gpu = current_gpu()
+    names = [cpu_name(), *([gpu.name] if gpu else [])]
     for found in remembered():
-        if found.refused and cpu_name() in found.device:
+        if found.refused and any(name in found.device for name in names):
             why = "; ".join(found.refused.values())
             findings.append(
                 Finding("warn", f"{NAMES.get(found.backend, found.backend)} refused", f"{found.bundle}: {why}", RECHECK)
