@@ -61,11 +61,31 @@ def test_torch_tensorrt_compiles_the_bundles_own_precision(
     found = runtime.predict(clip, ["foreground"]).dense["foreground"]
     assert [kind for kind, _ in given] == ["torch.float16", "torch.bfloat16", "torch.bfloat16"]
     assert all(options["require_full_compilation"] for _, options in given)
+    assert all(options["disable_tf32"] for _, options in given)
     assert all(torch.is_tensor(x) for _, options in given for x in options["arg_inputs"])
     expected = load_runtime(tiny_checkpoint).predict(clip, ["foreground"]).dense["foreground"]
     assert 0 < np.abs(found - expected).mean() < 0.05
     runtime.predict(clip, ["foreground"])
     assert len(given) == 3  # once a stage
+
+
+@pytest.mark.parametrize(("precision", "disabled"), [("fp32", True), ("tf32", False), ("auto", False)])
+def test_torch_tensorrt_takes_tf32_only_where_a_stage_has_it(
+    precision: str, disabled: bool, torch_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bool] = []
+
+    def compile_(program: Any, *, disable_tf32: bool, **options: Any) -> Any:
+        given.append(disable_tf32)
+        return program.module()
+
+    fake = SimpleNamespace(__version__="fake", dynamo=SimpleNamespace(compile=compile_))
+    monkeypatch.setattr("thfm_ros.engine.backends.torch_backend._torch_tensorrt", lambda: fake)
+    runtime = load_runtime(torch_bundle, "torch_tensorrt", check="never")
+    encode = replace(runtime.manifest.stages["encode"], precision=precision)
+    runtime.manifest = replace(runtime.manifest, stages={**runtime.manifest.stages, "encode": encode})
+    runtime.encode(np.zeros((5, 32, 48, 3), np.uint8))
+    assert given == [disabled]
 
 
 def test_torch_on_a_gpu_runs_a_bundle_in_its_own_precision(torch_bundle: Path, tiny_checkpoint: Path) -> None:

@@ -139,6 +139,7 @@ class TorchTensorRT(TorchRuntime):
                 use_explicit_typing=True,  # the modules' own types; later releases know nothing else
                 require_full_compilation=True,  # an operator that is left to torch is an error, not a slow stage
                 min_block_size=1,
+                disable_tf32=self.precision(self.manifest.stages[stage]) != "tf32",  # its default is TF32
                 **({"timing_cache_path": str(cache / "timing.cache")} if cache else {}),
             )
             self._stages[stage] = dataclasses.replace(self._stages[stage], module=compiled)
