@@ -122,6 +122,33 @@ def test_auto_says_why_not(bundle: Path) -> None:
         load_runtime(bundle)
 
 
+@pytest.mark.parametrize(("precision", "hint"), [("fp16", "f16"), ("bf16", "bf16"), ("fp32", "f32")])
+def test_openvino_computes_in_what_it_reports(precision: str, hint: str, bundle: Path) -> None:
+    """Or it is refused: of a type that the CPU lacks, OpenVINO takes another."""
+    from thfm_ros.engine.backends.openvino_backend import OpenVino
+
+    manifest = open_bundle(bundle)
+    stages = {n: dataclasses.replace(s, precision=precision) for n, s in manifest.stages.items()}
+    runtime = OpenVino(dataclasses.replace(manifest, stages=stages), 1)
+    lacks = {"f16": "FP16", "bf16": "BF16"}.get(hint, "FP32") not in runtime._core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    )
+    if lacks:
+        with pytest.raises(UserError, match=rf"expected decode in {hint}, found \w+: take another precision"):
+            runtime.prepare("decode")
+    else:
+        runtime.prepare("decode")
+        model = runtime._requests["decode"].get_compiled_model()
+        assert model.get_property("INFERENCE_PRECISION_HINT").to_string() == hint
+
+
+def test_onnx_runtime_judges_float16_as_float16(exported: Path) -> None:
+    runtime = load_runtime(exported, "onnxruntime", check="never")
+    stage = runtime.manifest.stages["encode"]
+    kinds = {p: runtime.precision(dataclasses.replace(stage, precision=p)) for p in ("auto", "tf32", "fp16", "int8")}
+    assert kinds == {"auto": "fp32", "tf32": "fp32", "fp16": "fp16", "int8": "int8"}
+
+
 def test_wrong_requests(bundle: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(UserError, match="unknown backend 'cuda': expected auto or one of"):
         load_runtime(bundle, "cuda")

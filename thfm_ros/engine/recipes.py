@@ -85,8 +85,9 @@ def _check(recipe: Recipe, path: Path) -> None:
     one_of("format", recipe.format, FORMATS)
     for backend in recipe.backends:
         one_of(f"backends of format {recipe.format}", backend, FORMATS[recipe.format])
-    if not recipe.backends:
-        raise UserError(f"{path}: backends: expected at least one, found none")
+    if not recipe.backends or len(set(recipe.backends)) < len(recipe.backends):
+        found = ", ".join(recipe.backends) or "none"
+        raise UserError(f"{path}: backends: expected at least one, each once, found {found}")
     if set(recipe.precision) != set(WHOLE_CLIP):
         raise UserError(
             f"{path}: precision: expected the stages {', '.join(WHOLE_CLIP)}, found {', '.join(recipe.precision)}"

@@ -28,7 +28,7 @@ class OnnxRuntime(StageRuntime):
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
     def precision(self, stage: Stage) -> str:
-        return stage.precision if stage.precision == "int8" else "fp32"
+        return stage.precision if stage.precision in ("int8", "fp16") else "fp32"
 
     def compute(self, stage: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.prepare(stage)

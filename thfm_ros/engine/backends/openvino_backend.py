@@ -68,6 +68,12 @@ class OpenVino(StageRuntime):
             model = self._core.compile_model(str(self.manifest.path(stage.onnx)), "CPU", properties)
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot compile {name}: {(str(error).strip() or '?').splitlines()[-1]}") from None
+        # OpenVINO takes what the CPU has in place of what it lacks, and goes on.
+        if (found := model.get_property("INFERENCE_PRECISION_HINT").to_string()) != hint:
+            raise UserError(
+                f"OpenVINO on this CPU: expected {name} in {hint}, found {found}: take another precision (auto) in "
+                f"{self.manifest.recipe or 'the recipe'}, then {self.manifest.rebuild}"
+            )
         return model.create_infer_request()
 
     def unload(self, stage: str) -> None:
