@@ -161,10 +161,12 @@ def _cpu() -> Finding:
 def _refused() -> list[Finding]:
     """Backends that the golden check refused on this machine, as far as it is remembered."""
     findings = []
-    gpu = current_gpu()
-    names = [cpu_name(), *([gpu.name] if gpu else [])]
-    for found in remembered():
-        if found.refused and any(name in found.device for name in names):
+    refused = [found for found in remembered() if found.refused]
+    names = [cpu_name()]
+    if any(cpu_name() not in found.device for found in refused) and (gpu := current_gpu()):
+        names.append(gpu.name)
+    for found in refused:
+        if any(name in found.device for name in names):
             why = "; ".join(found.refused.values())
             findings.append(
                 Finding("warn", f"{NAMES.get(found.backend, found.backend)} refused", f"{found.bundle}: {why}", RECHECK)
