@@ -238,7 +238,7 @@ def test_what_other_joints_say_tells_alike_places_apart(head):
     """A heatmap's prior is a Gaussian relative to the joints' middle, or a slope; joints in space come first."""
     tokens, video, fine = inputs(1, 1)
     plain = head(tokens, video, [1], fine)
-    middle = plain.xy.mean(2, keepdim=True)  # of all joints, which the prior's places are relative to
+    middle = expectation(probabilities(plain.heatmaps)).mean(2, keepdim=True)  # of the prior
     head.prior.bias[-2:] = -50.0  # squares of x and y: narrow, around the middle
     drawn = head(tokens, video, [1], fine)
     off = [(p.xy - middle).norm(dim=-1) for p in (plain, drawn)]

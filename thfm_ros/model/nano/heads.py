@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thfm_ros.errors import UserError
 from thfm_ros.model.nano.layers import Fuse, StandardConv2d, activate, small_init, zero_init
-from thfm_ros.model.nano.soft_argmax import cell_centres, mode, probabilities
+from thfm_ros.model.nano.soft_argmax import cell_centres, expectation, mode, probabilities
 from thfm_ros.model.precision import exact
 
 REACH = 1.5  # cells around a heatmap's peak that place a joint
@@ -95,10 +95,9 @@ class HeatmapHead(nn.Module):
         x8 = activate(x8 + self.refine(x8))
         x4 = self.up4(x8, self.side4(side))
         heatmaps = exact(self.heatmap, x4).float()
-        chance = probabilities(heatmaps)
-        xy = mode(chance, REACH).detach()
         # What 3D joints want of the heatmaps is mostly noise, and would drown what 2D joints teach them.
-        hidden, middle, size = self._relate(chance.detach(), xy, x4, x8, asked.flatten(0, 1), w / h)
+        chance = probabilities(heatmaps).detach()
+        hidden, middle, size = self._relate(chance, x4, x8, asked.flatten(0, 1), w / h)
         points = exact(self.out, hidden).float().unflatten(0, (b, t))
         heatmaps = heatmaps + self._log_prior(hidden, x4, middle, size, w / h)
         xy = mode(probabilities(heatmaps), REACH)
@@ -106,15 +105,18 @@ class HeatmapHead(nn.Module):
         return HeatmapKeypoints(xy, points[..., :3] + self.mean, points[..., 3], heatmaps)
 
     def _relate(
-        self, chance: Tensor, xy: Tensor, x4: Tensor, x8: Tensor, token: Tensor, aspect: float
+        self, chance: Tensor, x4: Tensor, x8: Tensor, token: Tensor, aspect: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (N, K, joint_dim) of the features under each heatmap, and of all joints' places, in heights of the
-        image: the middle (N, 1, 2) and the spread (N, 1, 1)."""
+        image: the middle (N, 1, 2) and the spread (N, 1, 1).
+
+        Places are expectations here, not peaks: of two peaks as high as each other rounding would choose one.
+        """
         coarse = F.avg_pool2d(chance, 2) * 4
         under = [
             (c.flatten(2).to(x.dtype) @ x.flatten(2).transpose(1, 2)).float() for c, x in ((chance, x4), (coarse, x8))
         ]
-        place = xy * xy.new_tensor([aspect, 1.0])
+        place = expectation(chance) * chance.new_tensor([aspect, 1.0])
         middle = place.mean(1, keepdim=True)
         place = place - middle
         size = place.square().sum(-1).mean(1, keepdim=True).sqrt().clamp_min(0.02)[..., None]
