@@ -16,7 +16,7 @@ from thfm_ros.engine.stage_table import FEATURES, TENSORS, TensorSpec, base_name
 from thfm_ros.errors import UserError
 from thfm_ros.tasks import TASKS
 
-CHECK = 4  # changes with what is compared and how: what an older check found is not remembered then
+CHECK = 5  # changes with what is compared and how: what an older check found is not remembered then
 SEED = 20260521
 BLOCKS = 64
 OVERALL = 3  # times as strict with mean and deviation as with blocks: rounding averages out there, a factor does not
@@ -25,6 +25,9 @@ DISTINCT = 2  # items of a batch that differ; the others repeat them in turn
 # Largest difference of a statistic, in units of `scale`: three times the largest that rounding of that kind was
 # measured to give (docs/engine.md, benchmarks/precision.py); of fp32 more, for sums in another order.
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1.2e-1, "int8": 1.5e-1}
+# Times the tolerance of a joint's place in the image and of its visibility, but in fp32: on golden pictures nobody is
+# seen, many places are about as likely, and rounding chooses. Joints in space, of the same features, keep to it.
+JUMPS = 10.0
 Arrays = dict[str, np.ndarray]
 RunStage = Callable[[str, Arrays], Arrays]
 
@@ -93,6 +96,11 @@ def scale(output: TensorSpec, expected: Statistics) -> float:
     )
 
 
+def allowed(limit: float, output: str, precision: str) -> float:
+    """Largest difference of an output of a stage with that tolerance, computed in that precision."""
+    return limit * JUMPS if output in ("xy", "visibility") and precision != "fp32" else limit
+
+
 def difference(output: TensorSpec, expected: Statistics, found: Statistics) -> float:
     """Largest difference of any statistic in units of `scale`, of mean and deviation `OVERALL` times; inf for NaN."""
     a, b = (np.array([OVERALL * s.mean, OVERALL * s.std, *s.blocks]) for s in (expected, found))
@@ -115,12 +123,13 @@ def check_stage(
             f"rebuild: {manifest.rebuild}"
         )
     outputs = run(name, golden_inputs(name, stage.inputs, prompts, golden.seeds[base_name(name)]))
-    limit = golden.tolerance[precision(stage)]
+    computed_in = precision(stage)
     for spec in stage.outputs:
+        limit = allowed(golden.tolerance[computed_in], spec.name, computed_in)
         found = difference(spec, golden.stages[name][spec.name], statistics(outputs[spec.name]))
         if not found <= limit:
             return (
                 f"golden check of stage {name}, output {spec.name}: expected a difference of at most {limit:g} "
-                f"({precision(stage)}), found {found:.3g}: this machine computes something else"
+                f"({computed_in}), found {found:.3g}: this machine computes something else"
             )
     return ""

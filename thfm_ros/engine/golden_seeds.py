@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from thfm_ros.engine.golden import DISTINCT, SEED, TOLERANCE, Arrays, difference, golden_inputs, statistics
+from thfm_ros.engine.golden import DISTINCT, SEED, TOLERANCE, Arrays, allowed, difference, golden_inputs, statistics
 from thfm_ros.engine.manifest import Golden, Statistics
 from thfm_ros.engine.modules import StageModule
 from thfm_ros.engine.stage_table import TensorSpec, base_name, batch_of, gives_joints
@@ -151,8 +151,8 @@ def told_apart(output: TensorSpec, batch: np.ndarray) -> float:
 
 
 def shakiness(module: StageModule, inputs: Arrays, outputs: Arrays, precision: str, enough: float) -> float:
-    """Largest difference of the outputs' statistics when a stage's inputs, then also all it computes, are rounded as
-    `precision` rounds. Ends where it is more than `enough`."""
+    """Largest difference of the outputs' statistics, of places a part (`allowed`), when a stage's inputs, then also all
+    it computes, are rounded as `precision` rounds. Ends where it is more than `enough`."""
     bits, worst = MANTISSA.get(precision), 0.0
     if bits is None:
         return worst
@@ -164,7 +164,10 @@ def shakiness(module: StageModule, inputs: Arrays, outputs: Arrays, precision: s
         }
         with rounding:
             found = module(nudged)
-        moved = [difference(t, statistics(outputs[t.name]), statistics(found[t.name])) for t in module.outputs]
+        moved = [
+            difference(t, statistics(outputs[t.name]), statistics(found[t.name])) / allowed(1.0, t.name, precision)
+            for t in module.outputs
+        ]
         worst = max(worst, *moved)
         if not worst <= enough:
             break
