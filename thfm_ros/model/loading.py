@@ -52,7 +52,10 @@ def load_model(cls: type[Model], folder: Path, dtype: torch.dtype, class_name: s
         if info[problem]:
             names = ", ".join(str(key) for key in list(info[problem])[:3])
             count = f"{len(info[problem])} {problem.replace('_', ' ')}"
-            raise UserError(f"{folder}: expected the weights that config.json describes, found {count}: {names}")
+            raise UserError(
+                f"{folder}: expected the weights that config.json describes, found {count}: {names}; "
+                "another version made it, or it is damaged: restore it, take weights/nano, or train anew"
+            )
     return model.eval()
 
 

@@ -27,7 +27,7 @@ from thfm_ros.stream.people import Person
 from thfm_ros.stream.urdf import urdf
 
 BODY = "thfm_"  # before a person's id in that of their body
-_ROI = re.compile(r"/humans/bodies/(thfm_\w+)/roi")
+_ROI = re.compile(rf"/humans/bodies/({BODY}\w+)/roi")
 
 
 def body_id(person: Person) -> str:

@@ -147,9 +147,10 @@ class Inputs:
                 count = self._node.count_publishers(topic)
                 several = f"{count} publishers on {topic}: expected one camera on a topic; rename or remap the others"
                 self.findings.note(f"publishers of {name}", several if count > 1 else None)
-        waited = not self._heard and time.monotonic() - self._started_s > FIRST_IMAGE_S
-        count = self._node.count_publishers(self._image_topic)
-        self.findings.note("image", _no_image(self._image_topic, count) if waited else None)
+        missing = None
+        if not self._heard and time.monotonic() - self._started_s > FIRST_IMAGE_S:
+            missing = _no_image(self._image_topic, self._node.count_publishers(self._image_topic))
+        self.findings.note("image", missing)
         others = self._cameras.others(time.monotonic())
         self.findings.note("cameras", _two_cameras(self._image_topic, others[0]) if others else None)
         if self._depths is not None and "depth" in subscriptions:

@@ -17,11 +17,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from thfm_ros.errors import UserError
+from thfm_ros.stream.target import RULES
 from thfm_ros.tasks import DEFAULT_TASKS, TASKS
 
 Effect = Literal["start", "configure", "activate", "now"]
 # A rule of stream/target.py, or an id of stream/tracker.py, also as its body is called (REP-155).
-FOLLOW = re.compile(r"nearest|largest|(thfm_)?[a-z]{5}_\d+")
+FOLLOW = re.compile(rf"{'|'.join(RULES)}|(thfm_)?[a-z]{{5}}_\d+")
 
 
 @dataclass(frozen=True)

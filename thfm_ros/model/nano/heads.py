@@ -131,7 +131,7 @@ class HeatmapHead(nn.Module):
         middle, size: of all joints, as `_relate` gives them.
         """
         x, y = cell_centres(x4.float())
-        place = torch.stack((x * aspect + 0 * y[:, None], y[:, None] + 0 * x)).flatten(1)  # (2, h w)
+        place = torch.stack(torch.broadcast_tensors(x * aspect, y[:, None])).flatten(1)  # (2, h w)
         place = (place - middle.transpose(1, 2)) / size
         cells = torch.cat((x4.float().flatten(2), place, place.square()), 1)
         asked = exact(self.prior, hidden).float()
