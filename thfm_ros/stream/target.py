@@ -1,12 +1,14 @@
-"""Who is followed: the nearest, the largest in the image, or one person by id."""
+"""Who is followed: the nearest, the largest in the image, or one person by id. Light: launch files import it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thfm_ros.stream.people import Person
+if TYPE_CHECKING:  # launch files read RULES in a Python that may lack what people are measured with
+    from thfm_ros.stream.people import Person
 
 KEEP = 0.8  # another has to be nearer (smaller, for the size: 1 / area) than this part of the one followed so far
 
