@@ -61,7 +61,7 @@ class Material:
     a: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
     b: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
     c: np.ndarray = field(default_factory=lambda: np.full(3, 0.5))
-    pattern: int = 0  # of PATTERNS for cloth, of SURFACES for objects
+    pattern: int = 0  # of PATTERNS for cloth, of SURFACES for objects; of skin: 1 paints a bare trunk
     scale: float = 4.0  # texture repeats a metre
     folds: float = 0.0  # strength of the wrinkles' normals
     gloss: float = 0.1  # specular strength

@@ -68,10 +68,12 @@ def dress(
     covered = _add_garments(out, w, rng, split, normals, stature, equipped, kind, tags)
     barefoot = kind == "bathing" and rng.random() < 0.7
     sole, below = _add_shoes(out, w, rng, split, normals, stature, barefoot)
-    hair = _add_skin(out, w, rng, np.maximum(covered, below))
+    hair = _add_skin(out, w, rng, np.maximum(covered, below), bare=kind == "bathing")
     headgear = str(rng.choice(HEADGEAR, p=HEADGEAR_CHANCE)) if equipped and rng.random() < 0.45 else None
+    if kind == "bathing" and rng.random() < 0.35:
+        headgear = "swim cap"
     add_hair(out, w, identity, rng, split, rest, normals, hair, tags, stature, covered=headgear is not None)
-    if equipped:
+    if equipped or headgear:
         add_headgear(out, w, rng, split, normals["body"], headgear, tags)
     return out.build(sole, tags)
 
@@ -205,8 +207,11 @@ def _add_shoes(
     return sole, shoe_cut - 0.015
 
 
-def _add_skin(out: Builder, w: Wardrobe, rng: np.random.Generator, covered: np.ndarray) -> np.ndarray:
-    """Adds skin, eyes, lashes and teeth. Returns the hair's colour, which brows and stubble share."""
+def _add_skin(
+    out: Builder, w: Wardrobe, rng: np.random.Generator, covered: np.ndarray, bare: bool = False
+) -> np.ndarray:
+    """Adds skin, eyes, lashes and teeth; bare: the trunk shows. Returns the hair's colour, which brows and stubble
+    share."""
     faces, identity = out.body.faces, out.identity
     rest, female = identity.vertices, identity.gender > 0.5
     skin = _skin(rng, identity)
@@ -233,7 +238,14 @@ def _add_skin(out: Builder, w: Wardrobe, rng: np.random.Generator, covered: np.n
     out.add(
         skin_faces,
         Material(
-            "skin", skin, hair * 0.8, lips, gloss=float(rng.uniform(0.1, 0.35)), sharpness=18.0, extra=float(stubble)
+            "skin",
+            skin,
+            hair * 0.8,
+            lips,
+            pattern=int(bare),
+            gloss=float(rng.uniform(0.1, 0.35)),
+            sharpness=18.0,
+            extra=float(stubble),
         ),
         rest,
         aux=aux,

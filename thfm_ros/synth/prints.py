@@ -6,7 +6,7 @@ import numpy as np
 
 from thfm_ros.synth.materials import DECALS, LOWER, PATTERNS, TRIMS, UPPER, Material, colour_of, linear
 
-KINDS = {"shirt": 0.31, "team": 0.23, "blouse": 0.16, "suit": 0.11, "work": 0.07, "bathing": 0.12}
+KINDS = {"shirt": 0.28, "team": 0.21, "blouse": 0.15, "suit": 0.1, "work": 0.06, "bathing": 0.2}
 DENIM = ((0.1, 0.14, 0.24), (0.2, 0.28, 0.42), (0.42, 0.52, 0.64))
 
 

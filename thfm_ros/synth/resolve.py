@@ -13,12 +13,12 @@ from thfm_ros.synth.shade import (
     blend,
     cloth_uv,
     cloud,
-    face_paint,
     light_surface,
     mip,
     object_albedo,
     open_sky,
     photographed,
+    skin_paint,
     sky,
     step,
     texel,
@@ -264,7 +264,7 @@ def resolve(
                 if kind == 0:  # skin
                     g = cloud(tex.noise, c[0] * 5.0 + c[1] * 3.0, c[2] * 5.0 - c[1] * 2.0)
                     g2 = cloud(tex.noise, c[0] * 31.0 + c[1] * 17.0, c[2] * 31.0)
-                    albedo = face_paint(m, k, c, x, g2[3], footprint) * (0.86 + 0.2 * g[2] + 0.08 * g2[2])
+                    albedo = skin_paint(m, k, c, x, g2[3], footprint) * (0.86 + 0.2 * g[2] + 0.08 * g2[2])
                     wrap = wp.vec3(0.3, 0.12, 0.08)
                 elif kind == 1:  # cloth
                     uv = cloth_uv(face_part[t], c)

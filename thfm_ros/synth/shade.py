@@ -329,8 +329,39 @@ def trimmed(m: Materials, tex: Textures, k: int, part: int, albedo: wp.vec3, p: 
 
 
 @wp.func
-def face_paint(m: Materials, k: int, c: wp.vec3, aux: wp.vec3, fine: float, soft: float):
-    """Skin with brows, lips, blush, lids and stubble; c: canonical position, soft: pixel footprint in metres."""
+def bump(x: float, y: float, wide: float, high: float):
+    """A bell about (0, 0) of these deviations."""
+    return wp.exp(-0.5 * (x * x / (wide * wide) + y * y / (high * high)))
+
+
+@wp.func
+def trunk_paint(m: Materials, k: int, base: wp.vec3, c: wp.vec3, fine: float):
+    """What tells a bare chest from a bare back: nipples, navel, hair and the shade below the chest, or the spine's
+    groove and the shoulder blades' edges."""
+    ax = wp.abs(c[0])
+    out = base
+    if c[1] < 0.0:
+        nipple = bump(ax - 0.095, c[2] - 0.5, 0.011, 0.011)
+        out = blend(out, wp.cw_mul(base, wp.vec3(0.55, 0.38, 0.34)), wp.min(1.4 * nipple, 1.0))
+        navel = bump(c[0], c[2] - 0.26, 0.007, 0.011)
+        below = bump(ax - 0.08, c[2] - 0.455 - 0.9 * (ax - 0.08) * (ax - 0.08) * 4.0, 0.06, 0.012)
+        middle = bump(c[0], c[2] - 0.42, 0.006, 0.12)
+        collar = bump(ax - 0.08, c[2] - 0.7 - 0.15 * (ax - 0.08), 0.05, 0.007)
+        out = out * (1.0 - 0.7 * navel) * (1.0 - 0.3 * below) * (1.0 - 0.25 * middle) * (1.0 - 0.2 * collar)
+        if m.extra[k] > 0.0:
+            hair = bump(ax - 0.05, c[2] - 0.53, 0.05, 0.06) + bump(c[0], c[2] - 0.3, 0.015, 0.09)
+            out = blend(out, m.b[k], wp.min(m.extra[k] * hair * (0.1 + 0.7 * fine), 0.6))
+    else:
+        groove = bump(c[0], c[2] - 0.38, 0.011, 0.16)
+        blade = bump(ax - 0.075 - 0.25 * (c[2] - 0.52), c[2] - 0.52, 0.008, 0.06)
+        out = out * (1.0 - 0.35 * groove) * (1.0 - 0.25 * blade)
+    return out
+
+
+@wp.func
+def skin_paint(m: Materials, k: int, c: wp.vec3, aux: wp.vec3, fine: float, soft: float):
+    """Skin with brows, lips, blush, lids and stubble, and what a bare trunk shows; c: canonical position, soft: pixel
+    footprint in metres."""
     base = m.a[k]
     red = wp.cw_mul(base, wp.vec3(1.0, 0.62, 0.6))
     ax = wp.abs(c[0])
@@ -364,6 +395,8 @@ def face_paint(m: Materials, k: int, c: wp.vec3, aux: wp.vec3, fine: float, soft
         base = base * (1.0 - 0.5 * mouth * step(0.1, 0.6, aux[0]))
         nostril = wp.exp(-((ax - 0.0085) * (ax - 0.0085) + (c[2] - 0.8545) * (c[2] - 0.8545)) * 120000.0)
         base = base * (1.0 - 0.65 * nostril)
+    elif m.pattern[k] > 0 and c[2] > 0.1 and ax < 0.22:
+        base = trunk_paint(m, k, base, c, fine)
     if aux[1] > 1.2:
         base = wp.vec3(0.12, 0.03, 0.03)
     return blend(base, red, 0.3 * aux[2])

@@ -26,7 +26,7 @@ from thfm_ros.synth.config import SynthConfig
 from thfm_ros.synth.sample import Clip, Person
 
 FORMAT_VERSION = 1
-GENERATOR_VERSION = 11  # counts up when the same (config, seed, index) becomes another clip: such shards do not mix
+GENERATOR_VERSION = 12  # counts up when the same (config, seed, index) becomes another clip: such shards do not mix
 NEAR = 0.25  # metres: the nearest depth that the 16-bit code can tell
 # One filter for all rows: half the time of trying them row by row, and as small on these smooth maps.
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]

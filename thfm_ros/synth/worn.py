@@ -174,7 +174,7 @@ def add_headgear(
     kind: str | None,
     tags: dict[str, str],
 ) -> None:
-    """kind of HEADGEAR or None; and now and then sunglasses, goggles, or a mask over mouth and nose."""
+    """kind: of HEADGEAR, a swim cap, or None; and now and then sunglasses, goggles, or a mask over mouth and nose."""
     rest, t = out.identity.vertices, out.body.template
     head = PARTS.index("head")
     faces = out.body.faces["body"]
@@ -201,6 +201,11 @@ def add_headgear(
         if kind == "cap":
             backwards = rng.random() < 0.15
             solid(_visor(front * rng.uniform(0.75, 1.0), crown * 0.52, rng.uniform(0.06, 0.09), backwards), cloth)
+    elif kind == "swim cap":
+        tight = Material("object", photo=0, gloss=float(rng.uniform(0.1, 0.5)), sharpness=30.0)
+        tight.a = tight.b = tight.c = random_colour(rng, 1.0)
+        ear = out.body.data["mask_ears"].astype(np.float32) / 255
+        shell(0.006, w.scalp + 0.05 * ear * (rng.random() < 0.6) + rng.uniform(-0.006, 0.014), tight)
     elif kind == "helmet":
         paint, ear = _hard(rng), out.body.data["mask_ears"].astype(np.float32) / 255
         low = rng.choice([0.0, 0.025, 0.055])  # how far it reaches down: a bicycle's, a batter's, a motorcycle's

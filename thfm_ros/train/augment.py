@@ -27,6 +27,7 @@ from thfm_ros.train.backdrop import before_photographs
 from thfm_ros.train.config import AugmentConfig, TrainConfig, WindowConfig
 from thfm_ros.train.data import Draw
 from thfm_ros.train.detail import detailed
+from thfm_ros.train.faces import covered
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 
 LEAST = 0.003  # part of an image that shows a person whom a window may be around
@@ -94,6 +95,9 @@ def augmented(clips: Sequence[TrainingClip], part: Draw, config: TrainConfig, de
     if how.detail:
         shown = detailed(batch.rgb, batch.alpha, beyond, [(*key, 4) for key in keys], how.detail)
         batch = replace(batch, rgb=shown)
+    if how.faces:
+        hidden = covered(batch.rgb, batch.keypoints, [(*key, 8) for key in keys], how.faces)
+        batch = replace(batch, rgb=torch.where(beyond, batch.rgb, hidden))
     if how.appearance.share:
         looks = [Look.draw(how.appearance, *key, 3) for key in keys]
         taken = photographed(batch.rgb, looks)

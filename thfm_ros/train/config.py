@@ -178,6 +178,7 @@ class AugmentConfig:
     backdrops: share of the views, but for those of scene tasks, with another photograph of `data.backgrounds`, if there
         are any, behind the people (`train.backdrop`).
     detail: share of the clips whose people and surroundings are brought to like detail (`train.detail`).
+    faces: share of the clips with the face of their person covered (`train.faces`).
     windows: around one person each. appearance: pictures as bad cameras make them.
     """
 
@@ -186,6 +187,7 @@ class AugmentConfig:
     colour: float = 0.0
     backdrops: float = 0.0
     detail: float = 0.0
+    faces: float = 0.0
     windows: WindowConfig = field(default_factory=WindowConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
 
@@ -196,11 +198,12 @@ class AugmentConfig:
             and self.colour >= 0
             and 0 <= self.detail <= 1
             and 0 <= self.backdrops <= 1
+            and 0 <= self.faces <= 1
         ):
             raise UserError(
                 "augment: expected mirror in 0 .. 1, zoom above 0 and at most 1, colour 0 or more, "
-                f"backdrops and detail in 0 .. 1, found mirror {self.mirror}, zoom {self.zoom}, colour {self.colour}, "
-                f"backdrops {self.backdrops}, detail {self.detail}"
+                f"backdrops, detail and faces in 0 .. 1, found mirror {self.mirror}, zoom {self.zoom}, "
+                f"colour {self.colour}, backdrops {self.backdrops}, detail {self.detail}, faces {self.faces}"
             )
 
 
