@@ -74,6 +74,32 @@ def test_bathers_show_their_skin_and_men_the_chest(body) -> None:
     assert {d.tags["bottom"] for d in bathers} <= {"shorts", "brief", "trousers", "swimsuit"}
     assert min(sum(m.kind == "cloth" for m in d.materials) for d in bathers) == 1
     assert not any("jacket" in d.tags for d in bathers)
+    caps = [d.tags.get("headgear") == "swim cap" for d in made]
+    assert 0 < sum(caps) < len(bathers)
+    for person, capped in zip(made, caps, strict=True):
+        (bare,) = {m.pattern for m in person.materials if m.kind == "skin"}
+        assert bare == (person.tags["dressed"] == "bathing") >= capped
+
+
+def test_a_bare_trunk_shows_what_clothes_hide_and_changes_no_truth(assets, monkeypatch) -> None:
+    monkeypatch.setattr(outfit, "choose_kind", lambda rng: "bathing")
+    config = SynthConfig(frames=1, height=128, width=128, empty=0.0, sensor=False, prints=1.0, samples=1)
+    forget = generate_clip.__globals__["_person"].cache_clear
+    forget()
+    bare = [generate_clip(config, 6, i, assets) for i in range(8)]
+    made = outfit.Material
+    monkeypatch.setattr(outfit, "Material", lambda kind, *a, **b: made(kind, *a, **b | {"pattern": 0}))
+    forget()
+    plain = [generate_clip(config, 6, i, assets) for i in range(8)]
+    forget()
+    changed = 0
+    for a, b in zip(bare, plain, strict=True):
+        assert np.array_equal(a.depth, b.depth)
+        assert np.array_equal(a.dense_pose, b.dense_pose)
+        differs = (a.rgb != b.rgb).any(-1)
+        assert not (differs & ~a.human_mask).any()
+        changed += differs.sum()
+    assert changed > 100
 
 
 def test_prints_are_on_clothes_and_change_no_truth(assets, monkeypatch) -> None:

@@ -17,10 +17,11 @@ from thfm_ros.model.readout import Keypoints
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.train.appearance import blurred
 
-FACE = [JOINT_SETS[DEFAULT_JOINT_SET].index(name) for name in ("nose", "left_eye", "right_eye")]
-HEAD = [JOINT_SETS[DEFAULT_JOINT_SET].index(name) for name in ("left_ear", "right_ear", "nose", "head_top")]
-ENDS = [JOINT_SETS[DEFAULT_JOINT_SET].index(name) for name in ("neck", "head_top")]
-BEHIND = 0.35  # of the covers that lie on a head whichever way it looks, where the others lie on faces alone
+JOINTS = JOINT_SETS[DEFAULT_JOINT_SET]
+FACE = [JOINTS.index(name) for name in ("nose", "left_eye", "right_eye")]
+HEAD = [JOINTS.index(name) for name in ("nose", "left_ear", "right_ear", "head_top")]
+NECK, TOP, LEFT_EAR, RIGHT_EAR = (JOINTS.index(name) for name in ("neck", "head_top", "left_ear", "right_ear"))
+ANYHOW = 0.35  # of the covers that lie on a head whichever way it looks, where the others lie on faces alone
 LEAST = 3.0  # pixels of a radius, below which there is no face to read
 
 
@@ -39,8 +40,8 @@ def covered(rgb: Tensor, keypoints: Keypoints, keys: Sequence[Sequence[int]], sh
 def _covered(video: Tensor, xy: Tensor, visibility: Tensor, rng: np.random.Generator) -> Tensor:
     frames, (height, width) = video.shape[1], video.shape[2:]
     places = xy * xy.new_tensor([width, height])
-    anyhow, how = rng.random() < BEHIND, str(rng.choice(("mosaic", "blur", "flat")))
-    which = HEAD if anyhow else FACE
+    which = HEAD if rng.random() < ANYHOW else FACE
+    how = str(rng.choice(("mosaic", "blur", "flat")))
     size, off = rng.uniform(0.35, 0.6), torch.as_tensor(rng.normal(0, 0.1, 2)).to(xy)
     strength, colour = rng.uniform(0.2, 0.6), torch.as_tensor(rng.uniform(-1, 1, 3)).to(video)
     round_, tall = rng.random() < 0.6, rng.uniform(1.0, 1.35)
@@ -48,8 +49,9 @@ def _covered(video: Tensor, xy: Tensor, visibility: Tensor, rng: np.random.Gener
     for t in range(frames):
         if not (visibility[t, which] == 1).any():
             continue
-        radius = size * float((places[t, ENDS[0]] - places[t, ENDS[1]]).norm())
-        radius = max(radius, 0.9 * float((places[t, HEAD[0]] - places[t, HEAD[1]]).norm()))
+        tallness = float((places[t, NECK] - places[t, TOP]).norm())
+        breadth = float((places[t, LEFT_EAR] - places[t, RIGHT_EAR]).norm())
+        radius = max(size * tallness, 0.9 * breadth)  # a head that is bent towards the camera is not tall
         if radius < LEAST:
             continue
         middle = places[t, which].mean(0) + radius * off
