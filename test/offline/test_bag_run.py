@@ -311,6 +311,7 @@ def test_a_single_file_of_a_bag_will_do(tmp_path: Path) -> None:
         (("-o", "out", "--storage", "disk"), "unknown storage 'disk': expected mcap or sqlite3"),
         (("-o", "a.mp4", "--zstd"), "--zstd belong to an annotated bag"),
         (("--rerun", "a.mcap"), "takes an .rrd file"),
+        (("-o", "out", "--tasks", "instances"), "expected keypoints_2d or keypoints_3d beside instances"),
     ],
 )
 def test_wrong_options_leave_nothing(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

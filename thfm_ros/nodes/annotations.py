@@ -48,9 +48,10 @@ class Annotations:
             **{name: partial(make, result, header) for name, make in IMAGES.items()},
             POINTS: partial(FORMS[POINTS], result, header, MapSettings()),
             DEPTH_CAMERA: partial(depth_camera, result, header, camera),
-            PEOPLE: partial(people_to_msg, result.people, result.source_size, header, result.others),
-            MARKERS: partial(people_to_markers, result.people, lost, header, MARKER_LIFETIME_S),
         }
+        if result.looked:  # for people: else an empty list would say that nobody is there
+            makers[PEOPLE] = partial(people_to_msg, result.people, result.source_size, header, result.others)
+            makers[MARKERS] = partial(people_to_markers, result.people, lost, header, MARKER_LIFETIME_S)
         for name in self.types:
-            if (message := makers[name]()) is not None:
+            if name in makers and (message := makers[name]()) is not None:
                 yield name, serialize_message(message)

@@ -45,11 +45,14 @@ DOUBT = (
 
 
 def conflict(tasks: Collection[str]) -> str | None:
-    """Why these tasks cannot run together: a frame has one depth map and one normal map. None where they can."""
+    """Why these tasks cannot run together: a frame has one depth map and one normal map, and `instances` tells apart
+    those whom joints find. None where they can."""
     for kind in ("depth", "normals"):
         if {f"scene_{kind}", f"human_{kind}"} <= set(tasks):
             both = f"scene_{kind} and human_{kind}"
             return f"tasks: expected one of {both} at most, found both: a frame has one map of {kind}; choose one"
+    if INSTANCES.name in tasks and not set(SPARSE) & set(tasks):
+        return f"tasks: expected {' or '.join(SPARSE)} beside {INSTANCES.name}, which finds nobody without joints; add one"
     return None
 
 
