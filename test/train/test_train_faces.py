@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 from train_fakes import Discs, tiny
 
-from thfm_ros.errors import UserError
 from thfm_ros.model.readout import Keypoints
 from thfm_ros.train.augment import augmented
-from thfm_ros.train.config import AugmentConfig
 from thfm_ros.train.data import draw
 from thfm_ros.train.faces import FACE, HEAD, JOINTS, covered
 
@@ -84,8 +82,3 @@ def test_training_covers_faces_and_keeps_the_truth() -> None:
     assert torch.equal(before.alpha, after.alpha)
     for a, b in zip(before.keypoints, after.keypoints, strict=True):
         assert torch.equal(a, b)
-
-
-def test_a_share_beyond_one_is_refused() -> None:
-    with pytest.raises(UserError, match=r"faces in 0 .. 1, found .* faces 1.5"):
-        AugmentConfig(faces=1.5)

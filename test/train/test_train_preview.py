@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import yaml
 from train_fakes import tiny
+from typer.testing import CliRunner
 
+from thfm_ros.cli import build
 from thfm_ros.train.preview import write_training_sheet
 
 
@@ -22,3 +25,19 @@ def test_a_sheet_shows_whole_images_and_windows(tmp_path: Path) -> None:
     narrow = sum(tile[:, 16:].max() == 0 for tile in tiles)
     assert 0 < narrow < 12
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_command_says_which_pictures_are_missing(tmp_path: Path) -> None:
+    table = {
+        "stage": "pixel",
+        "data": {"clips": 0, "frames": 1, "height": 32, "width": 48, "settings": {"people": 1}},
+        "augment": {"backdrops": 0.5},
+    }
+    config = tmp_path / "a.yaml"
+    config.write_text(yaml.safe_dump(table))
+    result = CliRunner().invoke(
+        build(), ["preview-training", str(config), "--out", str(tmp_path / "a.png"), "--pictures", "2"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "no data.backgrounds" in result.output
+    assert (tmp_path / "a.png").is_file()

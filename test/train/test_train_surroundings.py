@@ -140,9 +140,9 @@ def test_a_run_without_photographs_says_so_and_keeps_what_was_rendered(
     assert torch.equal(seen.scene, kept.scene)
 
 
-@pytest.mark.parametrize("wrong", [{"backdrops": 1.5}, {"detail": -0.1}])
+@pytest.mark.parametrize("wrong", [{"backdrops": 1.5}, {"detail": -0.1}, {"faces": 1.5}])
 def test_shares_out_of_range_are_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=r"backdrops and detail in 0 \.\. 1"):
+    with pytest.raises(UserError, match=r"backdrops, detail and faces in 0 \.\. 1"):
         AugmentConfig(**wrong)
 
 

@@ -52,7 +52,8 @@ def conflict(tasks: Collection[str]) -> str | None:
             both = f"scene_{kind} and human_{kind}"
             return f"tasks: expected one of {both} at most, found both: a frame has one map of {kind}; choose one"
     if INSTANCES.name in tasks and not set(SPARSE) & set(tasks):
-        return f"tasks: expected {' or '.join(SPARSE)} beside {INSTANCES.name}, which finds nobody without joints; add one"
+        joints = " or ".join(SPARSE)
+        return f"tasks: expected {joints} beside {INSTANCES.name}, which finds nobody without joints; add one"
     return None
 
 

@@ -43,9 +43,13 @@ def preview_training(
 ) -> None:
     """A sheet of pictures as training sees them, each above itself with people and joints drawn over it."""
     from thfm_ros.train.config import load_config
+    from thfm_ros.train.data import missing_pictures
     from thfm_ros.train.preview import write_training_sheet
 
-    write_training_sheet(load_config(config, override), out, pictures, step=step)
+    loaded = load_config(config, override)
+    for line in missing_pictures(loaded):
+        typer.echo(line)
+    write_training_sheet(loaded, out, pictures, step=step)
     typer.echo(f"wrote {out}")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, write_text
 from thfm_ros.processes import end_with_parent
+from thfm_ros.synth.places import left_out
 from thfm_ros.tasks import TASKS, get_task
 from thfm_ros.train.config import WITHOUT_TASKS, DataConfig, TrainConfig
 from thfm_ros.train.samples import TrainingClip
@@ -131,6 +132,18 @@ class Folder:
                 np.savez(out, **{f.name: getattr(clip, f.name) for f in fields(clip)})
         except OSError as error:
             raise UserError(f"cannot write the clip {file}: {error.strerror or error}") from None
+
+
+def missing_pictures(config: TrainConfig) -> list[str]:
+    """Says which pictures training goes without, a line each: none were given, or a folder has other files too."""
+    data, lines = config.data, []
+    if config.augment.backdrops and not data.backgrounds:
+        lines.append("no data.backgrounds: without photographs augment.backdrops leaves all surroundings as they are")
+    if data.backgrounds and (line := left_out(data.backgrounds, "photographs")):
+        lines.append(f"data.backgrounds: {line}")
+    if data.environments and (line := left_out(data.environments, "panoramas")):
+        lines.append(f"data.environments: {line}")
+    return lines
 
 
 def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:

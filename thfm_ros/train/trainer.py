@@ -17,10 +17,9 @@ from torch import Tensor
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
 from thfm_ros.processes import Interrupts
-from thfm_ros.synth.places import left_out
 from thfm_ros.train.augment import augmented
-from thfm_ros.train.config import WITHOUT_TASKS, AugmentConfig, DataConfig, TrainConfig, to_table
-from thfm_ros.train.data import ClipSource, Draw, draw, feed, open_source
+from thfm_ros.train.config import WITHOUT_TASKS, AugmentConfig, TrainConfig, to_table
+from thfm_ros.train.data import ClipSource, Draw, draw, feed, missing_pictures, open_source
 from thfm_ros.train.ema import Ema
 from thfm_ros.train.heldout import HeldOut
 from thfm_ros.train.nano.stage import NanoStage
@@ -85,10 +84,9 @@ class Trainer:
         self.source = source or open_source(config.data, self.data_device)
         self.checkpoint = open_networks(config)
         patch = self.checkpoint.vae.config.scale_factor_spatial * self.checkpoint.transformer.config.patch_size[2]
-        if config.augment.backdrops and not config.data.backgrounds and self.accelerator.is_main_process:
-            print("no data.backgrounds: without photographs augment.backdrops leaves all surroundings as they are")
         if self.accelerator.is_main_process:
-            _print_left_out(config.data)
+            for line in missing_pictures(config):
+                print(line)
         windows = config.augment.windows
         for name, pixels in (("width", windows.width), ("height", windows.height)):
             if windows.share and pixels % patch:
@@ -340,14 +338,6 @@ class Trainer:
     def samples(self) -> int:
         """Rows (clip, task) seen in this run."""
         return self.record["samples"]
-
-
-def _print_left_out(data: DataConfig) -> None:
-    """Name the folders of pictures that have other files too: one who brings them finds out."""
-    if data.backgrounds and (line := left_out(data.backgrounds, "photographs")):
-        print(f"data.backgrounds: {line}")
-    if data.environments and (line := left_out(data.environments, "panoramas")):
-        print(f"data.environments: {line}")
 
 
 def _filled(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
