@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from node_harness import System, books, stamp_of, wait_for
+from node_harness import System, books, header, stamp_of, wait_for
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -124,6 +125,67 @@ def test_a_camera_that_falls_silent_leaves_nobody_in_view(ros: System) -> None:
     first, again = people[0].people[0].id, people[2].people[0].id
     assert first != again
     wait_for(lambda: seen(people) == [1, 0, 1, 0], what="one empty list a silence")
+
+
+def unreadable(ros: System, node: PerceptionNode, index: float) -> None:
+    """Sends an image that cannot be read, and waits until it is counted as such."""
+    before = node.buffer.totals().drops["malformed"]
+    ros.images.publish(Image(header=header(ros.stamp(index)), width=96, height=64, encoding="rgb9", data=bytes(9)))
+    wait_for(lambda: node.buffer.totals().drops["malformed"] > before, what="the unreadable image")
+
+
+def test_a_camera_that_sends_only_unreadable_images_leaves_nobody_in_view(
+    ros: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = ros.perception(gap_s=0.3, stride=4)
+    take = node.buffer.take  # waits for longer than a busy machine holds up this camera: there always is an image
+    monkeypatch.setattr(node.buffer, "take", lambda timeout: take(timeout=2.0))
+    people, markers = ros.listen(PersonArray, "people"), ros.listen(MarkerArray, "skeleton/markers")
+    ros.play([0], people)
+    index = itertools.count(1)
+
+    def gone() -> bool:
+        stamp = header(ros.stamp(next(index)))
+        ros.images.publish(Image(header=stamp, width=96, height=64, encoding="rgb9", data=bytes(9)))
+        return 0 in seen(people)
+
+    wait_for(gone, timeout=20.0, what="an empty list")
+    wait_for(lambda: len(markers) == 2, what="the markers' end")
+    assert {m.action for m in markers[1].markers} == {Marker.DELETE}
+    until = next(index) + 50
+    wait_for(lambda: gone() and next(index) > until)
+    assert seen(people) == [1, 0]  # once
+
+
+@pytest.mark.parametrize(("unread", "ends"), [(24, True), (3, False)])
+def test_a_clip_ends_across_a_hole_of_unreadable_images(ros: System, unread: int, ends: bool) -> None:
+    node = ros.perception(gap_s=1.0)
+    people = ros.listen(PersonArray, "people")
+    ros.play(range(2), people)
+    for index in range(2, 2 + unread):
+        unreadable(ros, node, index)
+    ros.play(range(2 + unread, 5 + unread), people)
+    found = [m.people[0].id for m in people if m.people]
+    assert (found[0] != found[-1]) == ends
+    assert len(set(found)) == 1 + ends
+
+
+def test_frames_that_a_slow_machine_leaves_out_end_no_clip(ros: System) -> None:
+    gate = threading.Event()
+    gate.set()
+    runtime = FakeRuntime(gate=gate)
+    node = ros.perception(runtime, gap_s=1.0)
+    people = ros.listen(PersonArray, "people")
+    ros.play([0], people)
+    gate.clear()
+    send(ros, node, 1)
+    wait_for(lambda: runtime.passes >= 2, what="the slow pass")
+    for index in range(2, 30):
+        send(ros, node, index)
+    gate.set()
+    wait_for(lambda: people and stamp_of(people[-1]) == ros.stamp(29), what="the newest frame")
+    assert node.buffer.totals().drops["overrun"] > 20
+    assert len({m.people[0].id for m in people}) == 1
 
 
 def test_nobody_is_announced_as_gone_who_was_not_there(ros: System) -> None:

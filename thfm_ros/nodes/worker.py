@@ -13,7 +13,7 @@ from thfm_ros.errors import UserError
 from thfm_ros.nodes.diagnostics import StageTimes
 from thfm_ros.nodes.inputs import Camera, Inputs, to_rgb
 from thfm_ros.nodes.outputs import Outputs, OutputSettings
-from thfm_ros.stream.buffer import ClipBuffer, Item
+from thfm_ros.stream.buffer import NS, ClipBuffer, Item
 from thfm_ros.stream.estimator import FrameResult, StreamConfig, StreamEstimator
 
 
@@ -60,6 +60,8 @@ class Worker:
         self._convert_ms = 0.0  # since the last pass
         self._last_frame_s = 0.0  # when the estimator got its last frame, by the steady clock
         self._silent = True  # nothing came since the last frame's clip was ended
+        self._last_ns: int | None = None  # stamp of the estimator's last frame; None: the next one begins a clip
+        self._unreadable = False  # an image since then could not be read
         self._failures = 0
         self._stopping = threading.Event()
         self.camera_problem = ""  # why 3D outputs wait, for diagnostics
@@ -81,10 +83,13 @@ class Worker:
         while not self._stopping.is_set():
             items = deque(self._buffer.take(timeout=0.1))
             settings = self._host.settings()
+            before = self._last_frame_s
             try:
                 if items:
                     self._work(items, settings)
-                else:
+                    if self._last_frame_s == before:  # images may come and none be a frame: unreadable ones
+                        self._watch(settings)
+                elif not self._buffer.waiting:
                     self._watch(settings)
             except Exception as error:  # nothing that one frame does may end the thread
                 self._close("failed", len(items))
@@ -115,9 +120,10 @@ class Worker:
         self._ledger.dropped("reset", len(items))  # those that a stop left
 
     def _watch(self, settings: Settings) -> None:
-        """Ends the clip of a camera that fell silent: held frames are answered, and nobody is in view any more."""
+        """Ends the clip of a camera that fell silent, or sends nothing that can be read: held frames are answered, and
+        nobody is in view any more."""
         patience_s = self._buffer.gap_s + self._buffer.stride / self._buffer.fps
-        if self._silent or self._buffer.waiting or time.monotonic() - self._last_frame_s < patience_s:
+        if self._silent or time.monotonic() - self._last_frame_s < patience_s:
             return
         self._silent = True
         if self._open and (tasks := self._tasks(settings)):
@@ -137,6 +143,7 @@ class Worker:
         except UserError as error:
             self._ledger.dropped("malformed")
             self._host.warn(str(error))
+            self._unreadable = True
             return
         height, width = image.shape[:2]
         camera = Camera(None, None)
@@ -148,7 +155,7 @@ class Worker:
             self._host.warn(str(error))
         depth = dict(self._inputs.depths([item.stamp_ns])).get(item.stamp_ns)
         self._convert_ms += 1e3 * (time.perf_counter() - started)
-        if not self._estimator.continues(image):
+        if not self._estimator.continues(image) or self._follows_hole(item.stamp_ns):
             self._answer(tasks, settings, ends=True)
         elif self._estimator.full:
             self._answer(tasks, settings)
@@ -157,11 +164,21 @@ class Worker:
         self._open[item.stamp_ns] = (header, camera)
         self._convert_ms += 1e3 * (time.perf_counter() - started)
         self._last_frame_s, self._silent = time.monotonic(), False
+        self._last_ns, self._unreadable = item.stamp_ns, False
+
+    def _follows_hole(self, stamp_ns: int) -> bool:
+        """Whether unreadable images have left a gap before this frame, which the buffer took for frames of the clip.
+
+        Frames that a slow machine leaves out are no gap: the camera saw people all the time.
+        """
+        return self._unreadable and self._last_ns is not None and (stamp_ns - self._last_ns) / NS > self._buffer.gap_s
 
     def _answer(self, tasks: list[str], settings: Settings, ends: bool = False) -> None:
         """One pass for the frames that are open; `ends`: they are the last of their clip. A failure is reported."""
         if self._stopping.is_set():
             return
+        if ends:
+            self._last_ns = None
         try:
             results = self._estimator.finish(tasks) if ends else self._estimator.step(tasks)
             if self._estimator.doubt:
