@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -268,9 +270,14 @@ class DrivingRobot:
     def __init__(self) -> None:
         robot = self
         robot.known, robot.cleared = True, 0
+        robot.asked_s: list[float] = []  # how long each look-up might take
 
         class Buffer:
             def lookup_transform(self, target: str, source: str, time: Any, timeout: Any) -> TransformStamped:
+                robot.asked_s.append(timeout.nanoseconds / 1e9)
+                until = monotonic() + robot.asked_s[-1]
+                while not robot.known and monotonic() < until:  # as the real one waits
+                    sleep(0.005)
                 if not robot.known:
                     raise LookupError(f"{target} does not exist at {time.nanoseconds}")
                 assert (target, source) == ("odom", "camera_optical_frame")
@@ -362,6 +369,31 @@ def test_without_a_transform_nothing_is_stated_in_a_wrong_frame(ros: System, rob
     robot.known = True
     ros.play([1], poses)
     wait_for(lambda: not any("target_frame" in s.message for s in diagnostics[-1].status))
+
+
+def test_the_frames_of_a_pass_wait_for_a_transform_together(ros: System, robot: DrivingRobot) -> None:
+    robot.known = False
+    gate = threading.Event()
+    gate.set()
+    runtime = front()
+    runtime.gate = gate
+    node = ros.perception(runtime, target_frame="odom")
+    people, poses = ros.listen(PersonArray, "people"), ros.listen(PoseStamped, TARGET)
+    ros.play([0], people)
+    assert robot.asked_s == [pytest.approx(0.1)]
+    gate.clear()
+    ros.send(1)
+    wait_for(lambda: runtime.passes == 2, what="the pass of frame 1")
+    for i in range(2, 6):  # which are the next pass together
+        ros.send(i)
+        wait_for(lambda count=i + 1: node.buffer.totals().received == count)
+    gate.set()
+    wait_for(lambda: len(people) == 6)
+    first, *rest = robot.asked_s[2:]
+    assert (first, rest) == (pytest.approx(0.1), [0.0] * 3)
+    robot.known = True  # tf that lags is waited for again in each pass
+    ros.play([6], poses)
+    assert robot.asked_s[6] == pytest.approx(0.1)
 
 
 def test_a_frame_needs_tf2(ros: System, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,10 @@ class Navigation:
         """Ends listening to tf."""
         self._frame.destroy()
 
+    def begin_pass(self) -> None:
+        """The frames of one pass follow."""
+        self._frame.begin_pass()
+
     @property
     def problem(self) -> str:
         """Why nothing could be stated in that frame; "" where it could."""

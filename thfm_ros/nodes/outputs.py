@@ -123,6 +123,10 @@ class Outputs:
             f"{', '.join(enabled)}; set the parameter tasks, and a bundle that has it"
         )
 
+    def begin_pass(self) -> None:
+        """The frames of one pass follow."""
+        self._navigation.begin_pass()
+
     def publish(
         self,
         result: FrameResult,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from thfm_ros.nodes.message_types import require
 from thfm_ros.stream.body import Frame
 
 JUMP_NS = 1_000_000_000  # back in time, after which it is another time
-PATIENCE_S = 0.1  # for the transform of a frame's stamp; the frame is older than that already
+PATIENCE_S = 0.1  # of a pass for the transforms of its frames' stamps; they are older than that already
 
 
 def _frame_of(transform: TransformStamped) -> Frame:
@@ -43,6 +44,7 @@ class TargetFrame:
         self._buffer: Any = None
         self._listener: Any = None
         self._last_ns = 0
+        self._patience_s = PATIENCE_S  # what is left of it in this pass
         self.problem = ""  # why the last look-up failed
         if name:
             require("target_frame", "tf2_ros")
@@ -56,6 +58,11 @@ class TargetFrame:
         if self._listener is not None:
             self._listener.unregister()
             self._listener = None
+
+    def begin_pass(self) -> None:
+        """Grants the frames of a pass, together, PATIENCE_S to wait for tf: a frame that tf does not know at all would
+        else hold up every topic, frame by frame."""
+        self._patience_s = PATIENCE_S
 
     def header(self, header: Header) -> Header:
         """The header of what is in this frame, of an image's header."""
@@ -73,13 +80,16 @@ class TargetFrame:
         if stamp.nanoseconds < self._last_ns - JUMP_NS:
             self._buffer.clear()  # a bag that loops: what tf knows is of the time after
         self._last_ns = stamp.nanoseconds
+        patience, started = Duration(seconds=self._patience_s), time.monotonic()
         try:
-            found = self._buffer.lookup_transform(self.name, header.frame_id, stamp, Duration(seconds=PATIENCE_S))
+            found = self._buffer.lookup_transform(self.name, header.frame_id, stamp, patience)
         except Exception as error:  # tf2's own have no common base in Python
             self.problem = (
                 f"target_frame: expected a transform from '{header.frame_id}' to '{self.name}' at the image's stamp, "
                 f"found none ({type(error).__name__} of tf2); the outputs in that frame wait for it"
             )
             return None
+        finally:
+            self._patience_s = max(0.0, self._patience_s - (time.monotonic() - started))
         self.problem = ""
         return _frame_of(found)

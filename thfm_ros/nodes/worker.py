@@ -193,6 +193,7 @@ class Worker:
     def _publish(self, results: list[FrameResult], settings: Settings) -> None:
         started = time.perf_counter()
         ages_s = []
+        self._outputs.begin_pass()
         for result in results:
             if self._stopping.is_set():  # what is still open is closed at the end of the thread
                 break
