@@ -381,6 +381,25 @@ def test_of_two_compressed_cameras_of_one_frame_the_first_is_answered(ros: Syste
     said.says("two cameras on /image/compressed", "60x40")
 
 
+def test_compressed_images_that_cannot_be_read_are_no_second_camera(ros: System) -> None:
+    """Garbage, and a JPEG and a PNG that end within their headers, each twice among good ones."""
+    node = ros.perception(image_transport="compressed", autostart=False)
+    node.trigger_configure()
+    node.trigger_activate()
+    said, heard = Camera(ros), ros.listen(Image, "inverse_depth/image")
+    camera = ros.camera.create_publisher(CompressedImage, "image/compressed", 10)
+    wait_for(camera.get_subscription_count)
+    good = {kind: cv2.imencode(kind, moving_square(0))[1].tobytes() for kind in (".jpg", ".png")}
+    damaged = [bytes(200), good[".jpg"][:20], good[".png"][:20]] * 2
+    sent = [data for bad in damaged for data in (good[".jpg"], bad)]
+    for index, data in enumerate(sent):
+        camera.publish(CompressedImage(header=header(ros.stamp(index)), format="jpeg", data=data))
+        wait_for(lambda count=index + 1: books(node) == (count, count))
+    wait_for(lambda: len(heard) == len(damaged))
+    assert +node.buffer.totals().drops == {"malformed": len(damaged)}
+    said.is_content()
+
+
 def test_a_camera_that_changes_its_mode_is_one_camera() -> None:
     cameras = OneCamera(silence_s=2.0)
     assert all(cameras.admit("a", t / 10) for t in range(20))

@@ -18,7 +18,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from thfm_ros.encoded_image import image_size
+from thfm_ros.encoded_image import image_format, image_size
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.agreement import Findings, OneCamera, same_frame
@@ -116,10 +116,8 @@ class Inputs:
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         self._heard = True
-        raw = isinstance(msg, Image)
-        size = (msg.width, msg.height) if raw else image_size(memoryview(msg.data))
-        name = f"frame_id '{msg.header.frame_id}'" + (f", {size[0]}x{size[1]}" if size else "")
-        if len(msg.data) and not self._cameras.admit(name, time.monotonic()):
+        name = _camera_of(msg)
+        if name and not self._cameras.admit(name, time.monotonic()):
             self._refuse("camera")
         elif self._offer(stamp_ns(msg.header), msg) and self._depths is not None:
             self._depths.on_colour(msg.header)
@@ -228,6 +226,21 @@ class Inputs:
             "Intrinsics": self._matrix,
         }
         return self.findings.lines, values | (self._depths.values() if self._depths else {})
+
+
+def _camera_of(msg: Image | CompressedImage) -> str:
+    """What tells the camera of an image apart; "" where nothing does, and the worker finds the image malformed."""
+    if not len(msg.data):
+        return ""
+    size: tuple[int, int] | None
+    if isinstance(msg, CompressedImage):
+        data = memoryview(msg.data)
+        size = image_size(data)
+        if size is None and image_format(bytes(data[:16])) in ("", "jpeg", "png"):  # those whose size can be read
+            return ""
+    else:
+        size = msg.width, msg.height
+    return f"frame_id '{msg.header.frame_id}'" + (f", {size[0]}x{size[1]}" if size else "")
 
 
 # The lines of what is found, each with what was expected, what was found, what that costs and the fix.
