@@ -20,6 +20,7 @@ from thfm_ros.msg import PersonArray
 from thfm_ros.nodes.agreement import Findings, OneCamera, check_measures
 from thfm_ros.nodes.depth_images import DepthImages
 from thfm_ros.nodes.images import to_image
+from thfm_ros.nodes.logs import Throttled
 
 FRAME = "camera_optical_frame"
 
@@ -263,6 +264,27 @@ def test_of_two_cameras_infos_the_images_own_is_used_and_a_stranger_is_said(ros:
     image = to_image(moving_square(1), "rgb8", header(ros.stamp(1), "right"))
     ros.images.publish(image)
     said.says("expected frame_id 'right'", "remap camera_info")
+
+
+def test_an_unusable_camera_info_is_one_line_in_the_log_and_in_the_part_camera(ros: System) -> None:
+    """It was usable before, but for its distortion; only what is wrong now stands there."""
+    node = ros.perception()
+    lines: list[str] = []
+    node._throttled = Throttled(lines.append, period_s=0.0)  # all that is to be logged
+    said, heard = Camera(ros), ros.listen(Image, "inverse_depth/image")
+    for index in range(4):
+        info = bent(ros.stamp(index))
+        info.k[0] = 0.0 if index else info.k[0]
+        ros.infos.publish(info)
+        wait_for(lambda index=index: ros.stamp(index) in node._inputs._infos)
+        ros.play([index], heard, info=False)
+    line = said.says("camera_info has no focal length", "no 3D outputs meanwhile")
+    assert "not rectified" not in line
+    assert len([text for text in lines if "focal length" in text]) == 1
+    ros.infos.publish(camera_info(ros.stamp(4)))
+    wait_for(lambda: ros.stamp(4) in node._inputs._infos)
+    ros.play([4], heard, info=False)
+    said.is_content()
 
 
 def test_a_field_of_view_stands_in_for_an_uncalibrated_camera(ros: System) -> None:

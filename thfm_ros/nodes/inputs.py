@@ -32,6 +32,7 @@ from thfm_ros.stream.lens import Lens
 KEPT_INFOS = 64
 KEPT_FRAMES = 8  # frame_ids whose newest camera_info is kept
 LOOK_S = 0.2  # between two looks at who publishes
+OF_CAMERA_INFO = ("projection", "lens", "frame of camera_info")  # findings by a camera_info that is usable
 FIRST_IMAGE_S = 2.0  # without an image, from which on that is reported
 
 
@@ -179,9 +180,12 @@ class Inputs:
             self._camera = self._by_info(header, width, height, rectified)
         except UserError as error:
             self._camera, self._matrix = Camera(None, None), "none"
+            for subject in OF_CAMERA_INFO:  # judged again once it is usable
+                self.findings.note(subject, None)
+            instead = "horizontal_fov_deg is used instead" if fov_deg > 0 else "there are no 3D outputs meanwhile"
+            self.findings.note("camera_info", f"{error}; {instead}")
             if fov_deg <= 0:
                 raise
-            self.findings.note("camera_info", f"{error}; horizontal_fov_deg is used instead")
         if self._camera.intrinsics is None and fov_deg > 0:
             self._camera, self._matrix = Camera(Intrinsics.from_fov(fov_deg, width, height), None), "field of view"
         return self._camera

@@ -151,8 +151,7 @@ class Worker:
             camera = self._inputs.camera(header, width, height, settings.rectified, settings.fov_deg)
             self.camera_problem = "" if camera.intrinsics else "waiting for camera_info: no 3D outputs yet"
         except UserError as error:
-            self.camera_problem = f"no 3D outputs: {error}"
-            self._host.warn(str(error))
+            self.camera_problem = f"no 3D outputs: {error}"  # which the inputs have noted
         depth = dict(self._inputs.depths([item.stamp_ns])).get(item.stamp_ns)
         self._convert_ms += 1e3 * (time.perf_counter() - started)
         if not self._estimator.continues(image) or self._follows_hole(item.stamp_ns):
