@@ -120,6 +120,32 @@ def test_sparse_depth_measures_and_a_few_pixels_do_not(shape: tuple[int, int]) -
         check_measures(np.where(valid < 0.5, 3000.0, depth))
 
 
+def test_a_line_whose_numbers_change_is_logged_once() -> None:
+    lines: list[str] = []
+    findings = Findings(lines.append)
+    for depth in (2399.0, 2406.0, 0.0003):
+        with pytest.raises(UserError) as caught:
+            check_measures(np.full((64, 96), depth, np.float32))
+        findings.note("depth image", str(caught.value))
+        assert findings.lines == [str(caught.value)]  # in /diagnostics it is the newest
+    assert len(lines) == 2  # an image of nothing is another matter
+    for camera in ("camera1", "camera2"):  # names are not numbers
+        findings.note("cameras", f"found also frame_id '{camera}', 640x480")
+    assert len(lines) == 4
+
+
+def test_lines_that_differ_in_numbers_are_throttled_together() -> None:
+    lines: list[str] = []
+    say = Throttled(lines.append, period_s=60.0)
+    for size in range(1000, 1020):
+        say(f"malformed compressed image: format 'jpeg', {size} bytes cannot be decoded")
+    say("malformed rgb8 image: 640x480 with step 1920 needs 921600 bytes, found 9")
+    say("malformed rgb8 image: 1280x720 with step 3840 needs 2764800 bytes, found 11")
+    say("malformed bgr8 image: 1280x720 with step 3840 needs 2764800 bytes, found 11")
+    assert [line.split()[1] for line in lines] == ["compressed", "rgb8", "bgr8"]
+    assert "1000 bytes" in lines[0]
+
+
 def test_a_depth_camera_without_a_usable_calibration_measures_and_is_said(ros: System) -> None:
     node = ros.perception(use_depth_camera=True)
     camera = ros.camera.create_publisher(Image, "depth_camera/image", 10)

@@ -12,6 +12,7 @@ import numpy as np
 from thfm_ros.errors import UserError
 from thfm_ros.geometry import Intrinsics
 from thfm_ros.nodes.camera_info import same_aspect
+from thfm_ros.nodes.logs import without_numbers
 from thfm_ros.stream.scale import FAR_M, LEAST_MEASURED, NEAR_M
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ FAR_MEDIAN_M = 200.0  # farther things are not what a depth camera measures, but
 
 
 class Findings:
-    """What is wrong with the inputs: one line a subject, logged when it is new, kept until it is mended."""
+    """What is wrong with the inputs: one line a subject, logged when it is new but for its numbers, kept until it is
+    mended."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
@@ -38,10 +40,11 @@ class Findings:
                 self._lines.pop(subject, None)
                 return
             self._lines[subject] = line
-            new = (subject, line) not in self._logged
+            key = subject, without_numbers(line)
+            new = key not in self._logged
             if len(self._logged) >= 100:  # bounded, whatever a broken driver sends
                 self._logged.clear()
-            self._logged.add((subject, line))
+            self._logged.add(key)
         if new:
             self._warn(line)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,17 @@ def ensure_log_folder() -> None:
         os.environ["ROS_LOG_DIR"] = str(cache_folder("ros_log"))
 
 
+# A number, or a size such as 640x480; not those within names, such as camera1 and 16UC1.
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(\.\d+)?(e[-+]?\d+)?(x\d+)?")
+
+
+def without_numbers(line: str) -> str:
+    """What a line is recognised by: one with a number that changes with every image would be new each time."""
+    return _NUMBER.sub("#", line)
+
+
 class Throttled:
-    """Passes lines on, but the same one at most every `period_s`."""
+    """Passes lines on, but those that differ at most in numbers only once every `period_s`."""
 
     KEPT = 100
 
@@ -30,9 +40,9 @@ class Throttled:
         self._said: dict[str, float] = {}
 
     def __call__(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._said.get(text, -self._period_s) >= self._period_s:
+        now, key = time.monotonic(), without_numbers(text)
+        if now - self._said.get(key, -self._period_s) >= self._period_s:
             if len(self._said) > self.KEPT:
                 self._said.clear()
-            self._said[text] = now
+            self._said[key] = now
             self._say(text)
