@@ -34,6 +34,19 @@ def test_frequency() -> None:
     assert list(values)[:2] == ["Events in window", "Events since startup"]
 
 
+def test_a_pause_is_no_low_frequency() -> None:
+    rate = FrequencyStatus(10.0)
+    rate.report(0.0)
+    rate.tick(10)
+    rate.report(1.0)
+    rate.restart()
+    for second in (60.0, 61.0, 62.0):
+        level, message, values = rate.report(second)
+        assert (level, message) == ("ok", "Desired frequency met")
+        assert values["Duration of window (s)"] == second - 60.0
+        rate.tick(10)
+
+
 @pytest.mark.parametrize(
     ("stamps", "level", "words"),
     [

@@ -429,6 +429,33 @@ def test_a_paused_node_costs_nothing_and_goes_on(ros: System) -> None:
     assert [len(m.people) for m in people] == [1, 0, 1]
 
 
+@pytest.mark.parametrize("by", ["enable", "transitions"])
+def test_after_a_pause_the_frequencies_begin_anew(ros: System, by: str) -> None:
+    node = ros.perception(front(), autostart=False)
+    node.trigger_configure()
+    node.trigger_activate()
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
+
+    def windows() -> list[float]:
+        """How far back each report of a frequency looks."""
+        rates = [s for d in diagnostics for s in d.status if s.name.endswith(" frequency")]
+        return [float(v.value) for s in rates for v in s.values if v.key == "Duration of window (s)"]
+
+    wait_for(lambda: len(windows()) > 4)
+    if by == "enable":
+        assert call(ros, SetBool, "perception/enable", SetBool.Request(data=False)).success
+    else:
+        node.trigger_deactivate()
+    wait_for(lambda: not any(s.name.endswith(" frequency") for s in diagnostics[-1].status), what="the pause")
+    before = len(windows())
+    if by == "enable":
+        assert call(ros, SetBool, "perception/enable", SetBool.Request(data=True)).success
+    else:
+        node.trigger_activate()
+    wait_for(lambda: len(windows()) >= before + 2, what="a report of both")
+    assert windows()[before : before + 2] == [0.0, 0.0]
+
+
 def test_reset_begins_a_new_clip_with_new_ids(ros: System) -> None:
     node = ros.perception(front())
     people = ros.listen(PersonArray, "people")

@@ -33,6 +33,11 @@ class FrequencyStatus:
         with self._lock:
             self._count += count
 
+    def restart(self) -> None:
+        """Looks back no farther than now: in a pause nothing was to come."""
+        with self._lock:
+            self._reports.clear()
+
     def report(self, now_s: float) -> tuple[str, str, dict[str, object]]:
         """(level, message, values) at a monotonic time."""
         with self._lock:

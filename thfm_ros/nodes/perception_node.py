@@ -205,6 +205,7 @@ class PerceptionNode(LifecycleNodeMixin, Node):
         assert self._outputs is not None
         self.buffer.reset()
         self._estimator.reset()
+        self.reports.start()
         slop = p["depth_slop_s"] if p["use_depth_camera"] else None
         compressed = p["image_transport"] == "compressed"
         self._inputs = Inputs(

@@ -59,6 +59,11 @@ class Reports:
             "Trained": manifest.trained,
         }
 
+    def start(self) -> None:
+        """Frames come from now on, for the first time or after a pause."""
+        self.input_rate.restart()
+        self.output_rate.restart()
+
     def on_received(self, stamp_ns: int, now_ns: int) -> None:
         self.input_rate.tick()
         self.stamps.tick(stamp_ns, now_ns)
