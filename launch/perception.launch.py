@@ -21,7 +21,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import Action, LaunchContext, LaunchDescription
 from thfm_ros.errors import UserError
-from thfm_ros.nodes.launch_arguments import ARGUMENTS, RVIZ, flag, overrides, refuse_undeclared, sim_time
+from thfm_ros.nodes.launch_arguments import ARGUMENTS, RVIZ, flag, log_level, overrides, refuse_undeclared, sim_time
 from thfm_ros.paths import resource
 
 WRONG_PARAMETER = 2  # exit code of the node
@@ -67,7 +67,7 @@ def _node(context: LaunchContext) -> list[Action]:
             ("depth_camera/image", argument["depth_image"]),
             ("depth_camera/camera_info", argument["depth_camera_info"]),
         ],
-        arguments=["--ros-args", "--log-level", argument["log_level"]],
+        arguments=["--ros-args", "--log-level", log_level(argument["log_level"])],
         respawn=flag("respawn", argument["respawn"]),
         respawn_delay=2.0,
         output="screen",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from launch_recorder import run_launch_file
+from rclpy._rclpy_pybind11 import RCLError
 
 from thfm_ros.errors import UserError
 from thfm_ros.nodes import camera_node, recorder_node, rviz_node
@@ -25,6 +26,7 @@ from thfm_ros.nodes.launch_arguments import (
     refuse_undeclared,
 )
 from thfm_ros.nodes.parameters import PARAMETERS
+from thfm_ros.nodes.ros_arguments import wrong_argument
 from thfm_ros.nodes.topics import PUBLISHED, SUBSCRIBED
 
 ROOT = Path(__file__).parents[2]
@@ -246,10 +248,46 @@ def test_the_process_is_started_again_only_where_wanted_and_never_after_a_wrong_
     assert end.kwargs["event"].kwargs["process_matcher"].args == (process,)
 
 
-def test_a_wrong_parameter_is_exit_code_2() -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["-p", "stride:=4000"], "stride"),
+        (["-p", "use_sim_time:=1"], "use_sim_time"),
+        (["-p", "qos_overrides./diagnostics.publisher.reliability:=relible"], "relible"),
+        (["-p", "qos_overrides./diagnostics.publisher.depth:=-3"], "QoS"),
+        (["-r", "__ns:=bad-ns"], "bad-ns"),
+        (["--log-level", "verbose"], "verbose"),
+        (["--params-file", "no.yaml"], "no.yaml"),
+        (["--unknown"], "--unknown"),
+    ],
+)
+def test_a_wrong_parameter_is_one_line_and_exit_code_2(given: list[str], words: str, tmp_path: Path) -> None:
     """What the rule above goes by."""
-    command = [sys.executable, "-m", "thfm_ros.nodes.perception_node", "--ros-args", "-p", "stride:=4000"]
-    assert subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 2
+    file = tmp_path / "no.yaml"
+    file.write_text("a: [1,\nb: }{")
+    arguments = [str(file) if text == file.name else text for text in given]
+    command = [sys.executable, "-m", "thfm_ros.nodes.perception_node", "--ros-args", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("perception_node: ")]
+    assert words in line
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no CUDA device"), RCLError("failed to create domain"), OSError(28)])
+def test_what_may_pass_is_no_wrong_argument(error: Exception) -> None:
+    assert wrong_argument(error) is None
+
+
+@pytest.mark.parametrize(("text", "good"), [("verbose", False), ("", False), ("DEBUG", True), ("rcl:=warn", True)])
+def test_a_log_level_that_ros_does_not_know_ends_the_launch(
+    text: str, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if good:
+        assert started(monkeypatch, log_level=text)[1]["arguments"][-1] == text
+        return
+    with pytest.raises(UserError, match=f"log_level:={text}: expected one of debug, info"):
+        started(monkeypatch, log_level=text)
 
 
 def test_launch_needs_none_of_the_nodes_libraries() -> None:

@@ -27,6 +27,8 @@ class Argument:
     description: str
 
 
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")  # as rcl has them, in any case
+
 _NAMESPACE = Argument("namespace", "", "namespace of the node and its topics")
 _IMAGE = Argument("image", "image", "topic of the colour camera (compressed: its name without /compressed)")
 _FRAME = Argument("frame", "", "frame that RViz shows everything in; empty: that of the camera's first image")
@@ -129,6 +131,13 @@ def flag(name: str, text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise UserError(f"{name}:={text}: expected true or false")
     return text.lower() == "true"
+
+
+def log_level(text: str) -> str:
+    """The value of the argument log_level, of all loggers, or of one after its name. UserError for anything else."""
+    if text.rpartition(":=")[2].lower() not in LOG_LEVELS:
+        raise UserError(f"log_level:={text}: expected one of {', '.join(LOG_LEVELS)}")
+    return text
 
 
 def number(name: str, text: str) -> float:

@@ -36,6 +36,7 @@ from thfm_ros.nodes.maps import MapSettings
 from thfm_ros.nodes.model import default_loader, first_pass, lacking, no_task
 from thfm_ros.nodes.outputs import Outputs, OutputSettings, require_packages
 from thfm_ros.nodes.reports import Reports
+from thfm_ros.nodes.ros_arguments import wrong_argument
 from thfm_ros.nodes.worker import Settings, Worker
 from thfm_ros.stream.buffer import ClipBuffer
 from thfm_ros.stream.estimator import StreamConfig, StreamEstimator
@@ -400,15 +401,18 @@ class PerceptionNode(LifecycleNodeMixin, Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of the executable `perception_node`."""
-    # rclpy's own handlers would shut ROS down first, and nobody would learn that nobody is in view any more.
+    """Entry point of the executable `perception_node`; 2 where its arguments are wrong, and stay so."""
     ensure_log_folder()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as SIGINT: KeyboardInterrupt
     try:
+        # rclpy's own handlers would shut ROS down first, and nobody would learn that nobody is in view any more.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as SIGINT: KeyboardInterrupt
         node = PerceptionNode()
-    except UserError as error:
-        print(f"perception_node: {error}", file=sys.stderr)
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else wrong_argument(error)
+        if reason is None:
+            raise
+        print(f"perception_node: {reason}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
     executor = NodeExecutor(num_threads=4)
