@@ -22,6 +22,7 @@ from train_fakes import Discs, tiny
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import load_checkpoint
 from thfm_ros.train import state as state_module
+from thfm_ros.train.config import load_config, to_table
 from thfm_ros.train.data import Draw
 from thfm_ros.train.recipe import RecipeStage, run_recipe
 from thfm_ros.train.samples import ClipBatch, TrainingClip
@@ -261,6 +262,33 @@ def test_keys_that_are_newer_than_a_run_do_not_keep_it_from_going_on(tmp_path: P
     assert Trainer(tiny(steps=2), tmp_path, Discs()).fit()
     with pytest.raises(UserError, match="another 'optim'"):
         Trainer(tiny(steps=2, optim={"ema": 0.5}), tmp_path, Discs())
+
+
+def test_runs_of_every_shipped_config_go_on(tmp_path: Path) -> None:
+    """Whatever their free tables (`attention`, `tasks`, `transformer`) name, and lack of the defaults."""
+    trainer = Trainer(tiny(), tmp_path, Discs())
+    trainer.save()
+    path = checkpoints(tmp_path / "state")[-1] / "state.json"
+    record = json.loads(path.read_text())
+    folder = Path(__file__).parents[2] / "config" / "train"
+    files = [file for file in folder.glob("*.yaml") if not file.stem.endswith("recipe")]
+    assert files
+    for step, file in enumerate(files, 1):
+        trainer.config = load_config(file)
+        path.write_text(json.dumps(record | {"config": to_table(trainer.config), "step": step}))
+        trainer._resume()
+        assert trainer.step == step
+
+
+def test_a_run_with_one_mask_goes_on_and_keys_that_are_gone_do_not_keep_it(tmp_path: Path) -> None:
+    Trainer(tiny(steps=1, attention={"causal": 1.0}), tmp_path, Discs()).fit()
+    path = checkpoints(tmp_path / "state")[-1] / "state.json"
+    record = json.loads(path.read_text())
+    record["config"]["guide"] = 8
+    path.write_text(json.dumps(record))
+    assert Trainer(tiny(steps=2, attention={"causal": 1.0}), tmp_path, Discs()).fit()
+    with pytest.raises(UserError, match="another 'attention'"):
+        Trainer(tiny(steps=2, attention={"causal": 1.0, "full": 1.0}), tmp_path, Discs())
 
 
 def test_learning_rate_warms_up_over_the_first_tenth() -> None:

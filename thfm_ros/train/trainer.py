@@ -17,6 +17,7 @@ from torch import Tensor
 from thfm_ros.errors import UserError
 from thfm_ros.model.checkpoint import Checkpoint, save_checkpoint
 from thfm_ros.processes import Interrupts
+from thfm_ros.schema import parse
 from thfm_ros.train.augment import augmented
 from thfm_ros.train.config import WITHOUT_TASKS, AugmentConfig, TrainConfig, to_table
 from thfm_ros.train.data import ClipSource, Draw, draw, feed, missing_pictures, open_source
@@ -244,8 +245,10 @@ class Trainer:
         self.step = self.record["step"]
         rows = self.config.batch * min(self.config.tasks_per_clip, len(self.heldout.tasks))
         self.record.setdefault("samples", self.step * rows)  # of runs from before they were counted
-        # Keys that did not exist when the run began have meant what is their default now.
-        before, now = _filled(self.record["config"], to_table(TrainConfig(self.config.stage))), to_table(self.config)
+        now = to_table(self.config)
+        # Keys that did not exist when the run began have meant what is their default now; some are gone since.
+        saved = {key: value for key, value in self.record["config"].items() if key in now}
+        before = to_table(parse(TrainConfig, saved, str(found[-1])))
         for key in now:
             if key not in MAY_CHANGE and _comparable(key, before[key]) != _comparable(key, now[key]):
                 raise UserError(
@@ -340,17 +343,11 @@ class Trainer:
         return self.record["samples"]
 
 
-def _filled(table: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The table with the default of every key that it lacks, at any depth."""
-    both = {k: _filled(v, defaults[k]) for k, v in table.items() if isinstance(v, dict) and k in defaults}
-    return {**defaults, **table, **both}
-
-
-def _comparable(key: str, value: Any) -> str:
-    """What of a config's value decides the results of a run, as text."""
+def _comparable(key: str, value: Any) -> Any:
+    """Leave what of a config's value decides the results of a run, as JSON gives it back."""
     if isinstance(value, dict):
         value = {k: v for k, v in value.items() if k not in PART_MAY_CHANGE.get(key, ())}
-    return json.dumps(value, sort_keys=True)
+    return json.loads(json.dumps(value))
 
 
 def cooldown_start(config: TrainConfig) -> int:
