@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def test_every_shipped_config_runs_with_tiny_networks(
 ) -> None:
     """Its stage, tasks, masks, adapters, checkpointing and accumulation; only sizes and paths are replaced."""
     config = load_config(file)
-    nano = config.stage == "nano"
+    nano, finer = config.stage == "nano", config.data.oversample
+    discs = Discs(9, 32 * finer, 48 * finer)
     windows = config.augment.windows
     windows = replace(windows, width=16, height=32) if windows.share else windows
     config = replace(
@@ -167,9 +169,9 @@ def test_every_shipped_config_runs_with_tiny_networks(
             import bitsandbytes  # noqa: F401
         except ImportError:
             with pytest.raises(UserError, match="needs bitsandbytes"):
-                Trainer(config, tmp_path / "run", Discs(9))
+                Trainer(config, tmp_path / "run", discs)
             config = replace(config, optim=replace(config.optim, name="adam"))
-    trainer = Trainer(config, tmp_path / "run", Discs(9))
+    trainer = Trainer(config, tmp_path / "run", discs)
     before = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     assert trainer.fit()
     assert any(not torch.equal(before[name], p) for name, p in trainer.parameters.items())
@@ -367,6 +369,32 @@ def test_the_real_generator_feeds_all_tasks(tmp_path: Path) -> None:
         open_source(mixed)
 
 
+def test_a_cache_of_larger_clips_is_refused_and_one_that_does_not_say_is_of_plain_ones(tmp_path: Path) -> None:
+    plain = DataConfig(source="cache", path=str(tmp_path / "plain"), height=48, width=64, frames=1, fps=12.0)
+    larger = replace(plain, path=str(tmp_path / "larger"), oversample=2)
+    open_source(larger)
+    open_source(larger)
+    with pytest.raises(UserError, match="holds clips with oversample 2, the config wants 1: another path"):
+        open_source(replace(larger, oversample=1))
+    open_source(plain)
+    file = tmp_path / "plain" / "clips.json"
+    table = json.loads(file.read_text())
+    del table["oversample"]  # as it was first written
+    file.write_text(json.dumps(table))
+    open_source(plain)
+    with pytest.raises(UserError, match="holds clips with oversample 1, the config wants 2"):
+        open_source(replace(plain, oversample=2))
+
+
+def test_clips_of_another_size_are_refused(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    for index in range(6):
+        Folder(clips, Discs())(index)
+    config = tiny(data={"source": "folder", "path": str(clips), "height": 16, "width": 48})
+    with pytest.raises(UserError, match=r"clip \d: expected 48x16 pixels, found 48x32: set data\.width"):
+        Trainer(config, tmp_path / "run").fit()
+
+
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`thfm train` with --set, and `thfm plot-training` on what it logs."""
     import typer
@@ -409,7 +437,7 @@ def test_a_recipe_runs_its_stages_one_from_the_other_and_goes_on_after_a_stop(tm
     """Nano's own recipe with a narrow network."""
     small = [f"prompts={WEIGHTS}", "precision=fp32", "evaluate_every=1", "evaluate_clips=2", "steps=1", "batch=2"]
     small += ["vae.widths=[8, 48, 16, 24]", "transformer.num_layers=1", "augment.windows.share=0", "optim.ema=0"]
-    small += ["data.height=32", "data.width=48", "data.workers=0", "data.frames=5"]
+    small += ["data.height=32", "data.width=48", "data.workers=0", "data.frames=5", "data.oversample=1"]
     stages = read_recipe(FOLDER / "nano-recipe.yaml", tmp_path, tuple(small))
     shares = [s.share for s in stages]
     path = run_recipe(stages, 1.0, Discs())

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import MISSING, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 1_000_000_000  # clips from this number on are never trained on
 APART = 5  # steps between two that see the same clip
+KIND = "clips.json"  # in a cache: which kind of clips it holds
 LATEST = 64  # groups of clips that a run ahead may ask for in turn
 JOINTS = {name: 1.0 for name, task in TASKS.items() if task.kind == "sparse"}  # of steps that learn joints alone
 JOINTS_MORE = 2  # times the windows of other steps, in those steps
@@ -56,17 +57,10 @@ class Generator:
         from thfm_ros.synth.clip import generate_clip
         from thfm_ros.synth.config import SynthConfig
 
-        settings = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
-        places = {"environments": data.environments or None, "backgrounds": data.backgrounds or None}
-        if twice := sorted((settings | places).keys() & data.settings.keys()):
-            raise UserError(f"data.settings: expected other keys, found {twice[0]}: set data.{twice[0]} instead")
-        larger = {"width": data.width * data.oversample, "height": data.height * data.oversample}
-        try:
-            self.config = SynthConfig(**{**settings, **larger, **places, **data.settings})
-        except TypeError as error:
-            raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
+        self.config = synth_config(data)
         self.group = self.config.identities
-        self.test = SynthConfig(**settings, split="test")
+        size = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
+        self.test = SynthConfig(**size, split="test")
         self.seed, self.assets, self.generate, self.device = data.seed, load_assets(), generate_clip, device
 
     def clip(self, index: int) -> Clip:
@@ -76,6 +70,21 @@ class Generator:
 
     def __call__(self, index: int) -> TrainingClip:
         return TrainingClip.of(self.clip(index))
+
+
+def synth_config(data: DataConfig) -> SynthConfig:
+    """What the generator makes for training."""
+    from thfm_ros.synth.config import SynthConfig
+
+    settings = {"width": data.width, "height": data.height, "frames": data.frames, "fps": data.fps}
+    places = {"environments": data.environments or None, "backgrounds": data.backgrounds or None}
+    if twice := sorted((settings | places).keys() & data.settings.keys()):
+        raise UserError(f"data.settings: expected other keys, found {twice[0]}: set data.{twice[0]} instead")
+    larger = {"width": data.width * data.oversample, "height": data.height * data.oversample}
+    try:
+        return SynthConfig(**{**settings, **larger, **places, **data.settings})
+    except TypeError as error:
+        raise UserError(f"data.settings: {str(error).replace('SynthConfig.__init__()', 'the generator')}") from None
 
 
 class Folder:
@@ -155,31 +164,42 @@ def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
     if data.source == "folder":
         return Folder(data.path)
     generator = Generator(data, device)
-    _claim(Path(data.path), data, generator.config)
+    _claim(Path(data.path), kind_of_clips(data, generator.config))
     return Folder(data.path, generator)
 
 
-def _claim(path: Path, data: DataConfig, made: SynthConfig) -> None:
-    """A cache holds clips of one kind: its first user writes down which, later ones have to agree."""
+def kind_of_clips(data: DataConfig, made: SynthConfig) -> dict[str, Any]:
+    """What decides the pixels of the generator's clip i, as plain values."""
     from thfm_ros.synth.shards import GENERATOR_VERSION
 
-    kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "settings")}
-    kind["generator"] = GENERATOR_VERSION
-    if data.oversample > 1:
-        kind["oversample"] = data.oversample
+    kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "oversample")}
     # Folders by their content: motions and pictures may have come or gone in the same one.
     folders = {name: made.settings()[name] for name in ("bvh", "environments", "backgrounds") if getattr(made, name)}
-    kind["settings"] = data.settings | folders
-    file = path / "clips.json"
-    try:
-        if not file.exists():
-            write_text(file, json.dumps(kind) + "\n")
-        found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot use {path} as a cache of clips: {error}") from None
+    return kind | {"settings": data.settings | folders, "generator": GENERATOR_VERSION}
+
+
+def _claim(path: Path, kind: dict[str, Any]) -> None:
+    """A cache holds clips of one kind: its first user writes down which, later ones have to agree."""
+    if not (path / KIND).exists():
+        try:
+            write_text(path / KIND, json.dumps(kind) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot use {path} as a cache of clips: {error}") from None
+    found = {"oversample": 1} | _written(path)  # which the first caches did not write down
     for name, value in kind.items():
         if found.get(name) != value:
             raise UserError(f"{path} holds clips with {name} {found.get(name)}, the config wants {value}: another path")
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """Read which kind of clips a cache holds."""
+    try:
+        found = json.loads((path / KIND).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot use {path} as a cache of clips: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path / KIND}: expected a table, found {type(found).__name__}: delete the folder")
+    return found
 
 
 @dataclass(frozen=True)

@@ -218,13 +218,19 @@ class Trainer:
 
     def _batches(self, clips: list[TrainingClip]) -> list[tuple[ClipBatch, Draw]]:
         """The step's clips, cut to the config's length, in accumulation parts on the device."""
-        frames, mine, count = self.config.data.frames, self._draw(self.step), self.config.accumulate
+        data, mine, count = self.config.data, self._draw(self.step), self.config.accumulate
+        frames, size = data.frames, (data.height * data.oversample, data.width * data.oversample)
         for index, clip in zip(mine.clips, clips, strict=True):
             if clip.frames < frames:
                 raise UserError(f"clip {index} has {clip.frames} frames, the config wants {frames}: data.frames")
-        size = len(clips) // count
+            if (found := clip.rgb.shape[1:3]) != size:
+                raise UserError(
+                    f"clip {index}: expected {size[1]}x{size[0]} pixels, found {found[1]}x{found[0]}: set data.width, "
+                    "data.height and data.oversample to those of the clips, or use others"
+                )
+        part = len(clips) // count
         windows = [clip.window(0, frames) for clip in clips]
-        parts = [windows[i * size : (i + 1) * size] for i in range(count)]
+        parts = [windows[i * part : (i + 1) * part] for i in range(count)]
         return [self._batch(part, mine.part(i, count)) for i, part in enumerate(parts)]
 
     def _batch(self, clips: list[TrainingClip], part: Draw) -> tuple[ClipBatch, Draw]:
