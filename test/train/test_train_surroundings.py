@@ -115,6 +115,16 @@ def test_a_step_shows_photographs_where_no_task_asks_about_the_scene(photographs
     assert_close(seen.rgb, plain.rgb)
 
 
+@pytest.mark.parametrize("stage", ["vae", "decoder"])
+def test_the_autoencoder_sees_photographs_behind_people_too(tmp_path: Path, photographs: str, stage: str) -> None:
+    """Its samples are the video itself and modalities of people and scenes."""
+    data = {"backgrounds": photographs}
+    decoder = {"widths": [8, 8, 8, 8], "blocks": 1} if stage == "decoder" else {}
+    tasks = {"rgb": 1.0, "foreground": 1.0, "scene_depth": 1.0}
+    config = tiny(stage=stage, steps=1, augment={"backdrops": 1.0}, data=data, tasks=tasks, decoder=decoder)
+    assert Trainer(config, tmp_path / "run", Discs()).fit()
+
+
 def test_a_run_says_how_many_files_are_no_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()

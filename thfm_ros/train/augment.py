@@ -109,7 +109,8 @@ def _before_photographs(
     batch: ClipBatch, beyond: Tensor, part: Draw, config: TrainConfig, keys: Sequence[tuple[int, ...]]
 ) -> ClipBatch:
     """The batch with other photographs behind its people, where no task asks about what was there."""
-    about_people = [all(get_task(name).human for name in names) for names in part.tasks]
+    # `rgb` is a modality of the autoencoder's stages, not a task: the picture itself, whatever is behind the people.
+    about_people = [all(name == "rgb" or get_task(name).human for name in names) for names in part.tasks]
     chosen = [
         human and np.random.default_rng((*key, 6)).random() < config.augment.backdrops
         for human, key in zip(about_people, keys, strict=True)
