@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -384,6 +385,28 @@ def test_a_cache_of_larger_clips_is_refused_and_one_that_does_not_say_is_of_plai
     open_source(plain)
     with pytest.raises(UserError, match="holds clips with oversample 1, the config wants 2"):
         open_source(replace(plain, oversample=2))
+
+
+def test_kept_latents_are_those_of_the_same_clips_alone(tmp_path: Path) -> None:
+    class Others(Discs):
+        def __call__(self, index: int) -> TrainingClip:
+            return super().__call__(index + 1000)
+
+    def far(out: str, clips: Discs, **data: Any) -> float:
+        """Largest difference of a run's latents from those of its own clips, which it encodes (or finds)."""
+        trainer = Trainer(tiny(latents=str(tmp_path / "latents"), data=data), tmp_path / out, clips)
+        part = trainer._draw(0)
+        batch, part = trainer._batch([clips(i) for i in part.clips], part)
+        found = trainer.stage._encoded(batch, part, [(i, "rgb") for i in range(len(part.clips))])
+        return float((found - trainer.stage.encode(batch.rgb)).abs().max())
+
+    assert far("one", Discs()) < 1e-2
+    assert far("other-seed", Others(), seed=7) < 1e-2
+    assert far("other-settings", Others(), settings={"people": 3, "crowd": 1.0}) < 1e-2
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        assert far(name, Others() if name == "b" else Discs(), source="folder", path=str(tmp_path / name)) < 1e-2
+    assert far("again", Others()) > 0.1, "of the first run: kept"
 
 
 def test_clips_of_another_size_are_refused(tmp_path: Path) -> None:

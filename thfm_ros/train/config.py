@@ -247,7 +247,8 @@ class TrainConfig:
     init: checkpoint folder to start from ("": random weights). init_vae: one whose VAE alone is taken.
     prompts: checkpoint folder whose prompt embeddings are taken ("": of `init`, or computed by the text encoder).
     inflate: the network has seen still images only; keypoint tokens of later frames start from the first one's.
-    latents: stage `latent` keeps encoded clips in `memory`, in a folder, or ("") encodes them every time.
+    latents: stage `latent` keeps encoded clips in `memory`, in a folder (those of each autoencoder and kind of clips
+        apart), or ("") encodes them every time.
     batch: clips a step over all processes; tasks_per_clip: prompts that share one encoding of a clip.
     accumulate: the batch is processed in that many parts.
     tasks: sampling weights by task name; for `vae` and `decoder` the modality `rgb` is allowed too.

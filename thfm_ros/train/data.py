@@ -168,10 +168,14 @@ def open_source(data: DataConfig, device: str = "cpu") -> ClipSource:
     return Folder(data.path, generator)
 
 
-def kind_of_clips(data: DataConfig, made: SynthConfig) -> dict[str, Any]:
-    """What decides the pixels of the generator's clip i, as plain values."""
+def kind_of_clips(data: DataConfig, made: SynthConfig | None = None) -> dict[str, Any]:
+    """What decides the pixels of clip i, as plain values. made: what the generator makes, if the caller has it."""
     from thfm_ros.synth.shards import GENERATOR_VERSION
 
+    if data.source == "folder":
+        path = Path(data.path).resolve()
+        return {"folder": str(path), "clips": _written(path) if (path / KIND).exists() else None}
+    made = made or synth_config(data)
     kind = {name: getattr(data, name) for name in ("seed", "height", "width", "frames", "fps", "oversample")}
     # Folders by their content: motions and pictures may have come or gone in the same one.
     folders = {name: made.settings()[name] for name in ("bvh", "environments", "backgrounds") if getattr(made, name)}

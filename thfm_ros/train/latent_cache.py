@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thfm_ros.files import atomic
+from thfm_ros.train.config import DataConfig
+from thfm_ros.train.data import kind_of_clips
 
 
 class LatentCache:
-    """Encoded clips by (clip number, task), float16: in memory, or one file each in a folder named after the VAE."""
+    """Encoded clips by (clip number, task), float16: in memory, or one file each in a folder.
 
-    def __init__(self, place: str, vae: nn.Module) -> None:
-        self.folder = Path(place) / fingerprint(vae) if place not in ("", "memory") else None
+    The folder is one in `place`, named after the VAE and the clips: one place serves runs on different ones.
+    """
+
+    def __init__(self, place: str, vae: nn.Module, data: DataConfig) -> None:
+        self.folder: Path | None = None
+        if place not in ("", "memory"):
+            self.folder = Path(place) / f"{fingerprint(vae)}-{_digest(kind_of_clips(data))}"
         self.memory: dict[tuple[int, str], Tensor] | None = {} if place == "memory" else None
 
     def _file(self, key: tuple[int, str]) -> Path:
@@ -38,6 +47,10 @@ class LatentCache:
             elif self.folder is not None:
                 with atomic(self._file(key)) as temporary:
                     save_file({"latents": value.contiguous()}, temporary)
+
+
+def _digest(kind: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -180,7 +180,7 @@ class LatentStage(TaskStage):
 
     def __init__(self, config: TrainConfig, checkpoint: Checkpoint) -> None:
         super().__init__(config, checkpoint)
-        self.cache = LatentCache(config.latents, self.vae)
+        self.cache = LatentCache(config.latents, self.vae, config.data)
 
     def forward(self, batch: ClipBatch, draw: Draw) -> tuple[Tensor, Rows]:
         rows = Rows.of(draw)
