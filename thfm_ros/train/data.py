@@ -333,7 +333,8 @@ def feed(
         for request in requests:
             yield recent(request)[0]
         return
-    source(HELD_OUT)  # compiles the generator's kernels once, before many processes want them
+    if data.source != "folder":
+        source(HELD_OUT)  # compiles the generator's kernels once, before many processes want them
     pool = ProcessPoolExecutor(
         data.workers, mp_context=get_context("spawn"), initializer=_open_in_worker, initargs=(data, device)
     )

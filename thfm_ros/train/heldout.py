@@ -77,7 +77,7 @@ class HeldOut:
         vae = stage.vae
         spread, shift = stage.encode.std, stage.encode.mean  # those it was trained with
         total = []
-        for index in range(CALIBRATION_CLIPS):
+        for index in range(min(CALIBRATION_CLIPS, self.config.data.clips or CALIBRATION_CLIPS)):
             batch = ClipBatch.of([self.source(index).window(0, self.config.data.frames)], self.device)
             for task in self.tasks:
                 total.append((stage.encode(batch.target(task)) * spread + shift).transpose(0, 1).flatten(1))
