@@ -27,7 +27,7 @@ from thfm_ros.train.data import Draw
 from thfm_ros.train.recipe import RecipeStage, run_recipe
 from thfm_ros.train.samples import ClipBatch, TrainingClip
 from thfm_ros.train.state import checkpoints
-from thfm_ros.train.trainer import Trainer, learning_rate
+from thfm_ros.train.trainer import Trainer, cooldown_start, learning_rate
 
 STREAMING: dict[str, Any] = {"stream": 0.5, "attention": {"full": 1, "causal": 1}, "tasks_per_clip": 2}
 
@@ -114,6 +114,44 @@ def test_what_was_before_the_cooldown_goes_on_as_if_the_rate_had_never_fallen(tm
     assert [*losses(longer)] == [3, 4, 5, 6, 7, 8]
     first, second = weights(longer), weights(whole)
     assert all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_a_fall_that_the_time_began_goes_on_after_an_interrupt(tmp_path: Path) -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    class Falling(Discs):
+        """A second a clip; the 14th ends the run, after the rate has begun to fall."""
+
+        clips = 0
+
+        def __call__(self, index: int) -> TrainingClip:
+            clock.now += 1
+            self.clips += 1
+            if self.clips == 14:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(index)
+
+    clock, out = Clock(), tmp_path / "run"
+    optim = {"schedule": "cooldown", "cooldown": 0.5, "warmup": 0.0}
+    own: dict[str, Any] = {"batch": 1, "checkpoint_every": 0, "log_every": 0, "data": {"clips": 0, "frames": 1}}
+    config = tiny(steps=1000, optim=optim, **own)
+    with pytest.raises(SystemExit):
+        Trainer(config, out, Falling(1), clock).fit(20 / 60, cool_down=True)
+    again = Trainer(config, out, Discs(1), clock)
+    assert 10 <= cooldown_start(again.config) < again.step < again.config.steps < 25
+    fallen = learning_rate(again.config, again.step)
+    assert fallen < again.config.optim.lr
+    longer = Trainer(tiny(steps=2000, optim=optim, **own), out, Discs(1))
+    assert (longer.step, longer.config.steps) == (again.step, 2000)
+    assert learning_rate(longer.config, longer.step) == longer.config.optim.lr
+    end = again.config.steps
+    assert again.fit(20 / 60, cool_down=True)
+    assert again.step == end
+    assert again.optimizer.param_groups[0]["lr"] < fallen
 
 
 def test_time_limit_ends_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ class Trainer:
 
         So it is after a signal (SIGINT, SIGTERM, SIGHUP), which ends the command once the step is done and saved.
         cool_down: where the rate falls at last (`optim.schedule: cooldown`) and the time is short, it falls in the last
-            part of the time instead of the steps, and the run is over then.
+            part of the time instead of the steps, and the run is over then. A run that is interrupted while it falls
+            goes on falling, unless the config has other `steps` or another `optim.cooldown`.
         """
         with Interrupts() as self.interrupts:
             now = self.clock()
@@ -169,8 +170,14 @@ class Trainer:
         if due:
             self.save("before_cooldown")
             steps = self.step + max(1, int(left))
-            optim = replace(optim, cooldown=(steps - self.step) / steps)
-            self.config = replace(self.config, steps=steps, optim=optim)
+            self.record["cooling"] = {"steps": steps, "cooldown": (steps - self.step) / steps}
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Let the run end as its record says of the fall that the time began, which nothing in the config does."""
+        if cooling := self.record.get("cooling"):
+            optim = replace(self.config.optim, cooldown=cooling["cooldown"])
+            self.config = replace(self.config, steps=cooling["steps"], optim=optim)
 
     def _step(self, batches: list[tuple[ClipBatch, Draw]]) -> tuple[Tensor, list[str]]:
         """Forward, backward, clip or drop, update. Returns the loss of every row and its task."""
@@ -262,6 +269,9 @@ class Trainer:
                     "use another --out, or the old config"
                 )
         self.record["config"] = now
+        if (before["steps"], before["optim"]["cooldown"]) != (now["steps"], now["optim"]["cooldown"]):
+            self.record.pop("cooling", None)  # another end was asked for
+        self._shorten()
 
     def export(self, path: Path) -> None:
         """The averaged weights as an ordinary checkpoint folder; all processes call it."""
