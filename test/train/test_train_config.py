@@ -52,6 +52,7 @@ CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.stem.endswit
         ({"stage": "latent", "keypoints": [1, 1]}, "expected 3 or 4 weights"),
         ({"stage": "pixels"}, "expected one of vae, latent, pixel, nano, decoder, found 'pixels'"),
         ({"stage": "latent", "decoder": {"blocks": 1}}, "in stage decoder alone, found latent"),
+        *(({"stage": s, "lora": 4}, f"lora: expected 0 in stage {s}, found 4") for s in ("vae", "nano", "decoder")),
         ({"stage": "latent", "steps": "many"}, "steps: expected int, found 'many'"),
         ({"stage": "latent", "batch": True}, "batch: expected int"),
         ({"stage": "latent", "optim": {"lr": "fast"}}, "lr: expected a finite number"),

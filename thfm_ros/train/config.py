@@ -17,6 +17,7 @@ from thfm_ros.schema import parse, read_yaml
 from thfm_ros.tasks import TASKS
 
 WITHOUT_TASKS = ("vae", "decoder")  # stages whose samples are modalities, and the video itself (`rgb`); no prompts
+WITH_LORA = ("latent", "pixel")  # stages that train a transformer alone, or mostly
 Range = tuple[float, float]  # lowest and highest, both allowed
 COUNT, SOME, SHARE = (0, math.inf), (1, math.inf), (0, 1)
 DATA_RANGES: dict[str, Range] = {
@@ -266,7 +267,8 @@ class TrainConfig:
     freeze_blocks: blocks of the ImageNet encoder, from the first, that do not move in stage `nano`. encoder_rate: part
         of the learning rate for its other blocks, which know something already.
     decode_latents: latent frames decoded a clip in `pixel` (0: all), a random run of them.
-    lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train).
+    lora: rank of low-rank adapters on the transformer's attention and feed-forward layers (0: all weights train), in
+        `latent` and `pixel`.
     precision: `auto` takes bf16 where the hardware multiplies it natively, fp32 elsewhere; masters stay fp32.
     """
 
@@ -326,6 +328,10 @@ class TrainConfig:
         if self.decoder and self.stage != "decoder":
             raise UserError(
                 f"decoder: expected arguments of the narrow decoder in stage decoder alone, found {self.stage}"
+            )
+        if self.lora and self.stage not in WITH_LORA:
+            raise UserError(
+                f"lora: expected 0 in stage {self.stage}, found {self.lora}: adapters are of latent and pixel"
             )
 
 
