@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate import commands, nobody, views
-from thfm_ros.evaluate.picture_models import FunctionModel
+from thfm_ros.evaluate.picture_models import FunctionModel, constant_model
 from thfm_ros.evaluate.readers import nobody as nobody_reader
 from thfm_ros.evaluate.readers.views import LIMBS, Skeleton, VideoView, read
 
@@ -283,6 +284,21 @@ def test_a_stretch_of_a_video_is_pictures_too(tmp_path: Path) -> None:
     assert data.count == 4
     assert len(list(nobody_reader.read(video, 0.5, rate=100, limit=7).images())) == 7
     assert nobody_reader.read(video, rate=100).count == len(list(nobody_reader.read(video, rate=100).images())) == 48
+
+
+def test_a_stretch_after_the_end_of_a_video_without_a_length_is_one_line(tmp_path: Path) -> None:
+    layouts.views(tmp_path, frames=24)
+    video = tmp_path / "cam01.mkv"
+    with av.open(str(tmp_path / "videos/cam01.mp4")) as source, av.open(str(video), "w") as out:
+        stream = out.add_stream("libx264", rate=24)
+        for frame in source.decode(video=0):
+            stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")))
+        out.mux(stream.encode())
+    assert nobody.measure(constant_model(), video)["pictures without anybody"]["pictures"] > 0
+    for begin, end, found in ((100.0, None, "from 100 to its end"), (0.01, 0.02, "from 0.01 to 0.02 s")):
+        with pytest.raises(UserError, match=f"expected pictures in .*mkv {found}, found none: change --from"):
+            nobody.measure(constant_model(), video, begin, end)
 
 
 def test_the_nobody_command_draws_and_goes_on(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from thfm_ros.video import VideoReader
 
 @dataclass(frozen=True)
 class EmptyPictures:
-    """images(): (name, (H, W, 3) uint8 RGB), one at a time, the same every time. count: how many; None: unknown."""
+    """images(): (name, (H, W, 3) uint8 RGB), one at a time, the same every time; UserError where a video ends before.
+    count: how many; None: unknown."""
 
     source: Path
     count: int | None
@@ -33,10 +34,13 @@ class EmptyPictures:
         taken = 0
         for time, image in VideoReader(self.source):
             if (end is not None and time >= end) or taken == self.count:
-                return
+                break
             if time >= begin + taken / self.rate - 1e-6:
                 taken += 1
                 yield f"{time:.3f} s", image
+        if not taken:  # only now is the length known of a video whose header lacks it
+            stretch = f"from {begin:g} to {'its end' if end is None else f'{end:g} s'}"
+            raise UserError(f"expected pictures in {self.source} {stretch}, found none: change --from and --to")
 
 
 def read(
