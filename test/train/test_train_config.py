@@ -242,7 +242,7 @@ def test_worker_processes_make_the_same_clips_in_order(tmp_path: Path) -> None:
     data = DataConfig(source="folder", path=str(tmp_path), workers=2)
     requests = [[3, 1], [2], [0, 1, 4], [3]]
     expected = [[folder(i).xy for i in request] for request in requests]
-    found = [[clip.xy for clip in clips] for clips in feed(folder, requests, data, "cpu")]
+    found = [[clip.xy for clip in clips] for clips in feed(open_source(data), requests, data, "cpu")]
     assert len(found) == len(requests)
     for a, b in zip(found, expected, strict=True):
         assert all((x == y).all() for x, y in zip(a, b, strict=True))
@@ -317,10 +317,9 @@ def test_an_autoencoder_learns_from_a_folder_that_holds_its_clips_alone(tmp_path
 
 
 def test_worker_processes_report_what_is_missing(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, Discs())
-    folder(0)
+    data = DataConfig(source="folder", path=str(tmp_path), workers=1)
     with pytest.raises(UserError, match="clip 5 is missing"):
-        list(feed(folder, [[5]], DataConfig(source="folder", path=str(tmp_path), workers=1), "cpu"))
+        list(feed(open_source(data), [[5]], data, "cpu"))
 
 
 def test_workers_end_with_a_trainer_that_was_killed(tmp_path: Path) -> None:
