@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import thfm_ros
-from thfm_ros.engine.device import Gpu
+from thfm_ros.engine import verdicts
+from thfm_ros.engine.device import Gpu, cpu_name
+from thfm_ros.engine.manifest import MANIFEST, sha256
 from thfm_ros.engine.verdicts import Verdicts
 from thfm_ros.errors import UserError
 from thfm_ros.nodes.message_types import require
@@ -93,6 +95,21 @@ def test_what_a_gpu_refused_is_listed_where_it_is(here, listed, monkeypatch):
     monkeypatch.setattr(doctor, "remembered", lambda: [found])
     monkeypatch.setattr(doctor, "current_gpu", lambda: here and Gpu(here, "SM89", 1000))
     assert [f.what for f in doctor._refused()] == (["TensorRT refused"] if listed else [])
+
+
+def test_a_refusal_by_an_older_check_is_forgotten(tmp_path, monkeypatch):
+    """Nothing looks its record up any more, so no check could ever clear it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / MANIFEST).write_text("{}")
+    why = {"encode": "golden check of stage encode"}
+    found = Verdicts(str(tmp_path), sha256(tmp_path / MANIFEST), "openvino", cpu_name(), None, [], why)
+    with monkeypatch.context() as older:
+        older.setattr(verdicts, "CHECK", verdicts.CHECK - 1)
+        verdicts.remember(found)
+        assert verdicts.remembered() == [found]
+    assert doctor._refused() == []
+    verdicts.remember(found)
+    assert [f.what for f in doctor._refused()] == ["OpenVINO refused"]
 
 
 def test_the_pythons_of_the_metadata_are_the_doctors(monkeypatch):

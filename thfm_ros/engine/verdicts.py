@@ -98,12 +98,12 @@ def remember(verdicts: Verdicts) -> None:
 
 
 def remembered() -> list[Verdicts]:
-    """All that still hold: their bundles are there, unchanged."""
+    """All that still hold: of this very check, and their bundles are there, unchanged."""
     try:
         records = sorted(cache_entry(FOLDER, "").glob("*.json"))
     except (UserError, OSError):
         return []
-    found = [v for record in records if (v := _read(record)) is not None]
+    found = [v for record in records if (v := _read(record)) is not None and record.name == _name(v.manifest, v.device)]
     return [v for v in found if _digest(Path(v.bundle) / MANIFEST) == v.manifest]
 
 
