@@ -49,6 +49,13 @@ def writable(file: Path) -> Path:
     return file
 
 
+def writable_file(file: Path) -> Path:
+    """The same path, as `writable` has it, for what can only be a file: UserError also where a folder is there."""
+    if os.path.isdir(file):  # Path.is_dir raises where a folder above cannot be read
+        raise UserError(f"cannot write {file}: it is a folder: name a file")
+    return writable(file)
+
+
 def video_path(source: str, kinds: str = "a video file") -> Path:
     """The file that `source` names: a path, or the name of a shipped sample. UserError that lists the samples.
 

@@ -4,9 +4,11 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from thfm_ros import cli
 from thfm_ros.errors import UserError
@@ -111,3 +113,60 @@ def test_places_that_cannot_be_written_are_named_before_any_work(arguments, mess
     assert message.format(file=file) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert file.read_text() == "kept"
+
+
+CONSTANT = ("--checkpoint", "constant")
+WITH_JSON = [
+    ("doctor",),
+    ("demo", "--checkpoint", "none"),
+    ("info", "huge"),
+    ("verify", "none", "--checkpoint", "none"),
+    ("bench", "none"),
+    ("generate", "--size", "none"),
+    ("run", "walker", "-o", "film.mp4", "--bundle", "none"),
+    ("evaluate", "coco", "--root", "none", *CONSTANT),
+    ("evaluate", "views", "--root", "none", *CONSTANT),
+    ("evaluate", "nobody", "--root", "none", *CONSTANT),
+    ("evaluate", "synthetic", "--data", "none", *CONSTANT),
+    ("evaluate", "crowd", "--boxes", "none"),
+    ("evaluate", "hi4d", "--data", "none", *CONSTANT),
+]
+
+
+@pytest.mark.parametrize("command", WITH_JSON, ids=" ".join)
+@pytest.mark.parametrize(
+    ("place", "line"), [("folder", "it is a folder: name a file"), ("a-file/a.json", "choose another place")]
+)
+def test_a_json_file_that_cannot_be_is_refused_before_anything_else(command, place, line, tmp_path, monkeypatch):
+    """Each command has another mistake too, which comes to light only after the file is looked at."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a-file").touch()
+    result = CliRunner().invoke(cli.build(), [*command, "--json", place])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"cannot write {place}: ")
+    assert str(result.exception).endswith(line)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-file", "folder"]
+
+
+def test_every_command_with_a_json_file_is_among_them():
+    def names(command, path=()):
+        for name, part in getattr(command, "commands", {}).items():
+            yield from names(part, (*path, name))
+        if any("--json" in parameter.opts for parameter in command.params):
+            yield path
+
+    found = set(names(typer.main.get_command(cli.build())))
+    published = {path for path in found if path[0] == "evaluate"} - {c[:2] for c in WITH_JSON}
+    from thfm_ros.evaluate.commands import PUBLISHED
+
+    assert {name for _, name in published} == PUBLISHED.keys() - {"hi4d"}
+    assert found - published == {c[:2] if c[0] == "evaluate" else c[:1] for c in WITH_JSON}
+
+
+def test_a_report_that_cannot_be_written_names_its_file():
+    """And not the temporary beside it."""
+    from thfm_ros.evaluate.report import write_json
+
+    with pytest.raises(UserError, match=r"cannot write /proc/a\.json: .*: choose another place"):
+        write_json(Path("/proc/a.json"), {"a": float("nan")})

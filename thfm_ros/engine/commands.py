@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from thfm_ros.files import write_json
+from thfm_ros.paths import writable_file
 
 
 def register(app: typer.Typer) -> None:
@@ -100,6 +101,8 @@ def verify(
     from thfm_ros.engine.load import load_runtime
     from thfm_ros.engine.verify import synthetic_clips, verify, video_clips
 
+    if json_file is not None:
+        writable_file(json_file)
     with _progress() as report:
         report("load")
         runtime = load_runtime(bundle, backend)
@@ -147,6 +150,8 @@ def bench(
     from thfm_ros.engine.runtime import default_threads
     from thfm_ros.errors import UserError
 
+    if json_file is not None:
+        writable_file(json_file)
     count = threads or default_threads()
     runs: list[Run] = []
     notes: list[str] = []

@@ -71,6 +71,7 @@ def published(
     from thfm_ros.evaluate.report import write_json
     from thfm_ros.evaluate.runner import evaluate
 
+    _check(json_file)
     benchmark = get_benchmark(str(context.info_name))
     folder = out or Path("out/evaluate") / benchmark.name
     options = benchmark.parse(option)
@@ -80,9 +81,9 @@ def published(
         report = evaluate(
             benchmark, recordings, predictor, options, folder, _command(), resume, lambda _, count: advance(count)
         )
+    typer.echo(report.markdown())
     if json_file:
         write_json(json_file, report.as_dict())
-    typer.echo(report.markdown())
     typer.echo(f"wrote {folder / 'report.md'} and report.json")
 
 
@@ -106,6 +107,7 @@ def synthetic(
     from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor
     from thfm_ros.evaluate.report import write_json
 
+    _check(json_file)
     folder = out or Path("out/evaluate/synthetic")
     predictor = _open(checkpoint, MEASURED, stride, backend, threads)
     source, count = _clips(predictor, data, seed, clips, frames, size)
@@ -114,9 +116,9 @@ def synthetic(
         predictors.append(ConstantPredictor(predictor.tasks))
     with progress("synthetic", count, "clips", KEPT) as advance:
         report = run.evaluate(predictors, source, count, folder, _command(), resume, step=lambda _: advance(1))
+    typer.echo(report.markdown())
     if json_file:
         write_json(json_file, report.as_dict())
-    typer.echo(report.markdown())
     typer.echo(f"wrote {folder / 'report.md'} and report.json")
 
 
@@ -143,6 +145,7 @@ def crowd(
     from thfm_ros.stream.estimator import StreamConfig
     from thfm_ros.synth.config import SynthConfig, parse_size
 
+    _check(json_file)
     if boxes not in ("given", "own") or (boxes == "own") == (checkpoint is None):
         raise UserError(
             f"expected --boxes own with a --checkpoint, or --boxes given without, found --boxes {boxes} "
@@ -165,9 +168,9 @@ def crowd(
             estimator, identity, source, clips, folder, _command(), name, resume, protocol,
             lambda _: advance(1),
         )  # fmt: skip
+    typer.echo(report.markdown())
     if json_file:
         write_json(json_file, report.as_dict())
-    typer.echo(report.markdown())
     typer.echo(f"wrote {folder / 'report.md'} and report.json")
 
 
@@ -185,6 +188,14 @@ def _crowd_identity(estimator: StreamEstimator, checkpoint: Path) -> dict[str, A
         "weights": str(checkpoint),
         "fingerprint": fingerprint(checkpoint),
     }
+
+
+def _check(json_file: Path | None) -> None:
+    """UserError now, and not after the work, for what cannot be."""
+    from thfm_ros.paths import writable_file
+
+    if json_file:
+        writable_file(json_file)
 
 
 def _command() -> str:

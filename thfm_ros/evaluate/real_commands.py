@@ -186,7 +186,7 @@ def _checked(
     """Name -> file of other predictions. UserError now, and not after the work, for what cannot be read or written."""
     from thfm_ros.errors import UserError
     from thfm_ros.evaluate.sheet import check_sheet
-    from thfm_ros.paths import writable
+    from thfm_ros.paths import writable_file
 
     if not checkpoint and not predictions:
         raise UserError("expected something to measure, found nothing: give --checkpoint or --predictions")
@@ -197,10 +197,8 @@ def _checked(
     if sheet:
         check_sheet(sheet)
     for file in (json_file, save):
-        if file and file.is_dir():
-            raise UserError(f"cannot write {file}: it is a folder: name a file")
         if file:
-            writable(file)
+            writable_file(file)
     files = {path.stem: path for path in predictions}
     if len(files) != len(predictions):
         raise UserError(f"expected --predictions of different names, found {[p.name for p in predictions]}: rename one")
@@ -235,8 +233,8 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _finish(report: RealReport, folder: Path, json_file: Path | None, sheet: Path | None) -> None:
+    typer.echo(report.markdown())
     report.write(folder)
     if json_file:
         _write_json(json_file, report.as_dict())
-    typer.echo(report.markdown())
     typer.echo(f"wrote {folder / 'report.md'} and report.json{f', {sheet}' if sheet else ''}")

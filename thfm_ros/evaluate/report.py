@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from thfm_ros import files
 from thfm_ros.evaluate.published import TABLES
-from thfm_ros.files import write_text
 
 UNITS = {
     "mean_deg": "mean (°) ↓", "median_deg": "median (°) ↓", "rmse_deg": "RMSE (°) ↓", "within_5": "< 5° (%) ↑",
@@ -48,7 +47,8 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(plain(value), indent=1) + "\n")
+    """Writes a whole JSON file or none, numpy's values as plain ones. UserError where it cannot be written."""
+    files.write_json(path, plain(value), indent=1)
 
 
 def number(value: float | None) -> str:
@@ -120,5 +120,5 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """report.md and report.json."""
-        write_text(folder / "report.md", self.markdown())
+        files.write_text(folder / "report.md", self.markdown())
         write_json(folder / "report.json", self.as_dict())

@@ -19,7 +19,7 @@ from thfm_ros.evaluate.readers.coco import CocoPeople
 from thfm_ros.evaluate.readers.nobody import EmptyPictures
 from thfm_ros.evaluate.readers.views import Views
 from thfm_ros.files import atomic
-from thfm_ros.paths import writable
+from thfm_ros.paths import writable_file
 from thfm_ros.skeleton import get_joint_set
 
 WIDTH, HEIGHT, COLUMNS = 320, 240, 4
@@ -31,9 +31,7 @@ def check_sheet(path: Path) -> Path:
     """UserError now, and not after the work, for a place or a kind of file that cannot be written."""
     if path.suffix.lower() not in SHEETS:
         raise UserError(f"expected a picture ({', '.join(SHEETS)}) as --sheet, found {path}: give it such a name")
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder: name a file")
-    return writable(path)
+    return writable_file(path)
 
 
 def draw(image: np.ndarray, skeletons: Sequence[np.ndarray], mask: np.ndarray | None, label: str) -> np.ndarray:

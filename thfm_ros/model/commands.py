@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from thfm_ros.errors import UserError
-from thfm_ros.files import write_text
+from thfm_ros.files import write_json
+from thfm_ros.paths import writable_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,6 +38,8 @@ def info(
     from thfm_ros.model.info import DTYPES, measure
     from thfm_ros.model.presets import PRESETS, get_preset
 
+    if json_file is not None:
+        writable_file(json_file)
     chosen = preset_of(preset) if preset not in PRESETS and Path(preset).is_dir() else get_preset(preset)
     if narrow and chosen.decoder is None:
         chosen = replace(chosen, decoder={})
@@ -49,7 +51,7 @@ def info(
     cost = measure(chosen, height, width, frames, dtype)
     Console().print(_table(cost, tasks))
     if json_file is not None:
-        _write(json_file, json.dumps({**cost.as_dict(), "tasks": tasks, "total_flops": cost.total_flops(tasks)}))
+        write_json(json_file, {**cost.as_dict(), "tasks": tasks, "total_flops": cost.total_flops(tasks)})
 
 
 def init(
@@ -132,10 +134,3 @@ def _decoder(cost: Cost) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_text(path, text + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

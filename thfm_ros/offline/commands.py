@@ -134,7 +134,7 @@ def _check_places(
 ) -> None:
     """Raises UserError now, rather than after the work, where something cannot be written."""
     from thfm_ros.errors import UserError
-    from thfm_ros.paths import writable
+    from thfm_ros.paths import writable, writable_file
 
     if out is None and rerun is None and not view:
         raise UserError("nothing to make: expected -o (a film; of a bag also a bag), --rerun OUT.rrd or --view")
@@ -149,11 +149,10 @@ def _check_places(
     for file in (out, rerun, json_file):
         if file is None:
             continue
-        if file is not out and file.is_dir():
-            raise UserError(f"cannot write {file}: it is a folder: name a file")
         if file.exists() and file.resolve() == path.resolve():
             raise UserError(f"{file} is the input: choose another name for the output")
-        writable(file)
+        annotated_bag = file is out and file.suffix.lower() != ".mp4"  # a folder
+        (writable if annotated_bag else writable_file)(file)
 
 
 def _open(path: Path, from_bag: bool, bag: _BagOptions, fov: float | None) -> Recording:

@@ -47,11 +47,14 @@ def generate(
 
     from thfm_ros.errors import UserError
     from thfm_ros.files import write_json
+    from thfm_ros.paths import writable_file
     from thfm_ros.synth import shards
     from thfm_ros.synth.bvh import BvhFolder
     from thfm_ros.synth.config import SynthConfig, parse_size
 
     console = Console()
+    if json_file is not None:
+        writable_file(json_file)
 
     def report(result: dict) -> None:
         if json_file is not None:

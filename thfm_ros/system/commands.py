@@ -36,11 +36,11 @@ def doctor(
     from rich.table import Table
 
     from thfm_ros.files import write_json
-    from thfm_ros.paths import writable
+    from thfm_ros.paths import writable_file
     from thfm_ros.system import doctor
 
     if json_file:
-        writable(json_file)
+        writable_file(json_file)
     if recheck:
         for line in doctor.recheck():
             typer.echo(line)

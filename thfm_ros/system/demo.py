@@ -22,7 +22,7 @@ from thfm_ros import processes
 from thfm_ros.engine.shipped import cpu_bundle, shipped_checkpoint
 from thfm_ros.errors import UserError
 from thfm_ros.files import free_name, locked, write_json
-from thfm_ros.paths import cache_folder, video_path, writable
+from thfm_ros.paths import cache_folder, video_path, writable_file
 from thfm_ros.tasks import TASKS
 from thfm_ros.video import VideoReader
 
@@ -35,13 +35,13 @@ def run_demo(
     source: str, checkpoint: Path | None, out: Path, rate: float, bag: bool, json_file: Path | None
 ) -> dict[str, Any]:
     """Runs camera, perception and recorder until the video ends; returns the table {topic: figures}."""
+    if json_file:
+        writable_file(json_file)
     console = Console()
     video = _video(source)
     if out.exists() and not out.is_dir():
         raise UserError(f"cannot write to {out}: it is a file: choose a folder with --out")
-    writable(out / "demo.mp4")
-    if json_file:
-        writable(json_file)
+    writable_file(out / "demo.mp4")
     bundle, trained = prepare_bundle(checkpoint, console)
     pass_s, network = measure_pass(bundle, console)
     if not rate:
