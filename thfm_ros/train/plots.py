@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,18 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return [found[step] for step in sorted(found)]
 
 
+def labels(runs: Sequence[Path]) -> dict[str, Path]:
+    """Names every run by the shortest end of its path that no other run has; a run that is given twice counts once."""
+    paths = {Path(os.path.abspath(run)): run for run in runs}  # also "." has a name then
+    found = {}
+    for path, run in paths.items():
+        others = [other.parts for other in paths if other != path]
+        ends = (path.parts[-length:] for length in range(1, len(path.parts) + 1))
+        end = next((end for end in ends if not any(o[-len(end) :] == end for o in others)), path.parts)
+        found[str(Path(*end))] = run
+    return found
+
+
 def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> None:
     """A small panel for every metric, a curve for every run."""
     import matplotlib
@@ -31,7 +44,7 @@ def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> N
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    logs = {run.name: read_metrics(run) for run in runs}
+    logs = {label: read_metrics(run) for label, run in labels(runs).items()}
     skip = {"kind", "step", "samples", "seconds", "score"}
     known = list(dict.fromkeys(key for log in logs.values() for line in log for key in line if key not in skip))
     for name in metrics:
