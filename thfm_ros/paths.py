@@ -14,6 +14,8 @@ from tempfile import TemporaryFile, gettempdir, mkdtemp
 
 from thfm_ros.errors import UserError
 
+PICTURES = (".png", ".jpg", ".jpeg")
+
 _LOG = logging.getLogger(__name__)
 _warned: list[str] = []
 
@@ -54,6 +56,13 @@ def writable_file(file: Path) -> Path:
     if os.path.isdir(file):  # Path.is_dir raises where a folder above cannot be read
         raise UserError(f"cannot write {file}: it is a folder: name a file")
     return writable(file)
+
+
+def writable_picture(file: Path, option: str = "--out", kinds: tuple[str, ...] = PICTURES) -> Path:
+    """The same path, as `writable_file` has it, for a picture: UserError also for another suffix."""
+    if file.suffix.lower() not in kinds:
+        raise UserError(f"expected a picture ({', '.join(kinds)}) as {option}, found {file}: give it such a name")
+    return writable_file(file)
 
 
 def video_path(source: str, kinds: str = "a video file") -> Path:

@@ -86,6 +86,19 @@ def test_a_missing_file_is_named_before_anything_is_replaced(model: Path, tmp_pa
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("option", "words"), [("remarks", "expected text in UTF-8"), ("report", "expected text in UTF-8")]
+)
+def test_a_file_of_another_kind_is_named_before_anything_is_written(
+    model: Path, tmp_path: Path, option: str, words: str
+) -> None:
+    (tmp_path / "report.md").write_bytes(b"\xff\xfe\x00picture")
+    given = {"report": tmp_path}.get(option, tmp_path / "report.md")
+    with pytest.raises(UserError, match=f"cannot read .*report.md: {words}"):
+        publish(model, tmp_path / "out", **{option: given})
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_many_weights_do_not_ship(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected at most 0 MB"):
         publish(model, tmp_path / "out", limit_mb=0)

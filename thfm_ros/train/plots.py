@@ -10,6 +10,9 @@ from pathlib import Path
 
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic
+from thfm_ros.paths import PICTURES, writable_picture
+
+KINDS = (*PICTURES, ".pdf", ".svg")
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
@@ -19,7 +22,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
         lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise UserError(f"expected a run's log at {file}: {error}") from None
-    found = {line["step"]: line for line in lines if line.get("kind") == "metrics"}
+    found = {line["step"]: line for line in lines if isinstance(line, dict) and line.get("kind") == "metrics"}
     if not found:
         raise UserError(f"{file} has no held-out metrics yet: train longer or lower evaluate_every")
     return [found[step] for step in sorted(found)]
@@ -38,7 +41,8 @@ def labels(runs: Sequence[Path]) -> dict[str, Path]:
 
 
 def plot_runs(runs: Sequence[Path], out: Path, metrics: Sequence[str] = ()) -> None:
-    """A small panel for every metric, a curve for every run."""
+    """Draws a small panel for every metric, a curve for every run."""
+    writable_picture(out, kinds=KINDS)
     import matplotlib
 
     matplotlib.use("Agg")

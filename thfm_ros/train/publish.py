@@ -100,3 +100,5 @@ def _read(path: Path, fix: str) -> str:
         return path.read_text()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; {fix}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read {path}: expected text in UTF-8, found other bytes; {fix}") from None
