@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_the_card_holds_real_pictures_first_and_stages_last(model: Path, tmp_pat
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.md").write_text("# Held-out synthetic clips\n\nsome table\n")
     (tmp_path / "remarks.md").write_text("## What this is\nA small one.\n")
-    (tmp_path / "curves.png").write_bytes(b"picture")
+    cv2.imwrite(str(tmp_path / "curves.png"), np.zeros((4, 4, 3), np.uint8))
     out = tmp_path / "out"
     for name in ("coco", "views"):
         (tmp_path / name).mkdir()
@@ -64,7 +66,7 @@ def test_the_card_holds_real_pictures_first_and_stages_last(model: Path, tmp_pat
     places = [card.index(part) for part in order]
     assert places == sorted(places)
     assert "| pixel | 48x32, 5 frames | 7 | 2 x 3 | 42 | 0.50 | 1 |" in card
-    assert (out / "training.png").read_bytes() == b"picture"
+    assert (out / "training.png").read_bytes() == (tmp_path / "curves.png").read_bytes()
 
 
 def test_stills_ship_for_clips(model: Path, tmp_path: Path) -> None:
@@ -87,7 +89,12 @@ def test_a_missing_file_is_named_before_anything_is_replaced(model: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [("remarks", "expected text in UTF-8"), ("report", "expected text in UTF-8")]
+    ("option", "words"),
+    [
+        ("remarks", "expected text in UTF-8"),
+        ("report", "expected text in UTF-8"),
+        ("curves", "expected a picture"),
+    ],
 )
 def test_a_file_of_another_kind_is_named_before_anything_is_written(
     model: Path, tmp_path: Path, option: str, words: str

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+
 from thfm_ros.errors import UserError
 from thfm_ros.files import atomic, write_text
 from thfm_ros.model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
@@ -41,6 +43,10 @@ def publish(
     written = _read(remarks, "name a Markdown file") if remarks else ""
     if curves and not curves.is_file():
         raise UserError(f"cannot read {curves}: no such file; run `thfm plot-training` first")
+    if curves and cv2.imread(str(curves)) is None:
+        raise UserError(
+            f"cannot read {curves}: expected a picture (.png), found something else; run `thfm plot-training` first"
+        )
     checkpoint = load_checkpoint(model)
     if frames:
         _stills_to_clips(checkpoint, frames)
