@@ -164,6 +164,18 @@ def test_every_command_with_a_json_file_is_among_them():
     assert found - published == {c[:2] if c[0] == "evaluate" else c[:1] for c in WITH_JSON}
 
 
+WITH_BACKEND = [c for c in WITH_JSON if c[0] in ("run", "evaluate")]
+
+
+@pytest.mark.parametrize("command", WITH_BACKEND, ids=" ".join)
+def test_a_mistyped_backend_is_refused_before_anything_is_read_or_exported(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.build(), [*command, "--backend", "foo"])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith("unknown backend 'foo': expected auto or one of ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_report_that_cannot_be_written_names_its_file():
     """And not the temporary beside it."""
     from thfm_ros.evaluate.report import write_json

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thfm_ros.engine.bundle import open_bundle
-from thfm_ros.engine.manifest import BACKENDS, MANIFEST, Manifest
+from thfm_ros.engine.manifest import MANIFEST, Manifest, check_backend
 from thfm_ros.engine.refusals import Refusal, one_line
 from thfm_ros.engine.runtime import Check, StageRuntime, default_threads, task_stages
 from thfm_ros.engine.stage_table import WINDOWS
@@ -38,8 +38,7 @@ def load_runtime(
         UserError: nothing works here, and why.
     """
     root = Path(path)
-    if backend != "auto" and backend not in BACKENDS:
-        raise ParameterError(f"unknown backend '{backend}': expected auto or one of {', '.join(BACKENDS)}")
+    check_backend(backend)
     if (root / "thfm.json").is_file() and not (root / MANIFEST).is_file():
         return _load_checkpoint(root, backend, threads, windows)
     manifest = open_bundle(root)

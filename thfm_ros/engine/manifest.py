@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thfm_ros.engine.stage_table import WINDOWS, TensorSpec, base_name, batch_of
-from thfm_ros.errors import UserError
+from thfm_ros.errors import ParameterError, UserError
 from thfm_ros.files import write_text
 
 FORMAT = 7
@@ -23,6 +23,12 @@ MANIFEST = "manifest.json"
 # auto: float32 graph, bf16 arithmetic where the CPU is fast at it. tf32: float32 graph, TF32 on the GPU.
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 BACKENDS = ("tensorrt", "torch_tensorrt", "openvino", "onnxruntime", "torch")
+
+
+def check_backend(name: str) -> None:
+    """Raises ParameterError for what is neither a backend nor auto."""
+    if name != "auto" and name not in BACKENDS:
+        raise ParameterError(f"unknown backend '{name}': expected auto or one of {', '.join(BACKENDS)}")
 
 
 @dataclass(frozen=True)

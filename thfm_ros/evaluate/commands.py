@@ -71,7 +71,7 @@ def published(
     from thfm_ros.evaluate.report import write_json
     from thfm_ros.evaluate.runner import evaluate
 
-    _check(json_file)
+    _check(json_file, backend)
     benchmark = get_benchmark(str(context.info_name))
     folder = out or Path("out/evaluate") / benchmark.name
     options = benchmark.parse(option)
@@ -107,7 +107,7 @@ def synthetic(
     from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor
     from thfm_ros.evaluate.report import write_json
 
-    _check(json_file)
+    _check(json_file, backend)
     folder = out or Path("out/evaluate/synthetic")
     predictor = _open(checkpoint, MEASURED, stride, backend, threads)
     source, count = _clips(predictor, data, seed, clips, frames, size)
@@ -145,7 +145,7 @@ def crowd(
     from thfm_ros.stream.estimator import StreamConfig
     from thfm_ros.synth.config import SynthConfig, parse_size
 
-    _check(json_file)
+    _check(json_file, backend)
     if boxes not in ("given", "own") or (boxes == "own") == (checkpoint is None):
         raise UserError(
             f"expected --boxes own with a --checkpoint, or --boxes given without, found --boxes {boxes} "
@@ -190,12 +190,14 @@ def _crowd_identity(estimator: StreamEstimator, checkpoint: Path) -> dict[str, A
     }
 
 
-def _check(json_file: Path | None) -> None:
+def _check(json_file: Path | None, backend: str) -> None:
     """UserError now, and not after the work, for what cannot be."""
+    from thfm_ros.engine.manifest import check_backend
     from thfm_ros.paths import writable_file
 
     if json_file:
         writable_file(json_file)
+    check_backend(backend)
 
 
 def _command() -> str:

@@ -61,7 +61,7 @@ def coco(
     from thfm_ros.evaluate.sheet import coco_sheet
 
     kind = check_boxes(boxes)
-    files = _checked(checkpoint, predictions, sheet, json_file, save)
+    files = _checked(checkpoint, backend, predictions, sheet, json_file, save)
     reader.mask_codec()
     data = reader.read(root, annotations, images, limit)
     scored: dict[str, Any] = {name: load_results(path, data) for name, path in files.items()}
@@ -109,7 +109,7 @@ def views(
     from thfm_ros.evaluate.readers import views as reader
     from thfm_ros.evaluate.sheet import views_sheet
 
-    files = _checked(checkpoint, predictions, sheet, json_file, None)
+    files = _checked(checkpoint, backend, predictions, sheet, json_file, None)
     data = reader.read(root, limit)
     stored = {name: run.load_predictions(path, data) for name, path in files.items()}
     folder = out or Path("out/evaluate/views")
@@ -155,7 +155,7 @@ def nobody(
     from thfm_ros.evaluate.readers import nobody as reader
     from thfm_ros.evaluate.sheet import nobody_sheet
 
-    files = _checked(checkpoint, predictions, sheet, json_file, None)
+    files = _checked(checkpoint, backend, predictions, sheet, json_file, None)
     data = reader.read(root, begin, end, rate, limit)
     stored = {name: run.load_predictions(path, data) for name, path in files.items()}
     folder = out or Path("out/evaluate/nobody")
@@ -181,9 +181,15 @@ def nobody(
 
 
 def _checked(
-    checkpoint: str, predictions: Sequence[Path], sheet: Path | None, json_file: Path | None, save: Path | None
+    checkpoint: str,
+    backend: str,
+    predictions: Sequence[Path],
+    sheet: Path | None,
+    json_file: Path | None,
+    save: Path | None,
 ) -> dict[str, Path]:
     """Name -> file of other predictions. UserError now, and not after the work, for what cannot be read or written."""
+    from thfm_ros.engine.manifest import check_backend
     from thfm_ros.errors import UserError
     from thfm_ros.evaluate.sheet import check_sheet
     from thfm_ros.paths import writable_file
@@ -194,6 +200,7 @@ def _checked(
         raise UserError("--save keeps a network's predictions: give --checkpoint too")
     if checkpoint and checkpoint != CONSTANT and not Path(checkpoint).is_dir():
         raise UserError(f"no checkpoint or bundle at {checkpoint}: make one with thfm train or thfm init")
+    check_backend(backend)
     if sheet:
         check_sheet(sheet)
     for file in (json_file, save):

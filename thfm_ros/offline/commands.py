@@ -67,6 +67,7 @@ def run(
     """
     from rich.console import Console
 
+    from thfm_ros.engine.manifest import check_backend
     from thfm_ros.files import write_json
     from thfm_ros.offline.bag_files import is_bag
     from thfm_ros.offline.run import Settings
@@ -80,6 +81,7 @@ def run(
     bag = _BagOptions(image, camera_info, depth, namespace, storage, zstd)
     names = [name.strip() for name in tasks.split(",")]
     _check_tasks(names)
+    check_backend(backend)
     _check_places(path, from_bag, out, rerun, view, json_file)
     bag.check(from_bag, to_bag)
     settings = Settings(names, bundle, backend, stride, threads, to_bag if every_frame is None else every_frame)
