@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from thfm_ros.errors import UserError
+from thfm_ros.files import atomic
 from thfm_ros.skeleton import JointSet
 
 TINT = np.array([60, 220, 140], np.float32)
@@ -94,3 +97,14 @@ def grid(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
     rows = [list(panels[i : i + columns]) for i in range(0, len(panels), columns)]
     rows[-1] += [blank] * (columns - len(rows[-1]))
     return np.concatenate([np.concatenate(row, 1) for row in rows])
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB as the kind of file that the suffix names. UserError where that cannot be."""
+    with atomic(path) as temporary:
+        try:
+            written = cv2.imwrite(str(temporary), np.ascontiguousarray(picture[..., ::-1]))
+        except cv2.error:  # no such kind of file
+            written = False
+        if not written:
+            raise UserError(f"cannot write {path}: expected the name of a picture (.png) in a place with room")

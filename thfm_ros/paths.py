@@ -14,7 +14,7 @@ from tempfile import TemporaryFile, gettempdir, mkdtemp
 
 from thfm_ros.errors import UserError
 
-PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".jpg", ".jpeg", ".png")
 
 _LOG = logging.getLogger(__name__)
 _warned: list[str] = []

@@ -115,6 +115,27 @@ def test_places_that_cannot_be_written_are_named_before_any_work(arguments, mess
     assert file.read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (("preview-training", "none.yaml", "--out", "x.xyz"), "expected a picture (.jpg, .jpeg, .png) as --out"),
+        (("preview-training", "none.yaml", "--out", "x.png"), "cannot write x.png: it is a folder: name a file"),
+        (("generate", "--preview", "--assets", "none", "--out", "a-file"), "cannot write a-file/preview.png"),
+        (("train", "none.yaml", "--out", "a-file"), "cannot write to a-file: a-file is a file: choose a folder"),
+        (("train", "none.yaml", "--out", "a-file/run"), "a-file is a file: choose a folder with --out"),
+        (("train-recipe", "none.yaml", "--out", "a-file"), "cannot write to a-file: a-file is a file"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_read(command, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").touch()
+    (tmp_path / "x.png").mkdir()
+    result = CliRunner().invoke(cli.build(), command)
+    assert isinstance(result.exception, UserError)
+    assert line in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-file", "x.png"]
+
+
 CONSTANT = ("--checkpoint", "constant")
 WITH_JSON = [
     ("doctor",),

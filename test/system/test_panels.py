@@ -1,7 +1,19 @@
+import cv2
 import numpy as np
 import pytest
 
-from thfm_ros.panels import LABEL_HEIGHT, depth_color, disparity_color, draw_skeleton, grid, normals_color, panel, tint
+from thfm_ros.errors import UserError
+from thfm_ros.panels import (
+    LABEL_HEIGHT,
+    depth_color,
+    disparity_color,
+    draw_skeleton,
+    grid,
+    normals_color,
+    panel,
+    tint,
+    write,
+)
 from thfm_ros.skeleton import JOINT_SETS
 
 
@@ -53,3 +65,13 @@ def test_grid_keeps_every_panel(count):
         row, column = divmod(i, 4)
         height = 30 + LABEL_HEIGHT
         np.testing.assert_array_equal(out[row * height : (row + 1) * height, column * 40 : (column + 1) * 40], one)
+
+
+def test_a_picture_is_written_in_its_colours_or_its_name_is_refused(tmp_path):
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[..., 0] = 255
+    write(tmp_path / "a.png", red)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png"))[..., ::-1], red)
+    with pytest.raises(UserError, match=r"cannot write .*a\.xyz: expected the name of a picture"):
+        write(tmp_path / "a.xyz", red)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

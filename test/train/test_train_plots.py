@@ -31,7 +31,11 @@ def test_runs_of_one_name_have_a_curve_each(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("out", "words"),
-    [("a.xyz", "expected a picture (.png, "), ("folder.png", "it is a folder"), ("log/a.png", "choose another place")],
+    [
+        ("a.xyz", "expected a picture (.jpg, .jpeg, .png, .pdf, .svg) as --out"),
+        ("folder.png", "it is a folder"),
+        ("log/a.png", "choose another place"),
+    ],
 )
 def test_a_picture_that_cannot_be_is_refused_before_the_logs_are_read(tmp_path: Path, out: str, words: str) -> None:
     (tmp_path / "folder.png").mkdir()

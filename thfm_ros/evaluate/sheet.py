@@ -18,20 +18,16 @@ from thfm_ros.evaluate.readers.base import load_rgb
 from thfm_ros.evaluate.readers.coco import CocoPeople
 from thfm_ros.evaluate.readers.nobody import EmptyPictures
 from thfm_ros.evaluate.readers.views import Views
-from thfm_ros.files import atomic
-from thfm_ros.paths import writable_file
+from thfm_ros.paths import writable_picture
 from thfm_ros.skeleton import get_joint_set
 
 WIDTH, HEIGHT, COLUMNS = 320, 240, 4
 PICTURES = 12
-SHEETS = (".jpg", ".jpeg", ".png")
 
 
 def check_sheet(path: Path) -> Path:
     """UserError now, and not after the work, for a place or a kind of file that cannot be written."""
-    if path.suffix.lower() not in SHEETS:
-        raise UserError(f"expected a picture ({', '.join(SHEETS)}) as --sheet, found {path}: give it such a name")
-    return writable_file(path)
+    return writable_picture(path, "--sheet")
 
 
 def draw(image: np.ndarray, skeletons: Sequence[np.ndarray], mask: np.ndarray | None, label: str) -> np.ndarray:
@@ -52,9 +48,7 @@ def write(path: Path, drawn: Sequence[np.ndarray]) -> None:
     """Writes the panels in a grid."""
     if not drawn:
         raise UserError(f"nothing to draw on {path}: expected pictures with predictions, found none")
-    with atomic(path) as temporary:
-        if not cv2.imwrite(str(temporary), panels.grid(drawn, COLUMNS)[..., ::-1]):
-            raise UserError(f"cannot write {path}: choose another place")
+    panels.write(path, panels.grid(drawn, COLUMNS))
 
 
 def chosen(count: int, seed: int) -> list[int]:

@@ -109,14 +109,16 @@ def generate(
 def _preview(config, seed: int, clips: int, out: Path, assets: Path | None, device: str) -> None:
     from rich.progress import track
 
+    from thfm_ros.paths import writable_picture
     from thfm_ros.synth.assets import load_assets
     from thfm_ros.synth.clip import generate_clip
     from thfm_ros.synth.preview import contact_sheet, gallery
 
+    sheets = [writable_picture(out / name) for name in ("preview.png", "gallery.png")]
     loaded = load_assets(assets)
     made = [generate_clip(config, seed, i, loaded, device) for i in track(range(clips), "clips")]
-    contact_sheet(made, out / "preview.png")
-    gallery(made, out / "gallery.png")
+    contact_sheet(made, sheets[0])
+    gallery(made, sheets[1])
 
 
 def pace(task: Task) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from thfm_ros.files import atomic
+from thfm_ros.panels import write
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.sample import Clip
 
@@ -66,8 +66,7 @@ def contact_sheet(clips: list[Clip], path: Path, columns: int = 1) -> None:
     while len(panels) % columns:
         panels.append(np.zeros_like(panels[0]))
     rows = [np.concatenate(panels[i : i + columns], 1) for i in range(0, len(panels), columns)]
-    with atomic(path) as temporary:
-        cv2.imwrite(str(temporary), np.concatenate(rows)[..., ::-1])
+    write(path, np.concatenate(rows))
 
 
 def gallery(clips: list[Clip], path: Path, columns: int = 6) -> None:
@@ -76,5 +75,4 @@ def gallery(clips: list[Clip], path: Path, columns: int = 6) -> None:
     while len(images) % columns:
         images.append(np.zeros_like(images[0]))
     rows = [np.concatenate(images[i : i + columns], 1) for i in range(0, len(images), columns)]
-    with atomic(path) as temporary:
-        cv2.imwrite(str(temporary), np.concatenate(rows)[..., ::-1])
+    write(path, np.concatenate(rows))

@@ -27,6 +27,7 @@ def train(
     from thfm_ros.train.config import load_config
     from thfm_ros.train.trainer import Trainer
 
+    _check_folder(out)
     trainer = Trainer(load_config(config, override), out)
     done = trainer.fit(max_minutes)
     if trainer.accelerator.is_main_process:
@@ -42,10 +43,12 @@ def preview_training(
     override: list[str] = typer.Option([], "--set", help="key=value or table.key=value in place of the file's"),
 ) -> None:
     """A sheet of pictures as training sees them, each above itself with people and joints drawn over it."""
+    from thfm_ros.paths import writable_picture
     from thfm_ros.train.config import load_config
     from thfm_ros.train.data import missing_pictures
     from thfm_ros.train.preview import write_training_sheet
 
+    writable_picture(out)
     loaded = load_config(config, override)
     for line in missing_pictures(loaded):
         typer.echo(line)
@@ -62,6 +65,7 @@ def train_recipe(
     """Several stages in one command, each from the one before: all of nano on an offline GPU machine."""
     from thfm_ros.train.recipe import read_recipe, run_recipe
 
+    _check_folder(out)
     typer.echo(f"trained {run_recipe(read_recipe(recipe, out, tuple(override)), max_minutes)}")
 
 
@@ -102,3 +106,12 @@ def publish(
 
     size = run(model, out, report, curves, remarks, frames, real)
     typer.echo(f"wrote {out}: {size:.1f} MB of weights")
+
+
+def _check_folder(out: Path) -> None:
+    """UserError now, and not after networks and data are there, where a file is in the place of the run's folder."""
+    from thfm_ros.errors import UserError
+
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"cannot write to {out}: {there} is a file: choose a folder with --out")

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from thfm_ros.files import atomic
-from thfm_ros.paths import writable
+from thfm_ros import panels
+from thfm_ros.paths import writable_picture
 from thfm_ros.skeleton import DEFAULT_JOINT_SET, JOINT_SETS
 from thfm_ros.train.augment import augmented
 from thfm_ros.train.config import TrainConfig
@@ -23,8 +23,8 @@ HIDDEN, VISIBLE = (70, 110, 250), (255, 255, 60)
 
 
 def write_training_sheet(config: TrainConfig, file: Path, pictures: int, columns: int = 8, step: int = 0) -> None:
-    """Writes a PNG of the first pictures from `step` on, each above itself with instances and joints drawn over it."""
-    writable(file)
+    """Writes a picture of the first ones from `step` on, each above itself with instances and joints drawn over it."""
+    writable_picture(file)
     preset = preset_of(config)
     sizes = {"height": preset.height, "width": preset.width, "frames": preset.frames, "fps": preset.fps}
     config = replace(config, data=replace(config.data, **sizes))
@@ -42,8 +42,7 @@ def write_training_sheet(config: TrainConfig, file: Path, pictures: int, columns
     padded = [np.pad(t, ((0, high - t.shape[0]), (0, wide - t.shape[1]), (0, 0))) for t in tiles]
     padded += [np.zeros_like(padded[0])] * (-len(padded) % columns)
     rows = [np.concatenate(padded[i : i + columns], 1) for i in range(0, len(padded), columns)]
-    with atomic(file) as temporary:
-        cv2.imwrite(str(temporary), np.ascontiguousarray(np.concatenate(rows)[..., ::-1]))
+    panels.write(file, np.concatenate(rows))
 
 
 def _tile(batch: ClipBatch, i: int) -> np.ndarray:
