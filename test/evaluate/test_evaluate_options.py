@@ -8,7 +8,9 @@ import evaluate_layouts as layouts
 import numpy as np
 import pytest
 from evaluate_fakes import GivenPredictor
+from typer.testing import CliRunner
 
+from thfm_ros.cli import build
 from thfm_ros.errors import UserError
 from thfm_ros.evaluate.benchmarks import BENCHMARKS, get_benchmark
 from thfm_ros.evaluate.predictors import ConstantPredictor
@@ -51,6 +53,23 @@ def test_the_constant_baseline_runs_on_every_benchmark(tmp_path: Path, name: str
     report = evaluate(benchmark, benchmark.read(tmp_path, options, tmp_path), predictor, options, tmp_path / "out")
     assert np.isfinite(next(iter(report.results.values())))
     assert {"metric_resolution", "joint_set"} & report.protocol.keys()
+
+
+@pytest.mark.parametrize("name", ["ppm100", "nobody"])
+def test_the_report_is_shown_also_where_its_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Somebody makes a folder of that name while the work goes on."""
+    layouts.ppm100(tmp_path / "data")
+    root = tmp_path / "data" if name == "ppm100" else next((tmp_path / "data").rglob("*.jpg")).parent
+    monkeypatch.setattr("thfm_ros.paths.writable_file", lambda file: file.mkdir())
+    places = ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "a.json")]
+    command = ["evaluate", name, "--root", str(root), "--checkpoint", "constant", *places]
+    result = CliRunner().invoke(build(), command)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"cannot write {tmp_path / 'a.json'}: ")
+    assert "constant" in result.output
+    assert "|---|" in result.output
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=list(BENCHMARKS))
