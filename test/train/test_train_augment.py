@@ -291,6 +291,17 @@ def test_a_window_where_nobody_is_has_no_joints() -> None:
     assert (seen.xyz == 0).all()
 
 
+def test_windows_elsewhere_show_nobody_and_are_mostly_small() -> None:
+    clip, zooms = two_people(), []
+    for key in range(40):
+        view, _, seen = window_of(clip, WindowConfig(share=1.0, tilt=0.0, elsewhere=1.0), key)
+        if (seen.keypoints.visibility == 0).all():  # else a few draws found no such window
+            zooms.append(view.zoom)
+            assert not seen.human.any()
+    assert len(zooms) > 30
+    assert np.median(zooms) < 0.4
+
+
 def test_a_larger_window_in_fewer_pixels_shows_their_mean() -> None:
     clip = two_people(1, 144, 240)
     clip.rgb[:] = np.indices((144, 240)).sum(0)[..., None] % 2 * 255

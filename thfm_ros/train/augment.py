@@ -33,6 +33,7 @@ from thfm_ros.train.samples import ClipBatch, TrainingClip
 LEAST = 0.003  # part of an image that shows a person whom a window may be around
 HIDDEN = 0.1  # chance of windows around people of whom no joint is seen, where that of the others is 1
 NOBODY = 0.2  # of the windows without anybody that stay in steps that learn joints alone
+SMALLEST = 0.1  # height of a window without anybody, in those of the picture: what is taken for people is mostly small
 SLACK = 2.0  # pixels around a window that its edge may be blended with
 DARK = 0.8  # chance of black beyond the image, as a tracker's windows have it, instead of its edge repeated
 PARTS = ("top", "bottom", "left", "right")  # of a person that a picture may hold, and the chances of each
@@ -145,16 +146,16 @@ def around_one(
     view: View, clip: TrainingClip, config: WindowConfig, size: tuple[int, int], *key: int
 ) -> tuple[TrainingClip, View]:
     """A window of `size` (width, height) around one of the visible people, drawn by the key, and the clip with their
-    joints as the main ones. Where nobody is seen: a window anywhere, without joints."""
+    joints as the main ones. Where nobody is seen, and now and then beside people: a window anywhere, without joints."""
     rng = np.random.default_rng(key)
     height, width = clip.rgb.shape[1:3]
     assert clip.instances is not None
     pixels = np.bincount(clip.instances.ravel())
     seen = np.flatnonzero(pixels[1:] >= LEAST * clip.instances.size) + 1
     dark = bool(rng.random() < DARK)
-    if not len(seen):
-        zoom = float(rng.uniform(0.3, 1.0))
-        x, y = rng.uniform(0.2, 0.8, 2).tolist()
+    empty = _nobody(rng, clip.instances, size) if not len(seen) or rng.random() < config.elsewhere else None
+    if empty is not None or not len(seen):
+        zoom, x, y = empty or (1.0, 0.5, 0.5)  # the whole picture, whose people are too small to be meant
         return clip.without_joints(), view._replace(zoom=zoom, x=x, y=y, dark=dark, meant=True)
     weight = np.sqrt(pixels[seen])  # small people are many, and say little
     if clip.people_visibility is not None:  # a tracker's windows are around people who can be seen
@@ -180,6 +181,22 @@ def around_one(
         dark=dark,
         meant=True,
     )
+
+
+def _nobody(
+    rng: np.random.Generator, instances: np.ndarray, size: tuple[int, int]
+) -> tuple[float, float, float] | None:
+    """Zoom and middle of a window of that aspect with nobody in it; None where a few draws found none."""
+    height, width = instances.shape[1:]
+    anybody = (instances > 0).any(0)
+    for _ in range(8):
+        zoom, (x, y) = float(np.exp(rng.uniform(np.log(SMALLEST), 0.0))), rng.uniform(0.1, 0.9, 2).tolist()
+        down, across = zoom * height / 2, zoom * height / 2 * size[0] / size[1]
+        rows = slice(max(0, int(y * height - down)), int(y * height + down) + 1)
+        columns = slice(max(0, int(x * width - across)), int(x * width + across) + 1)
+        if not anybody[rows, columns].any():
+            return zoom, x, y
+    return None
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -138,6 +138,7 @@ class WindowConfig:
         smaller; 0: off. width, height: of a window, pixels. margin: of the visible part's box, before jitter.
     place: standard deviation of the window's place, in parts of the box. scale: least and largest factor on its size.
     tilt: standard deviation of the camera's roll, radians. part: chance of a picture that ends within the person.
+    elsewhere: chance of a window with nobody in it, in pictures with people: detectors take things for people.
     tasks: sampling weights of the tasks there, by name; those of the config where none is named.
     joints: fraction of the steps with windows that learn joints alone: of twice as many windows, one prompt each.
     """
@@ -150,11 +151,12 @@ class WindowConfig:
     scale: tuple[float, ...] = (0.7, 1.5)
     tilt: float = 0.1
     part: float = 0.3
+    elsewhere: float = 0.0
     tasks: dict[str, float] = field(default_factory=dict)
     joints: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("share", "part", "joints"):
+        for name in ("share", "part", "elsewhere", "joints"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augment.windows.{name}: expected a chance in 0 .. 1, found {getattr(self, name)}")
         if self.place < 0 or self.tilt < 0:
