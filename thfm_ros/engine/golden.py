@@ -97,9 +97,9 @@ def scale(output: TensorSpec, expected: Statistics) -> float:
     )
 
 
-def allowed(limit: float, output: str, precision: str) -> float:
+def allowed(limit: float, output: str, precision: str, jumps: float = JUMPS) -> float:
     """Largest difference of an output of a stage with that tolerance, computed in that precision."""
-    return limit * JUMPS if output in ("xy", "visibility") and precision != "fp32" else limit
+    return limit * jumps if output in ("xy", "visibility") and precision != "fp32" else limit
 
 
 def difference(output: TensorSpec, expected: Statistics, found: Statistics) -> float:

@@ -30,6 +30,7 @@ from thfm_ros.errors import UserError
 # rounds to steps of a range, not of a value: as bf16, which moves the statistics about as much (docs/engine.md).
 MANTISSA = {"tf32": 10, "fp16": 10, "bf16": 7, "auto": 7, "int8": 7}
 STEADY = 0.5  # of the tolerance: the most that emulated rounding may move
+PLACES = 10.0  # times as much may places move: a check forgives more, but the steadier they are, the more it tells
 TELLING = 2.0  # times the tolerance: the least that swapping two items of a batch moves
 FP16_LIMIT = 3e4  # of what a stage computes on its golden input: half of what float16 holds, for other inputs
 SEEDS = 12  # that are tried where joints are read from places
@@ -165,7 +166,8 @@ def shakiness(module: StageModule, inputs: Arrays, outputs: Arrays, precision: s
         with rounding:
             found = module(nudged)
         moved = [
-            difference(t, statistics(outputs[t.name]), statistics(found[t.name])) / allowed(1.0, t.name, precision)
+            difference(t, statistics(outputs[t.name]), statistics(found[t.name]))
+            / allowed(1.0, t.name, precision, PLACES)
             for t in module.outputs
         ]
         worst = max(worst, *moved)
