@@ -128,4 +128,4 @@ def test_boxes_are_given_or_a_network_s_own(boxes: str, checkpoint: bool, tmp_pa
     from thfm_ros.evaluate.commands import crowd
 
     with pytest.raises(UserError, match="expected --boxes own with a --checkpoint, or --boxes given without"):
-        crowd(checkpoint=tmp_path if checkpoint else None, boxes=boxes)
+        crowd(checkpoint=tmp_path if checkpoint else None, boxes=boxes, backend="auto", json_file=None)

@@ -145,12 +145,12 @@ def crowd(
     from thfm_ros.stream.estimator import StreamConfig
     from thfm_ros.synth.config import SynthConfig, parse_size
 
+    _check(json_file, backend)
     if boxes not in ("given", "own") or (boxes == "own") == (checkpoint is None):
         raise UserError(
             f"expected --boxes own with a --checkpoint, or --boxes given without, found --boxes {boxes} "
             f"{'without one' if checkpoint is None else 'with one'}"
         )
-    _check(json_file, backend)
     folder = out or Path("out/evaluate/crowd")
     estimator, identity, name, height, width, fps = None, {"people by": "their true pixels"}, "tracker", *GIVEN
     if checkpoint is not None:
