@@ -254,7 +254,7 @@ def test_the_process_is_started_again_only_where_wanted_and_never_after_a_wrong_
         (["-p", "stride:=4000"], "stride"),
         (["-p", "use_sim_time:=1"], "use_sim_time"),
         (["-p", "qos_overrides./diagnostics.publisher.reliability:=relible"], "relible"),
-        (["-p", "qos_overrides./diagnostics.publisher.depth:=-3"], "QoS"),
+        (["-p", "qos_overrides./diagnostics.publisher.depth:=-3"], "publisher"),
         (["-r", "__ns:=bad-ns"], "bad-ns"),
         (["--log-level", "verbose"], "verbose"),
         (["--params-file", "no.yaml"], "no.yaml"),

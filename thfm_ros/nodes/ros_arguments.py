@@ -9,7 +9,7 @@ from rclpy.exceptions import NameValidationException, ParameterException
 
 _KINDS = (NameValidationException, ParameterException, RCLInvalidROSArgsError)
 # Of RCLError and RuntimeError, which anything else may be as well, such as a network that cannot be used now.
-_TEXTS = re.compile(r"Couldn't parse|Unexpected QoS override|failed setting topic QoS")
+_TEXTS = re.compile(r"Couldn't parse|Unexpected QoS override|failed setting topic QoS|requested queue size exceeds")
 _PLACE = re.compile(r",? at \S+:\d+")  # in the source of rcl
 
 
