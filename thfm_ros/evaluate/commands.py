@@ -14,7 +14,9 @@ from thfm_ros.evaluate.progress import progress
 
 if TYPE_CHECKING:
     from thfm_ros.evaluate.predictors import Predictor
-    from thfm_ros.evaluate.synthetic import ClipSource
+    from thfm_ros.evaluate.real_report import RealReport
+    from thfm_ros.evaluate.report import Report
+    from thfm_ros.evaluate.synthetic import ClipSource, SyntheticReport
     from thfm_ros.stream.estimator import StreamEstimator
 
 CONSTANT = "constant"
@@ -68,7 +70,6 @@ def published(
 ) -> None:
     """The benchmark's table with this checkpoint's row, beside the paper's."""
     from thfm_ros.evaluate.benchmarks import get_benchmark
-    from thfm_ros.evaluate.report import write_json
     from thfm_ros.evaluate.runner import evaluate
 
     _check(json_file, backend)
@@ -81,10 +82,7 @@ def published(
         report = evaluate(
             benchmark, recordings, predictor, options, folder, _command(), resume, lambda _, count: advance(count)
         )
-    typer.echo(report.markdown())
-    if json_file:
-        write_json(json_file, report.as_dict())
-    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+    _finish(report, folder, json_file)
 
 
 def synthetic(
@@ -105,7 +103,6 @@ def synthetic(
     """All tasks on held-out synthetic clips, a constant baseline beside them."""
     from thfm_ros.evaluate import synthetic as run
     from thfm_ros.evaluate.predictors import MEASURED, ConstantPredictor
-    from thfm_ros.evaluate.report import write_json
 
     _check(json_file, backend)
     folder = out or Path("out/evaluate/synthetic")
@@ -116,10 +113,7 @@ def synthetic(
         predictors.append(ConstantPredictor(predictor.tasks))
     with progress("synthetic", count, "clips", KEPT) as advance:
         report = run.evaluate(predictors, source, count, folder, _command(), resume, step=lambda _: advance(1))
-    typer.echo(report.markdown())
-    if json_file:
-        write_json(json_file, report.as_dict())
-    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+    _finish(report, folder, json_file)
 
 
 def crowd(
@@ -140,7 +134,6 @@ def crowd(
     """Everyone in held-out synthetic crowds: ids over time (MOTA, IDF1, HOTA), joints and masks of each person."""
     from thfm_ros.errors import UserError
     from thfm_ros.evaluate import crowd as run
-    from thfm_ros.evaluate.report import write_json
     from thfm_ros.evaluate.synthetic import GeneratedClips
     from thfm_ros.stream.estimator import StreamConfig
     from thfm_ros.synth.config import SynthConfig, parse_size
@@ -168,10 +161,7 @@ def crowd(
             estimator, identity, source, clips, folder, _command(), name, resume, protocol,
             lambda _: advance(1),
         )  # fmt: skip
-    typer.echo(report.markdown())
-    if json_file:
-        write_json(json_file, report.as_dict())
-    typer.echo(f"wrote {folder / 'report.md'} and report.json")
+    _finish(report, folder, json_file)
 
 
 def _crowd_identity(estimator: StreamEstimator, checkpoint: Path) -> dict[str, Any]:
@@ -198,6 +188,16 @@ def _check(json_file: Path | None, backend: str) -> None:
     if json_file:
         writable_file(json_file)
     check_backend(backend)
+
+
+def _finish(report: Report | SyntheticReport | RealReport, folder: Path, json_file: Path | None) -> None:
+    """Shows a report that lies in its folder, and only then writes it elsewhere: a full disk hides nothing."""
+    from thfm_ros.evaluate.report import write_json
+
+    typer.echo(report.markdown())
+    if json_file:
+        write_json(json_file, report.as_dict())
+    typer.echo(f"wrote {folder / 'report.md'} and report.json")
 
 
 def _command() -> str:

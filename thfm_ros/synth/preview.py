@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from thfm_ros.panels import write
+from thfm_ros.panels import grid, write
 from thfm_ros.skeleton import JOINT_SETS
 from thfm_ros.synth.sample import Clip
 
@@ -62,17 +62,9 @@ def panel(clip: Clip, t: int) -> np.ndarray:
 
 def contact_sheet(clips: list[Clip], path: Path, columns: int = 1) -> None:
     """Writes a PNG or JPEG: one panel of the middle frame a clip, `columns` panels a row."""
-    panels = [panel(c, len(c.rgb) // 2) for c in clips]
-    while len(panels) % columns:
-        panels.append(np.zeros_like(panels[0]))
-    rows = [np.concatenate(panels[i : i + columns], 1) for i in range(0, len(panels), columns)]
-    write(path, np.concatenate(rows))
+    write(path, grid([panel(c, len(c.rgb) // 2) for c in clips], columns))
 
 
 def gallery(clips: list[Clip], path: Path, columns: int = 6) -> None:
     """Writes the middle colour frames only."""
-    images = [c.rgb[len(c.rgb) // 2] for c in clips]
-    while len(images) % columns:
-        images.append(np.zeros_like(images[0]))
-    rows = [np.concatenate(images[i : i + columns], 1) for i in range(0, len(images), columns)]
-    write(path, np.concatenate(rows))
+    write(path, grid([c.rgb[len(c.rgb) // 2] for c in clips], columns))

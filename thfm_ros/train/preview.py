@@ -40,9 +40,7 @@ def write_training_sheet(config: TrainConfig, file: Path, pictures: int, columns
         step += 1
     high, wide = (max(t.shape[axis] for t in tiles) for axis in (0, 1))
     padded = [np.pad(t, ((0, high - t.shape[0]), (0, wide - t.shape[1]), (0, 0))) for t in tiles]
-    padded += [np.zeros_like(padded[0])] * (-len(padded) % columns)
-    rows = [np.concatenate(padded[i : i + columns], 1) for i in range(0, len(padded), columns)]
-    panels.write(file, np.concatenate(rows))
+    panels.write(file, panels.grid(padded, columns))
 
 
 def _tile(batch: ClipBatch, i: int) -> np.ndarray:
